@@ -1,0 +1,1 @@
+"""The hardware half: everything that touches a line, a bus or a port. Knows no XMPP."""

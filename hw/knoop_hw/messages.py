@@ -1,0 +1,155 @@
+"""The Board protocol, version 1: what the two halves say to each other.
+
+Frozen dataclasses inside a process, one JSON object a line between processes. A line is at most 64 KiB; an unknown
+key or message is an error, because the two halves are always of one version.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from knoop_hw.model import Channel, Reading
+
+VERSION = 1
+MAX_LINE = 64 * 1024
+SetError = Literal["interlock", "min-off", "range", "unknown", "device"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """hw → agent, first: who speaks and which channels there are. `digest` changes when the channels do."""
+
+    v: int = VERSION
+    version: str
+    run: str
+    boot: str
+    digest: str
+    channels: tuple[Channel, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Readings:
+    """hw → agent: readings in order; `upto` numbers the last of them within this run."""
+
+    upto: int
+    items: tuple[Reading, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """agent → hw: everything up to `upto` is safe; the hardware half may forget it."""
+
+    upto: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """agent → hw, every 0.5 s: the agent lives."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Set:
+    """agent → hw: move an output; `for_ms` returns it to its former value after that time; `by` is a bare JID."""
+
+    id: int
+    channel: str
+    value: bool | float
+    for_ms: int | None = None
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """hw → agent: the output moved; `reading` is the level read back from the line."""
+
+    id: int
+    reading: Reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """hw → agent: the output did not move; `text` says why in a sentence."""
+
+    id: int
+    error: SetError
+    text: str
+
+
+Message = Hello | Readings | Stored | Beat | Set | Done | Failed
+KINDS: dict[str, type[Message]] = {
+    kind.__name__.lower(): kind for kind in (Hello, Readings, Stored, Beat, Set, Done, Failed)
+}
+
+
+def encode(message: Message) -> bytes:
+    """One line of JSON, newline included. Raises ValueError when it exceeds MAX_LINE."""
+    line = json.dumps(
+        {"m": type(message).__name__.lower(), **_plain(message)},
+        separators=(",", ":"), ensure_ascii=False, allow_nan=False,
+    ).encode() + b"\n"
+    if len(line) > MAX_LINE:
+        raise ValueError(f"{type(message).__name__.lower()}: {len(line)} bytes exceed the line limit of {MAX_LINE}")
+    return line
+
+
+def decode(line: bytes) -> Message:
+    """The message in one line. Raises ValueError that names what is wrong with it."""
+    if len(line) > MAX_LINE:
+        raise ValueError(f"a line of {len(line)} bytes exceeds the limit of {MAX_LINE}")
+    try:
+        raw = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from None
+    if not isinstance(raw, dict) or (kind := KINDS.get(raw.pop("m", ""))) is None:
+        raise ValueError("not a message of the Board protocol")
+    if "channels" in raw:
+        raw["channels"] = tuple(_build(Channel, item) for item in raw["channels"])
+    if "items" in raw:
+        raw["items"] = tuple(_build(Reading, item) for item in raw["items"])
+    if "reading" in raw:
+        raw["reading"] = _build(Reading, raw["reading"])
+    return _build(kind, raw)
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for field in fields(value):
+        item = getattr(value, field.name)
+        if item is None:
+            continue
+        if isinstance(item, tuple):
+            plain[field.name] = [_plain(one) for one in item]
+        elif isinstance(item, Reading):
+            plain[field.name] = _plain(item)
+        else:
+            plain[field.name] = item
+    return plain
+
+
+# What JSON may hold for a field, by its annotation. A bool is an int to Python, not to us.
+_ACCEPTS: dict[str, tuple[type, ...]] = {
+    "int": (int,), "str": (str,), "bool": (bool,), "int | None": (int,), "float | None": (int, float),
+    "bool | float": (bool, int, float), "Value": (bool, int, float, str),
+}
+
+
+def _build(kind: type[Any], raw: Any) -> Any:
+    name = kind.__name__.lower()
+    if not isinstance(raw, Mapping):
+        raise ValueError(f"{name}: not an object")  # noqa: TRY004 -- one error type for a bad line
+    known = {field.name: str(field.type) for field in fields(kind)}
+    for key, item in raw.items():
+        if key not in known:
+            raise ValueError(f"{name}: unknown key {key!r}")
+        accepts = _ACCEPTS.get(known[key])
+        if accepts and (not isinstance(item, accepts) or (isinstance(item, bool) and bool not in accepts)):
+            raise ValueError(f"{name}.{key}: {item!r} is not of type {known[key]}")
+    if kind is Reading:
+        raw = {"value": None, **raw}
+    try:
+        return kind(**raw)
+    except TypeError as error:
+        raise ValueError(f"{name}: {error}") from None

@@ -1,0 +1,3 @@
+"""The agent: people, network and store. Knows no gpiozero and no pyserial."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,45 @@
+"""What can go wrong in the agent.
+
+NodeError(Exception)
+├ LinkError(ConnectionError)      the way to the server is gone or refuses: rows stay, back off with jitter
+│ ├ Unreachable                   nobody answers: exit 69 where a command needed the server
+│ ├ Untrusted                     the certificate, its host or its dates: never retried with less care
+│ └ LoginRefused                  the server knows us and says no: exit 77 when it is the first login
+├ Refusal(PermissionError)        a server refused one request (its XMPP condition is in the text)
+└ StoreError(OSError)             a database that cannot be used, or a disk that is full
+The hardware half's tree is in knoop_hw.errors; ConfigError (exit 78) is shared.
+"""
+
+from __future__ import annotations
+
+
+class NodeError(Exception):
+    """The root of this package's errors."""
+
+
+class LinkError(NodeError, ConnectionError):
+    """The way to the server is gone; what was not acknowledged is still ours."""
+
+
+class Unreachable(LinkError):
+    """No server answers at the address; the text names it and the remedy."""
+
+
+class Untrusted(LinkError):
+    """The server's certificate proves nothing; the text says why and what to do."""
+
+
+class LoginRefused(LinkError):
+    """The server refuses this account or offers no safe way to log in."""
+
+
+class Refusal(NodeError, PermissionError):
+    """The server or peer answered a request with an error; `condition` is its XMPP condition."""
+
+    def __init__(self, condition: str, text: str) -> None:
+        self.condition = condition
+        super().__init__(text)
+
+
+class StoreError(NodeError, OSError):
+    """A database cannot be opened, read or written; the text names the file and the remedy."""
