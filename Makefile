@@ -1,0 +1,61 @@
+# Knoop. `make` alone lists what there is. Needs Debian 12 or 13 (or Raspberry Pi OS), git, make and Python ≥ 3.11;
+# what else is missing is installed by bench/debian-packages, or it says what to type.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+RUN := $(BIN)/python
+PIP := $(BIN)/pip --quiet --disable-pip-version-check install
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help .venv check test demo bench bench-quick lock clean prosody
+
+help:  ## list these targets
+	@sed -n 's/^\([a-z.-]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+.venv: .venv/.complete  ## make the virtual environment from the hash-locked requirements
+
+check: .venv  ## lint (ruff, nearly all rules) and types (mypy --strict)
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+test: .venv prosody  ## all tests, those against a real Prosody on loopback included
+	$(RUN) -m pytest
+
+demo: .venv prosody  ## a private server and a node with real readings: chat with it, or watch the tour (</dev/null)
+	$(RUN) -m knoop_bench.demo
+
+bench: .venv prosody  ## measure stanzas, CPU and memory against a private Prosody
+	$(BIN)/knoop bench --local
+
+bench-quick: .venv prosody  ## the same in a minute: ratios only
+	$(BIN)/knoop bench --local --quick
+
+lock: .lock/bin/uv  ## write requirements*.txt anew from pyproject.toml
+	bench/lock .lock/bin/uv
+
+clean:  ## remove everything that make made
+	rm -rf .venv .lock .demo build dist .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find bench hw node tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+prosody:
+	@bench/debian-packages prosody
+
+# Two steps, so that a change of pyproject.toml does not fetch everything again.
+.venv/.packages: requirements-build.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Knoop needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) -V 2>&1): name another with \`make PYTHON=…\`." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || bench/debian-packages python3-venv
+	$(PYTHON) -m venv --clear .venv
+	$(PIP) --require-hashes --only-binary :all: -r requirements-build.txt
+	$(PIP) --require-hashes --no-build-isolation --use-pep517 -r requirements-dev.txt
+	@touch $@
+
+.venv/.complete: .venv/.packages pyproject.toml
+	$(PIP) --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+.lock/bin/uv:
+	$(PYTHON) -m venv --clear .lock
+	.lock/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
