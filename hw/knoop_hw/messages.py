@@ -100,18 +100,26 @@ def decode(line: bytes) -> Message:
     if len(line) > MAX_LINE:
         raise ValueError(f"a line of {len(line)} bytes exceeds the limit of {MAX_LINE}")
     try:
-        raw = json.loads(line)
+        raw = json.loads(line, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON: {error}") from None
-    if not isinstance(raw, dict) or (kind := KINDS.get(raw.pop("m", ""))) is None:
+    if not isinstance(raw, dict) or (kind := KINDS.get(str(raw.pop("m", "")))) is None:
         raise ValueError("not a message of the Board protocol")
+    for key in ("channels", "items"):
+        if not isinstance(raw.get(key, []), list):
+            raise ValueError(f"{key}: not a list")  # noqa: TRY004 -- one error type for a bad line
     if "channels" in raw:
         raw["channels"] = tuple(_build(Channel, item) for item in raw["channels"])
     if "items" in raw:
         raw["items"] = tuple(_build(Reading, item) for item in raw["items"])
     if "reading" in raw:
         raw["reading"] = _build(Reading, raw["reading"])
-    return _build(kind, raw)
+    message: Message = _build(kind, raw)
+    return message
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")
 
 
 def _plain(value: Any) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The contract of a sensor driver, and the loader that finds it.
 
-A driver is one module in `sensors/` with a frozen dataclass `Config` (its keys in `[sensor.NAME]`) and
-`open(config, *, clock)`, an async context manager that yields a `Source`. The folder is the table: only the modules
-a configuration names are imported, and a driver imports its libraries inside `open`.
+A driver is one module in `sensors/` with a frozen dataclass `Config` (its keys in `[sensor.NAME]`),
+`fields(config)` and `open(config, *, clock)`, an async context manager that yields a `Source`. The folder is
+the table: only the modules a configuration names are imported, and a driver imports its libraries inside
+`open`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ class Field:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One value as the driver saw it, before any filter. `value` is None exactly when it is missing or an error."""
+    """One value as the driver saw it, before any filter.
+
+    `value` is None exactly when it is missing or an error.
+    """
 
     field: str
     value: Value
@@ -60,6 +64,13 @@ class Driver(Protocol):
 
     Config: type[Any]
 
+    def fields(self, config: Any) -> tuple[Field, ...]:
+        """The values a sensor with this configuration gives, without touching it:
+
+        Its channels exist while it is away.
+        """
+        ...
+
     def open(self, config: Any, *, clock: Clock) -> AbstractAsyncContextManager[Source]:
         """Open the sensor; raises DeviceError that names the device and the remedy."""
         ...
@@ -76,7 +87,7 @@ def load(name: str) -> Driver:
     """Import one driver by its module name; raises KeyError when there is none."""
     if name not in names():
         raise KeyError(name)
-    return importlib.import_module(f"knoop_hw.sensors.{name}")  # type: ignore[return-value]
+    return importlib.import_module(f"knoop_hw.sensors.{name}")
 
 
 async def poll(

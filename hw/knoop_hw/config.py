@@ -1,0 +1,220 @@
+"""The hardware half's tables of node.toml, read whole: what is wrong with them, all at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from knoop_hw import source, units
+from knoop_hw.decode import Document, into, keys, suggest
+from knoop_hw.decode import load as load_file
+from knoop_hw.errors import ConfigError, Problem
+from knoop_hw.filters import NUMERIC, Options
+from knoop_hw.locate import Place
+from knoop_hw.model import NAME, VERBS, Channel
+from knoop_hw.scenario import World
+from knoop_hw.scenario import read as read_scenario
+from knoop_hw.tables import BoardTable, Config, Input, Output, Sensor, SensorField, SensorHead
+
+TABLES = ("board", "input", "output", "sensor")
+
+
+def load(document: Document, problems: list[Problem]) -> Config:
+    """The hardware half's configuration; what is wrong with it is appended to `problems`, all at once.
+
+    When problems were appended the result is only good for finding more of them.
+    """
+    return _Loader(document, problems).load()
+
+
+class _Loader:
+    def __init__(self, document: Document, problems: list[Problem]) -> None:
+        self._document, self._problems = document, problems
+
+    def wrong(self, path: Place, text: str) -> None:
+        self._problems.append(self._document.problem(path, text))
+
+    def load(self) -> Config:
+        for kind in TABLES[1:]:
+            if not isinstance(self._document.data.get(kind, {}), Mapping):
+                self.wrong((kind,), f"expected tables such as [{kind}.door]")
+        board = self._into(BoardTable, self._document.data.get("board", {}), ("board",)) or BoardTable()
+        inputs = [made for name, raw in self._tables("input") if (made := self._line(Input, "input", name, raw))]
+        outputs = [made for name, raw in self._tables("output") if (made := self._line(Output, "output", name, raw))]
+        self._unique_names()
+        self._unique_pins(board, inputs, outputs)
+        outputs = self._interlocked(outputs)
+        world = self._world(board)
+        sensors = [made for name, raw in self._tables("sensor") if (made := self._sensor(name, raw, world))]
+        self._unique_devices(sensors)
+        return Config(
+            board=board, inputs=tuple(inputs), outputs=tuple(outputs), sensors=tuple(sensors), world=world
+        )  # fmt: skip
+
+    def _into(self, kind: type[Any], raw: object, path: Place, **more: Any) -> Any:
+        return into(kind, raw, document=self._document, path=path, problems=self._problems, **more)
+
+    def _tables(self, kind: str) -> Iterator[tuple[str, Any]]:
+        tables = self._document.data.get(kind, {})
+        if isinstance(tables, Mapping):
+            yield from tables.items()
+
+    def _line(self, kind: type[Any], table: str, name: str, raw: object) -> Any:
+        return self._into(kind, raw, (table, name), given={"name": name})
+
+    def _unique_names(self) -> None:
+        taken: dict[str, str] = {}
+        for kind in TABLES[1:]:
+            for name, _ in self._tables(kind):
+                if not re.fullmatch(NAME, name) or "." in name:
+                    self.wrong((kind, name), "a name is a lower-case letter, then letters, digits or _")
+                elif name in VERBS or name == "alert":
+                    self.wrong((kind, name), f"'{name}' is a word people say to the node; choose another name")
+                elif name in taken:
+                    self.wrong((kind, name), f"the name is already taken by {taken[name]}; choose another")
+                taken.setdefault(name, f"{kind}.{name}")
+
+    def _unique_pins(self, board: BoardTable, inputs: list[Input], outputs: list[Output]) -> None:
+        taken: dict[str, str] = {}
+        for index, bus in enumerate(board.buses):
+            lines = _bus_lines(bus)
+            if lines is None:
+                text = f"unknown bus '{bus}'; expected i2c, spi or w1:GPIO4"
+                self.wrong(("board", "buses", index), text)
+            taken |= dict.fromkeys(lines or (), f"the bus {bus}")
+        lines_here = [("output", line.name, line.pin) for line in outputs]
+        lines_here += [("input", line.name, line.pin) for line in inputs]
+        for kind, name, pin in lines_here:
+            if pin in taken:
+                self.wrong((kind, name, "pin"), f"{pin} is already taken by {taken[pin]}")
+            taken.setdefault(pin, f"{kind}.{name}")
+
+    def _interlocked(self, outputs: list[Output]) -> list[Output]:
+        """The outputs with interlocks that hold both ways, whichever of the two named the other."""
+        there = {name for name, _ in self._tables("output")}
+        partners: dict[str, set[str]] = {output.name: set() for output in outputs}
+        waits = {output.name: output.interlock_wait_s for output in outputs}
+        for output in outputs:
+            for index, other in enumerate(output.interlock):
+                place = ("output", output.name, "interlock", index)
+                if other == output.name:
+                    self.wrong(place, "an output cannot be interlocked with itself")
+                elif other not in there:
+                    self.wrong(place, f"there is no output '{other}'; {suggest(other, sorted(there))}")
+                elif other in partners:
+                    partners[output.name].add(other)
+                    partners[other].add(output.name)
+                    waits[other] = max(waits[other], output.interlock_wait_s)
+        return [
+            replace(output, interlock=tuple(sorted(partners[output.name])), interlock_wait_s=waits[output.name])
+            for output in outputs
+        ]
+
+    def _world(self, board: BoardTable) -> World | None:
+        if board.driver != "simulated":
+            return None
+        inputs = frozenset(name for name, _ in self._tables("input"))
+        sensors = frozenset(
+            name
+            for name, raw in self._tables("sensor")
+            if isinstance(raw, Mapping) and raw.get("driver") == "simulated"
+        )
+        if board.scenario is None:
+            return World.empty()
+        try:
+            document = load_file(board.scenario)
+        except ConfigError as error:
+            self._problems.extend(error.problems)
+            return World.empty()
+        return World(read_scenario(document, self._problems, lines=inputs, sensors=sensors))
+
+    def _sensor(self, name: str, raw: Any, world: World | None) -> Sensor | None:
+        place: Place = ("sensor", name)
+        if not isinstance(raw, Mapping):
+            return self._into(SensorHead, raw, place)  # type: ignore[no-any-return]  # it says what is wrong
+        driver_name = raw.get("driver")
+        if not isinstance(driver_name, str) or driver_name not in source.names():
+            text = f"there is no driver '{driver_name}'; {suggest(str(driver_name), source.names())}"
+            self.wrong(
+                (*place, "driver") if "driver" in raw else place,
+                text if "driver" in raw else "'driver' is missing",
+            )
+            return None
+        driver = source.load(driver_name)
+        given = {"name": name, "world": world}
+        given = {key: value for key, value in given.items() if key in {f.name for f in fields(driver.Config)}}
+        if "world" in given and world is None:
+            self.wrong(
+                (*place, "driver"),
+                'a simulated sensor needs a simulated board; set [board] driver = "simulated"',
+            )
+            return None
+        own = {key for key, field_name in keys(driver.Config).items() if field_name not in given}
+        shared = keys(SensorHead)
+        tables = {key: value for key, value in raw.items() if isinstance(value, Mapping) and key not in own}
+        head = self._into(SensorHead, {key: raw[key] for key in raw if key in shared}, place)
+        for key in raw.keys() - own - shared.keys() - tables.keys():
+            self.wrong((*place, key), f"unknown key; {suggest(key, sorted({*own, *shared}))}")
+        config = self._into(driver.Config, {key: raw[key] for key in raw if key in own}, place, given=given)
+        if head is None or config is None:
+            return None
+        return Sensor(
+            name=name, driver=driver_name, config=config,
+            fields=tuple(self._fields(name, driver.fields(config), head, tables)),
+        )  # fmt: skip
+
+    def _fields(
+        self, name: str, given: tuple[source.Field, ...], head: Options, tables: dict[str, Any]
+    ) -> Iterator[SensorField]:
+        for key in tables.keys() - {item.name for item in given}:
+            there = [item.name for item in given if item.name]
+            self.wrong(("sensor", name, key), f"unknown key; {suggest(key, there)}")
+        for item in given:
+            special = self._into(Options, tables.get(item.name, {}), ("sensor", name, item.name)) or Options()
+            label = f"{head.label} {item.label or item.name}".strip() if head.label else item.label
+            options = special.over(replace(_options(head), label=label))
+            if item.type != "number":
+                options = replace(options, **dict.fromkeys(NUMERIC, None))
+            digits = options.digits if options.digits is not None else item.digits
+            yield SensorField(
+                field=item,
+                options=options,
+                channel=_channel(f"{name}.{item.name}" if item.name else name, item, options, digits),
+            )
+
+    def _unique_devices(self, sensors: list[Sensor]) -> None:
+        taken: dict[Path, str] = {}
+        for sensor in sensors:
+            device = getattr(sensor.config, "device", None)
+            if not isinstance(device, Path):
+                continue
+            if device in taken:
+                text = f"{device} is already taken by {taken[device]}; a port has one reader"
+                self.wrong(("sensor", sensor.name, "device"), text)
+            taken.setdefault(device, f"sensor.{sensor.name}")
+
+
+def _options(head: Options) -> Options:
+    return Options(**{option.name: getattr(head, option.name) for option in fields(Options)})
+
+
+def _channel(name: str, item: source.Field, options: Options, digits: int | None) -> Channel:
+    if digits is None and item.type == "number":
+        digits = units.digits(item.unit)
+    return Channel(
+        name=name, kind="sensor", type=item.type, unit=item.unit, cls=options.cls or item.cls,
+        label=options.label, digits=digits,
+    )  # fmt: skip
+
+
+def _bus_lines(bus: str) -> tuple[str, ...] | None:
+    """The lines a bus takes on the 40-pin header, or None for an unknown bus."""
+    if bus == "i2c":
+        return ("GPIO2", "GPIO3")
+    if bus == "spi":
+        return ("GPIO7", "GPIO8", "GPIO9", "GPIO10", "GPIO11")
+    match = re.fullmatch(r"w1:(GPIO(?:\d|1\d|2[0-7]))", bus)
+    return (match[1],) if match else None

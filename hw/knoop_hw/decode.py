@@ -1,0 +1,332 @@
+"""TOML → frozen dataclasses: every problem at once, each with the line it stands on.
+
+Both halves decode their tables with it. The dataclass is the schema: its annotations say what a key may hold,
+its defaults what may be absent, its `__post_init__` (ValueError) what else must be true.
+
+Key of a field: its name; without the trailing underscore; `class` for `cls`; a scalar with a unit drops its
+suffix (`debounce_s: Seconds` is `debounce`). A dataclass with `SHORTHAND: ClassVar[str]` also takes a bare
+value for that field.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from knoop_hw.errors import ConfigError, Problem
+from knoop_hw.locate import Place, lines_of
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """A value with its own notation, for use in `Annotated`.
+
+    `parse` takes what TOML gave and returns the value, or raises ValueError; `expected` finishes the sentence
+    "expected …". `suffix` is the unit in the field's name that the key leaves out.
+    """
+
+    expected: str
+    parse: Callable[[Any], Any]
+    suffix: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """The inclusive range of a number, for use in `Annotated`; None is open."""
+
+    low: float | None = None
+    high: float | None = None
+
+    def __str__(self) -> str:
+        if self.high is None:
+            return f"at least {self.low:g}"
+        return f"at most {self.high:g}" if self.low is None else f"from {self.low:g} to {self.high:g}"
+
+
+def _quantity(units: Mapping[str, float]) -> Callable[[Any], float]:
+    shape = re.compile(rf"(\d+(?:\.\d+)?) ?({'|'.join(units)})")
+
+    def parse(raw: Any) -> float:
+        if isinstance(raw, str) and (match := shape.fullmatch(raw.strip())):
+            return float(match[1]) * units[match[2]]
+        if isinstance(raw, int | float) and not isinstance(raw, bool) and math.isfinite(raw) and raw >= 0:
+            return float(raw)
+        raise ValueError(raw)
+
+    return parse
+
+
+seconds_of = _quantity({"ms": 0.001, "s": 1, "min": 60, "h": 3600, "d": 86400})
+_bytes = _quantity({"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30})
+
+Seconds = Annotated[float, Scalar('a time such as "50ms", "10s", "5min", "2h" or "1d"', seconds_of, "_s")]
+Size = Annotated[int, Scalar('a size such as "64MB" or a number of bytes', lambda raw: int(_bytes(raw)))]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A parsed configuration file that knows where its keys stand."""
+
+    data: Mapping[str, Any]
+    file: str
+    lines: Mapping[Place, int]
+
+    def line(self, path: Place) -> int:
+        """The line of this key or, failing that, of the nearest table around it; 0 when there is none."""
+        for end in range(len(path), 0, -1):
+            if (line := self.lines.get(tuple(path[:end]))) is not None:
+                return line
+        return 0
+
+    def problem(self, path: Place, text: str) -> Problem:
+        """A located problem."""
+        return Problem(file=self.file, line=self.line(path), path=dotted(path), text=text)
+
+
+def dotted(path: Place) -> str:
+    """A place as people write it:
+
+    `input.door.pin`, `people."anna@example.org"`, `step[2].at` (the second step).
+    """
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part + 1}]"
+        else:
+            text += ("." if text else "") + (part if re.fullmatch(r"[\w-]+", part) else f'"{part}"')
+    return text
+
+
+def load(path: Path) -> Document:
+    """Read and parse one file. Raises ConfigError that says where it cannot be read and what to do."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        text = "there is no such file; `knoop init` makes one, --config names another"
+    except IsADirectoryError:
+        text = "this is a directory; name the file in it"
+    except PermissionError:
+        text = "not readable for this user; see `ls -l` and give the group read access"
+    except OSError as error:
+        text = f"cannot be read: {error.strerror}"
+    else:
+        try:
+            return parse(raw.decode("utf-8"), str(path))
+        except UnicodeDecodeError as error:
+            line = raw.count(b"\n", 0, error.start) + 1
+            text = f"byte 0x{raw[error.start]:02x} is not UTF-8; save the file as UTF-8"
+            raise ConfigError([Problem(file=str(path), line=line, path="", text=text)]) from None
+    raise ConfigError([Problem(file=str(path), line=0, path="", text=text)])
+
+
+def parse(text: str, file: str) -> Document:
+    """Parse TOML. Raises ConfigError with the line of the first syntax error."""
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        what, _, where = str(error).rpartition(" (at ")
+        found = re.match(r"line (\d+)", where)
+        line = int(found[1]) if found else text.count("\n") + (not text.endswith("\n"))
+        advice = f"not valid TOML: {what[:1].lower()}{what[1:]}; text values need quotes, times too"
+        raise ConfigError([Problem(file=file, line=line, path="", text=advice)]) from None
+    except RecursionError:
+        raise ConfigError([Problem(file=file, line=0, path="", text="nested too deeply")]) from None
+    return Document(data=data, file=file, lines=lines_of(text))
+
+
+def into(
+    kind: type[T],
+    raw: object,
+    *,
+    document: Document,
+    path: Place,
+    problems: list[Problem],
+    skip: Iterable[str] = (),
+    given: Mapping[str, object] | None = None,
+) -> T | None:
+    """`raw`, found at `path`, as a `kind`; None when anything in it is wrong.
+
+    Appends every problem to `problems` and never raises for what a user wrote. `skip` names keys that are
+    somebody else's. `given` are values of fields that the file cannot set.
+    """
+    made = _Decoder(document, problems).table(kind, raw, path, frozenset(skip), given or {})
+    return None if made is _WRONG else made
+
+
+def key_of(field: Field[Any], annotation: object) -> str:
+    """The key that sets this field."""
+    name = "class" if field.name == "cls" else field.name.rstrip("_")
+    suffix = next((item.suffix for item in _scalars(annotation)), "")
+    return name.removesuffix(suffix) if suffix else name
+
+
+def keys(kind: type[Any]) -> dict[str, str]:
+    """The keys of a dataclass: key → field name."""
+    hints = _hints(kind)
+    return {key_of(field, hints[field.name]): field.name for field in fields(kind) if field.init}
+
+
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    return get_type_hints(kind, include_extras=True)
+
+
+def _scalars(annotation: object) -> list[Scalar]:
+    if get_origin(annotation) is Annotated:
+        return [item for item in get_args(annotation)[1:] if isinstance(item, Scalar)]
+    if get_origin(annotation) in {Union, UnionType}:
+        return [scalar for item in get_args(annotation) for scalar in _scalars(item)]
+    return []
+
+
+class _Wrong:
+    """What a value becomes when it is not usable; the problem has been noted."""
+
+
+_WRONG: Any = _Wrong()
+_PLAIN: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text in quotes",
+}
+
+
+def _show(raw: object) -> str:
+    """What the user wrote, short and as TOML has it."""
+    if isinstance(raw, bool):
+        return str(raw).lower()
+    if isinstance(raw, Mapping):
+        return "a table"
+    text = f'"{raw}"' if isinstance(raw, str) else str(raw)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+class _Decoder:
+    def __init__(self, document: Document, problems: list[Problem]) -> None:
+        self._document, self._problems = document, problems
+
+    def wrong(self, path: Place, text: str) -> Any:
+        self._problems.append(self._document.problem(path, text))
+        return _WRONG
+
+    def table(
+        self, kind: type[Any], raw: object, path: Place, skip: frozenset[str], given: Mapping[str, object]
+    ) -> Any:
+        if not isinstance(raw, Mapping):
+            shorthand: str | None = getattr(kind, "SHORTHAND", None)
+            if shorthand is None:
+                return self.wrong(path, f"expected a table, not {_show(raw)}")
+            raw = {shorthand: raw}
+        hints, names = _hints(kind), {key: name for key, name in keys(kind).items() if name not in given}
+        before = len(self._problems)
+        values = dict(given)
+        for key, item in raw.items():
+            if key in skip:
+                continue
+            if key not in names:
+                self.wrong((*path, key), f"unknown key; {suggest(key, names)}")
+            else:
+                values[names[key]] = self.value(hints[names[key]], item, (*path, key))
+        required = {f.name for f in fields(kind) if f.init and f.default is MISSING and f.default_factory is MISSING}
+        for key, name in names.items():
+            if name in required - values.keys():
+                self.wrong(path, f"'{key}' is missing")
+        if len(self._problems) > before:
+            return _WRONG
+        try:
+            return kind(**values)
+        except ValueError as error:
+            key, colon, text = str(error).partition(": ")
+            return self.wrong((*path, key), text) if colon and key in names else self.wrong(path, str(error))
+
+    def value(self, annotation: Any, raw: object, path: Place) -> Any:
+        origin, args = get_origin(annotation), get_args(annotation)
+        if origin is Annotated:
+            return self.annotated(args[0], args[1:], raw, path)
+        if origin in {Union, UnionType}:
+            return self.union([item for item in args if item is not NoneType], raw, path)
+        if origin is Literal:
+            return (
+                raw
+                if raw in args and isinstance(raw, str)
+                else self.wrong(path, f"{_show(raw)} is not one of {', '.join(map(str, args))}{_near(raw, args)}")
+            )
+        if origin is tuple:
+            if not isinstance(raw, list):
+                return self.wrong(path, f"expected a list in [ ], not {_show(raw)}")
+            return self.all(tuple, [self.value(args[0], item, (*path, i)) for i, item in enumerate(raw)])
+        if origin is dict:
+            if not isinstance(raw, Mapping):
+                return self.wrong(path, f"expected a table, not {_show(raw)}")
+            made = {key: self.value(args[1], item, (*path, key)) for key, item in raw.items()}
+            return _WRONG if any(item is _WRONG for item in made.values()) else made
+        if is_dataclass(annotation) and isinstance(annotation, type):
+            return self.table(annotation, raw, path, frozenset(), {})
+        return self.plain(annotation, raw, path)
+
+    @staticmethod
+    def all(make: Callable[[list[Any]], Any], items: list[Any]) -> Any:
+        return _WRONG if any(item is _WRONG for item in items) else make(items)
+
+    def plain(self, kind: Any, raw: object, path: Place) -> Any:
+        if kind is Any:
+            return raw
+        if kind is Path:
+            if not isinstance(raw, str) or not raw:
+                return self.wrong(path, f"expected a path in quotes, not {_show(raw)}")
+            return Path(self._document.file).parent / Path(raw).expanduser()
+        fits = isinstance(raw, (int, float) if kind is float else kind) and (kind is bool or not isinstance(raw, bool))
+        if not fits or (isinstance(raw, float) and not math.isfinite(raw)):
+            return self.wrong(path, f"expected {_PLAIN[kind]}, not {_show(raw)}")
+        return kind(raw)
+
+    def annotated(self, kind: Any, extras: tuple[Any, ...], raw: object, path: Place) -> Any:
+        scalar = next((item for item in extras if isinstance(item, Scalar)), None)
+        if scalar is None:
+            made = self.value(kind, raw, path)
+        else:
+            try:
+                made = scalar.parse(raw)
+            except (ValueError, TypeError, OverflowError):
+                return self.wrong(path, f"expected {scalar.expected}, not {_show(raw)}")
+        limits = next((item for item in extras if isinstance(item, Between)), None)
+        if limits and made is not _WRONG:
+            low, high = limits.low, limits.high
+            if (low is not None and made < low) or (high is not None and made > high):
+                return self.wrong(path, f"expected {limits}, not {_show(raw)}")
+        return made
+
+    def union(self, kinds: list[Any], raw: object, path: Place) -> Any:
+        """The first kind that fits, bool before numbers.
+
+        With one kind its own problem, else what would fit.
+        """
+        if len(kinds) == 1:
+            return self.value(kinds[0], raw, path)
+        for kind in kinds:
+            attempt = _Decoder(self._document, [])
+            if (made := attempt.value(kind, raw, path)) is not _WRONG:
+                return made
+        expected = " or ".join(_PLAIN.get(kind, "a table") for kind in kinds)
+        return self.wrong(path, f"expected {expected}, not {_show(raw)}")
+
+
+def _near(raw: object, choices: Iterable[Any]) -> str:
+    near = difflib.get_close_matches(str(raw), [str(item) for item in choices], n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def suggest(word: str, choices: Iterable[str]) -> str:
+    """The end of an "unknown …" sentence: the nearest choice, or all of them."""
+    choices = list(choices)
+    near = difflib.get_close_matches(word, choices, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(choices)}"

@@ -1,0 +1,158 @@
+"""When an output may move, and when it must: max_on, min_off, interlock, leases and the dead man.
+
+Pure: every call is given the time (boottime nanoseconds). The board asks before it moves a line, tells what
+the line then did, and moves it itself when `due` says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from knoop_hw.errors import SetRefused
+
+Cause = Literal["max_on", "lease", "dead_man"]
+Level = bool | float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What holds for one output; times in seconds, None: no limit.
+
+    `pwm` outputs have levels from 0 to 100 %.
+    """
+
+    pwm: bool = False
+    safe: Literal["off", "on", "keep"] = "off"
+    max_on_s: float | None = None
+    min_off_s: float = 0.0
+    interlock_wait_s: float = 0.0
+    dead_man_s: float | None = None
+
+    def level(self, on: bool) -> Level:
+        """On or off as this output's value."""
+        return (100.0 if on else 0.0) if self.pwm else on
+
+    @property
+    def safe_level(self) -> Level | None:
+        """The level that harms nobody; None: the one it has."""
+        return None if self.safe == "keep" else self.level(self.safe == "on")
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A change that must happen at `at_ns`, and why."""
+
+    at_ns: int
+    value: Level
+    cause: Cause
+
+
+class Guard:
+    """The limits of one output and what happened to it so far.
+
+    An output that starts off counts as just switched off: a board that restarts again and again must not wear
+    out the compressor that `min_off_s` protects.
+    """
+
+    def __init__(self, name: str, limits: Limits, *, value: Level, now_ns: int) -> None:
+        self.name, self.limits = name, limits
+        self._value = value
+        self._since_ns = now_ns  # of being on or off, whatever the level
+        self._beat_ns = now_ns
+        self._lease: tuple[int, Level] | None = None  # until when, and what then
+
+    @property
+    def on(self) -> bool:
+        """Whether the output does something."""
+        return bool(self._value)
+
+    @property
+    def off_since_ns(self) -> int | None:
+        """Since when it has been off; None while it is on."""
+        return None if self.on else self._since_ns
+
+    def request(self, value: object, *, now_ns: int, others: Iterable[Guard] = (), for_s: float | None = None) -> Level:
+        """The level to apply, when it may be applied now. `others` are the outputs it is interlocked with.
+
+        Raises SetRefused (`range`, `min-off`, `interlock`) with a sentence that says what to do instead.
+        """
+        level = self._valid(value)
+        if for_s is not None and for_s <= 0:
+            raise SetRefused("range", f"{self.name}: a time must be longer than {_time(for_s)}")
+        if not level:
+            return level
+        limits = self.limits
+        if limits.max_on_s is not None and for_s is not None and for_s > limits.max_on_s:
+            text = f"{self.name}: may be on for {_time(limits.max_on_s)} at most (max_on); ask for no more"
+            raise SetRefused("range", text)
+        if not self.on:
+            left_s = limits.min_off_s - (now_ns - self._since_ns) / 1e9
+            if left_s > 0:
+                rest = f"rests for another {_time(left_s)} (min_off {_time(limits.min_off_s)})"
+                raise SetRefused("min-off", f"{self.name}: {rest}; try again then")
+        for other in others:
+            self._apart(other, now_ns)
+        return level
+
+    def _valid(self, value: object) -> Level:
+        if isinstance(value, bool):
+            return self.limits.level(value)
+        if not self.limits.pwm:
+            raise SetRefused("range", f"{self.name}: is on or off; {value} is neither")
+        if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 100:
+            raise SetRefused("range", f"{self.name}: takes 0 to 100 %, not {value}")
+        return float(value)
+
+    def _apart(self, other: Guard, now_ns: int) -> None:
+        if other.off_since_ns is None:
+            text = f"{self.name}: may not be on together with {other.name}; switch {other.name} off first"
+            raise SetRefused("interlock", text)
+        left_s = self.limits.interlock_wait_s - (now_ns - other.off_since_ns) / 1e9
+        if left_s > 0 and other.has_moved:
+            text = f"{self.name}: waits another {_time(left_s)} after {other.name}; try again then"
+            raise SetRefused("interlock", text)
+
+    has_moved = False
+
+    def applied(self, value: Level, *, now_ns: int, for_s: float | None = None, forced: bool = False) -> None:
+        """The line has this level now: by request, for `for_s` if that is given, or `forced` by `due`."""
+        former = self._lease[1] if self._lease is not None else self._value
+        if bool(value) != self.on:
+            self._since_ns, self.has_moved = now_ns, True
+        self._value = value
+        self._lease = None
+        if for_s is not None and not forced and former != value:
+            self._lease = (now_ns + int(for_s * 1e9), former)
+
+    def beat(self, now_ns: int) -> None:
+        """The agent lives."""
+        self._beat_ns = now_ns
+
+    def let_go(self) -> None:
+        """Forget the lease: what should have followed may not."""
+        self._lease = None
+
+    def due(self) -> Due | None:
+        """The next change that must happen if nobody says anything; None when nothing is due."""
+        limits, safe = self.limits, self.limits.safe_level
+        coming: list[Due] = []
+        if self._lease is not None:
+            until_ns, value = self._lease
+            if value and not self.on:  # back on only when it has rested
+                until_ns = max(until_ns, self._since_ns + int(limits.min_off_s * 1e9))
+            coming.append(Due(until_ns, value, "lease"))
+        if limits.max_on_s is not None and self.on:
+            coming.append(Due(self._since_ns + int(limits.max_on_s * 1e9), limits.level(False), "max_on"))
+        if limits.dead_man_s is not None and safe is not None and self._value != safe:
+            coming.append(Due(self._beat_ns + int(limits.dead_man_s * 1e9), safe, "dead_man"))
+        return min(coming, key=lambda due: due.at_ns, default=None)
+
+
+def _time(seconds: float) -> str:
+    """A duration as people write it in node.toml, rounded up so that waiting that long is enough."""
+    if seconds >= 120:
+        return f"{math.ceil(seconds / 60)} min"
+    return f"{math.ceil(seconds)} s" if seconds >= 1 else f"{math.ceil(seconds * 1000)} ms"

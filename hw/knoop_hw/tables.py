@@ -1,0 +1,183 @@
+"""What `[board] [input.N] [output.N] [sensor.N]` may say: a frozen dataclass each, its fields the keys."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from knoop_hw import source, units
+from knoop_hw.decode import Between, Scalar, Seconds, seconds_of, suggest
+from knoop_hw.filters import NUMERIC, Options
+from knoop_hw.model import Channel
+from knoop_hw.pins import Pin
+from knoop_hw.scenario import World
+
+
+def _driver(raw: Any) -> str:
+    if raw not in {"lgpio", "simulated"}:
+        raise ValueError(raw)
+    return str(raw)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardTable:
+    """`[board]`: how lines are reached. `buses` are those that take lines: `w1:GPIO4`, `i2c`, `spi`."""
+
+    driver: Annotated[
+        str,
+        Scalar(
+            '"lgpio" or "simulated" (a driver "gpiod" does not exist yet, lgpio reaches the same lines)',
+            _driver,
+        ),
+    ] = "lgpio"
+    scenario: Path | None = None
+    buses: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse a scenario for real lines (ValueError)."""
+        if self.scenario is not None and self.driver != "simulated":
+            raise ValueError('scenario: only a simulated board has one; set driver = "simulated"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input(Options):
+    """`[input.N]`. `pull` is the bias of the line.
+
+    `active_low` None: true for a button that pulls its line down (pull = "up"), else false. `debounce_s` is
+    how long a level must rest before it counts; 20 ms outlasts the bounce of common switches (1-10 ms) and is
+    below the 30 ms that IEC 62053-31 guarantees for a meter's pulse. `unit` is for counters: what `multiply`
+    turns pulses into.
+    """
+
+    name: str
+    pin: Pin
+    kind: Literal["contact", "button", "counter"] = "contact"
+    pull: Literal["up", "down", "none"] = "up"
+    active_low: bool | None = None
+    debounce_s: Annotated[Seconds, Between(0, 10)] = 0.02
+    unit: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what a contact cannot have (ValueError)."""
+        if self.kind != "counter":
+            for name in (*NUMERIC, "digits", "unit"):
+                if getattr(self, name) not in {None, ""}:
+                    raise ValueError(f"{name}: a {self.kind} is true or false; only a counter has numbers")
+        if not units.known(self.unit):
+            raise ValueError(f"unit: '{self.unit}' is not a unit Knoop knows; {suggest(self.unit, units.DIGITS)}")
+
+    @property
+    def inverted(self) -> bool:
+        """Whether a low line means true."""
+        return self.kind == "button" and self.pull == "up" if self.active_low is None else self.active_low
+
+    def channel(self) -> Channel:
+        """As the agent sees it."""
+        counts = self.kind == "counter"
+        digits = self.digits if self.digits is not None else units.digits(self.unit) if self.unit else 0
+        return Channel(
+            name=self.name, kind=self.kind, type="number" if counts else "boolean", unit=self.unit,
+            cls=self.cls or ("telemetry" if counts else "event"), label=self.label,
+            digits=digits if counts else None,
+        )  # fmt: skip
+
+
+def _dead_man(raw: Any) -> float | None:
+    if isinstance(raw, bool):
+        return 2.0 if raw else None
+    seconds = seconds_of(raw)
+    if not 1 <= seconds <= 3600:  # the agent beats every 0.5 s: one lost beat must not move an output
+        raise ValueError(raw)
+    return seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output(Options):
+    """`[output.N]`. `initial` is the level at start, `safe` the one at the end and when the dead man lets go.
+
+    `interlock` names outputs that may not be on together with this one, `interlock_wait_s` how long after
+    them it may come on. `dead_man_s` (key `dead_man`: true = 2 s, or a time) is how long the agent may be
+    silent.
+    """
+
+    name: str
+    pin: Pin
+    kind: Literal["switch", "pwm"] = "switch"
+    active_low: bool = False
+    initial: Literal["off", "on", "restore"] = "off"
+    safe: Literal["off", "on", "keep"] = "off"
+    max_on_s: Annotated[Seconds, Between(0.1)] | None = None
+    min_off_s: Seconds = 0.0
+    interlock: tuple[str, ...] = ()
+    interlock_wait_s: Seconds = 0.0
+    dead_man_s: Annotated[float | None, Scalar('true, false or a time from "1s" to "1h"', _dead_man, "_s")] = None
+    confirm: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse limits that contradict each other (ValueError)."""
+        for name in (*NUMERIC, "min_interval_s"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name.removesuffix('_s')}: every change of an output is a reading; leave it out")
+        if self.digits is not None and self.kind == "switch":
+            raise ValueError("digits: a switch is on or off; leave it out")
+        if self.dead_man_s is not None and self.safe == "keep":
+            raise ValueError('dead_man: needs a safe value; set safe to "off" or "on"')
+        if self.max_on_s is not None and "on" in {self.safe, self.initial}:
+            raise ValueError('max_on: contradicts initial or safe = "on"')
+        if self.kind == "pwm" and (self.safe == "keep" or self.initial == "restore"):
+            raise ValueError('kind: pulses end with the program that makes them; a pwm has no "keep" and no "restore"')
+        if self.interlock_wait_s and not self.interlock:
+            raise ValueError("interlock_wait: needs 'interlock' with the outputs to wait for")
+
+    def channel(self) -> Channel:
+        """As the agent sees it."""
+        pwm = self.kind == "pwm"
+        return Channel(
+            name=self.name, kind=self.kind, type="number" if pwm else "boolean", unit="%" if pwm else "",
+            cls=self.cls or "event", label=self.label, digits=(self.digits or 0) if pwm else None,
+            minimum=0.0 if pwm else None, maximum=100.0 if pwm else None, writable=True, confirm=self.confirm,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SensorHead(Options):
+    """The keys of `[sensor.N]` that are not the driver's."""
+
+    driver: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SensorField:
+    """One value of a sensor, with the options that hold for it."""
+
+    field: source.Field
+    options: Options
+    channel: Channel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sensor:
+    """`[sensor.N]`: the driver, its own decoded `Config`, and its channels."""
+
+    name: str
+    driver: str
+    config: Any
+    fields: tuple[SensorField, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All of it. `world` is the weather of a simulated board."""
+
+    board: BoardTable = BoardTable()
+    inputs: tuple[Input, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    sensors: tuple[Sensor, ...] = ()
+    world: World | None = None
+
+    def channels(self) -> tuple[Channel, ...]:
+        """Every channel, in the order of the tables."""
+        inputs = (line.channel() for line in self.inputs)
+        outputs = (line.channel() for line in self.outputs)
+        return (*inputs, *outputs, *(item.channel for sensor in self.sensors for item in sensor.fields))

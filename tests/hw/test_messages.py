@@ -1,0 +1,149 @@
+"""The Board protocol's lines, and the link that carries them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knoop_hw.link import LIMIT, LinkClosed, pair
+from knoop_hw.messages import KINDS, MAX_LINE, Beat, Done, Failed, Hello, Readings, Set, Stored, decode, encode
+from knoop_hw.model import Channel, Reading
+
+CHANNELS = (
+    Channel(name="door", kind="contact", type="boolean", cls="alarm", label="Vóórdeur"),
+    Channel(
+        name="fan",
+        kind="pwm",
+        type="number",
+        unit="%",
+        digits=0,
+        minimum=0.0,
+        maximum=100.0,
+        writable=True,
+        confirm=True,
+    ),
+)
+READING = Reading(channel="air.temperature", seq=88, value=21.4, boottime_ns=123)
+MESSAGES = [
+    Hello(version="0.1.0", run="k3v9q2xa", boot="b", digest="d", channels=CHANNELS),
+    Hello(version="0.1.0", run="k3v9q2xa", boot="b", digest="d", channels=()),
+    Readings(
+        upto=512,
+        items=(
+            READING,
+            Reading(channel="air.humidity", seq=1, value=None, quality="error", boottime_ns=1),
+            Reading(channel="door", seq=2, value=True, quality="estimate", boottime_ns=2),
+            Reading(channel="mode", seq=3, value="aan", boottime_ns=3),
+        ),
+    ),
+    Readings(upto=0, items=()),
+    Stored(upto=512),
+    Beat(),
+    Set(id=7, channel="lamp", value=True, for_ms=10_000, by="anna@example.org"),
+    Set(id=8, channel="fan", value=40.5, by="anna@example.org"),
+    Done(id=7, reading=READING),
+    Failed(id=7, error="min-off", text="pump: rests"),
+]
+
+
+def test_there_is_an_example_of_every_message():
+    assert {type(message) for message in MESSAGES} == set(KINDS.values())
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+def test_round_trip(message):
+    line = encode(message)
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert decode(line) == message
+
+
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda message: type(message).__name__)
+def test_an_unknown_key_is_an_error(message):
+    raw = json.loads(encode(message)) | {"extra": 1}
+    with pytest.raises(ValueError, match="unknown key 'extra'"):
+        decode(json.dumps(raw).encode())
+
+
+@pytest.mark.parametrize("message", [m for m in MESSAGES if not isinstance(m, Beat)], ids=lambda m: type(m).__name__)
+def test_a_missing_key_is_an_error(message):
+    raw = json.loads(encode(message))
+    for key in raw.keys() - {"m", "v", "for_ms"}:
+        with pytest.raises(ValueError):
+            decode(json.dumps({name: item for name, item in raw.items() if name != key}).encode())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"", b"\n", b"{", b"[]", b"3", b'{"m":"nonsense"}', b"{}", b"\xff", b"[" * 30_000,
+        b'{"m":"stored","upto":true}', b'{"m":"stored","upto":"1"}', b'{"m":"stored","upto":1.5}',
+        b'{"m":"set","id":1,"channel":"lamp","value":"on","by":"a"}',
+        b'{"m":"readings","upto":1,"items":[{"channel":"x","seq":0,"value":1,"boottime_ns":0}]}',
+        b'{"m":"readings","upto":1,"items":[{"channel":"x","seq":1,"value":1,"quality":"error","boottime_ns":0}]}',
+        b'{"m":"readings","upto":1,"items":[3]}',
+        b'{"m":["set"]}', b'{"m":{}}', b'{"m":"readings","upto":1,"items":3}', b'{"m":"hello","channels":{"a":1}}',
+        b'{"m":"set","id":1,"channel":"fan","value":NaN,"by":"a"}',
+    ],
+)  # fmt: skip
+def test_nonsense_is_a_value_error(line):
+    with pytest.raises(ValueError):
+        decode(line)
+
+
+def test_a_line_too_long_is_refused_on_both_sides():
+    with pytest.raises(ValueError, match="exceed the line limit"):
+        encode(Failed(id=1, error="range", text="x" * MAX_LINE))
+    with pytest.raises(ValueError, match="exceeds the limit"):
+        decode(b" " * (MAX_LINE + 1))
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_any_line_is_a_message_or_a_value_error(line):
+    with contextlib.suppress(ValueError):
+        decode(line)
+
+
+@pytest.mark.parametrize("through_json", [False, True])
+class TestLink:
+    async def test_messages_arrive_in_order(self, through_json):
+        agent, board = pair(through_json=through_json)
+        for message in MESSAGES:
+            await board.send(message)
+        assert [await agent.receive() for _ in MESSAGES] == MESSAGES
+
+    async def test_a_sender_waits_while_the_other_end_is_behind(self, through_json):
+        agent, board = pair(through_json=through_json)
+        for upto in range(LIMIT):
+            await agent.send(Stored(upto=upto))
+        waiting = asyncio.create_task(agent.send(Beat()))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await board.receive()
+        await asyncio.wait_for(waiting, 1)
+
+    async def test_what_was_sent_before_a_close_still_arrives(self, through_json):
+        agent, board = pair(through_json=through_json)
+        await agent.send(Beat())
+        await agent.close()
+        await agent.close()
+        assert await board.receive() == Beat()
+        with pytest.raises(LinkClosed):
+            await board.receive()
+        with pytest.raises(LinkClosed):
+            await board.send(Beat())
+        with pytest.raises(LinkClosed):
+            await agent.receive()
+
+    async def test_a_close_wakes_those_who_wait(self, through_json):
+        agent, board = pair(through_json=through_json)
+        waiting = asyncio.create_task(board.receive())
+        await asyncio.sleep(0)
+        await agent.close()
+        with pytest.raises(LinkClosed):
+            await asyncio.wait_for(waiting, 1)
