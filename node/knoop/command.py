@@ -1,7 +1,7 @@
 """A verb, what a person asks with it, and what it answers: data only, the same for chat, room and form.
 
-A verb is one file in `commands/` that holds a `COMMAND`; the folder is the table. `role` has no default: a verb
-without a stated right cannot be declared.
+A verb is one file in `commands/` that holds a `COMMAND`; the folder is the table. `role` has no default: a
+verb without a stated right cannot be declared.
 """
 
 from __future__ import annotations
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from knoop.store import Store
 
 
+Takes = Literal["nothing", "text", "channels", "value", "span"]
+
+
 def N_(message: str) -> str:  # noqa: N802 -- gettext's own name for "translate later"
-    """Mark a sentence for translation; `text.render` translates it in the reader's language."""
+    """Mark a sentence for translation; `text.Voice` translates it into the reader's language."""
     return message
 
 
@@ -33,11 +36,18 @@ class Sentence:
     """A translatable sentence and its values: `Sentence(N_("{channel} is {value}."), {"channel": …})`.
 
     Values may be text, numbers, a Channel (its label), a Record (its value with unit, in the reader's way), a
-    `Span` (a duration), an `Instant` (a time) or another Sentence.
+    `Span` (a duration), an `Instant` (a time), another Sentence, or a tuple of these (said with commas). With
+    `plural`, the whole number in `values["count"]` chooses between `message` and `plural`: see `counted`.
     """
 
     message: str
     values: Mapping[str, Any] = field(default_factory=dict)
+    plural: str = ""
+
+
+def counted(one: str, many: str, count: int, /, **values: Any) -> Sentence:
+    """A sentence about `count` things; both forms are found by the translation tools without `N_`."""
+    return Sentence(one, {"count": count, **values}, plural=many)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Instant:
-    """A time (UTC nanoseconds since 1970; None: not known), said in local time, with the date when not today."""
+    """A time (UTC nanoseconds since 1970; None: not known), said locally, with the date when not today."""
 
     at_ns: int | None
 
@@ -72,12 +82,17 @@ def refuse(message: str, /, **values: Any) -> Reply:
     return Reply((Sentence(message, values),), ok=False)
 
 
+def not_yours(command: Command) -> Reply:
+    """What a person with rights hears who has not this one; a stranger hears nothing at all."""
+    return refuse(N_("You may not {verb} here. An owner of this node can allow it."), verb=command.verb)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What a named person asked, freshly, of this node.
 
-    `sender` is the full JID that the server vouches for. `argument` is the text behind the verb. `channels` are the
-    channel names that `argument` resolved to (see `parse`), `value` and `for_s` what to set and for how long.
+    `sender` is the full JID that the server vouches for. `argument` is the text behind the verb. `channels` are
+    the     channel names that `argument` resolved to (see `parse`), `value` and `for_s` what to set and for how long.
     """
 
     sender: Jid
@@ -96,6 +111,8 @@ class House(Protocol):
 
     name: str
     label: str
+    run: str
+    source: str  # where people get the source of what runs here (AGPL-3.0 §13)
     clock: Clock
     access: Access
     alerts: Alerts
@@ -110,6 +127,10 @@ class House(Protocol):
     @property
     def latest(self) -> Mapping[str, Record]:
         """The last record of each channel that has one."""
+        ...
+
+    def jid(self, text: str) -> Jid:
+        """The address that `text` means, prepared; raises ValueError."""
         ...
 
     def health(self) -> Health:
@@ -143,11 +164,42 @@ class House(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """One verb. `usage` are examples to type; `summary` is a translatable half-sentence (`N_`)."""
+    """One verb. `usage` are examples to type; `summary` is a translatable half-sentence (`N_`).
+
+    `takes` tells parser and form what stands behind the verb: nothing; free text; channels and perhaps a span
+    of time; one output, its value and perhaps for how long; a span alone. `writes` is true when a request
+    changes something that outlives its answer: it must be fresh, is audited, is never taken from a question.
+    `aliases` are other words for the verb, in any language.
+    """
 
     verb: str
     role: Role
     summary: str
     usage: tuple[str, ...]
     run: Callable[[Request, House], Awaitable[Reply]]
+    takes: Takes = "nothing"
     writes: bool = False
+    aliases: tuple[str, ...] = ()
+
+
+def reading(channel: Channel, record: Record | None) -> Sentence:
+    """What a channel is now, in one sentence."""
+    if record is None:
+        return Sentence(N_("{channel} has not reported yet."), {"channel": channel})
+    if record.value is None:
+        return Sentence(N_("{channel} has no value now ({value})."), {"channel": channel, "value": record})
+    return Sentence(N_("{channel} is {value}."), {"channel": channel, "value": record})
+
+
+def readable(request: Request, house: House) -> dict[str, Channel]:
+    """The channels that the asking person may read; for them the others do not exist."""
+    person = house.access.person(request.sender)
+    if person is None:
+        return {}
+    return {n: c for n, c in house.channels.items() if person.reads(house.alerts.watched(n))}
+
+
+def chosen(request: Request, house: House) -> list[Channel]:
+    """The requested channels, in the order asked, without those that the person may not read."""
+    mine = readable(request, house)
+    return [mine[name] for name in request.channels if name in mine]

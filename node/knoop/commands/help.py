@@ -1,0 +1,38 @@
+"""help: what this person can say here."""
+
+from __future__ import annotations
+
+from knoop.access import Role
+from knoop.command import N_, Command, House, Reply, Request, Sentence, refuse
+from knoop.commands import table
+
+
+async def run(request: Request, house: House) -> Reply:
+    """Without an argument every verb that is open to the person, else the examples of one."""
+    person = house.access.person(request.sender)
+    role = person.role if person is not None else Role.NONE
+    verbs = [command for command in table().values() if command.role <= role]
+    wanted = request.argument.strip(" .,!?“”'\"").lower()
+    if not wanted:
+        lines = [Sentence("{verb}: {summary}", _values(command)) for command in verbs]
+        return Reply((*lines, Sentence(N_("Say “help” and a word for examples, or just a name to read it."))))
+    command = next((c for c in verbs if wanted in {c.verb, *c.aliases}), None)
+    if command is None:
+        return refuse(N_("I do not know “{verb}”. Say “help” to see what I know."), verb=wanted)
+    examples = Sentence(N_("For example: {examples}"), {"examples": command.usage})
+    return Reply((Sentence("{verb}: {summary}", _values(command)), examples))
+
+
+def _values(command: Command) -> dict[str, object]:
+    return {"verb": command.verb, "summary": Sentence(command.summary)}
+
+
+COMMAND = Command(
+    verb="help",
+    role=Role.VIEWER,
+    summary=N_("what you can say"),
+    usage=("help", "help set"),
+    run=run,
+    takes="text",
+    aliases=("hulp",),
+)

@@ -1,0 +1,41 @@
+"""log: who asked for what lately."""
+
+from __future__ import annotations
+
+import re
+
+from knoop.access import Role
+from knoop.command import N_, Command, House, Instant, Reply, Request, Sentence, refuse, say
+
+USUAL = 10
+MOST = 50
+
+
+async def run(request: Request, house: House) -> Reply:
+    """The last lines of the audit log, newest last."""
+    count = request.argument.strip() or str(USUAL)
+    if not re.fullmatch("[0-9]{1,4}", count):
+        return refuse(N_("Say how many lines, for example: {example}"), example="log 20")
+    tail = await house.state.audit_tail(max(1, min(int(count), MOST)))
+    if not tail:
+        return say(N_("Nobody has asked for anything yet."))
+    return Reply(
+        tuple(
+            Sentence(
+                "{time} {who}: {action} → {result}",
+                {"time": Instant(line.at_ns), "who": line.who, "action": line.action, "result": line.result},
+            )
+            for line in tail
+        )
+    )
+
+
+COMMAND = Command(
+    verb="log",
+    role=Role.OWNER,
+    summary=N_("who asked for what lately"),
+    usage=("log", "log 20"),
+    run=run,
+    takes="text",
+    aliases=("logboek",),
+)

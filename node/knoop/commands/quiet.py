@@ -1,0 +1,36 @@
+"""quiet: say nothing unasked to me for a while."""
+
+from __future__ import annotations
+
+from knoop.access import Role
+from knoop.command import N_, Command, House, Instant, Reply, Request, refuse, say
+
+LONGEST_S = 7 * 86400.0  # who wants silence for longer wants another `notify` in node.toml
+
+
+async def run(request: Request, house: House) -> Reply:
+    """Quiet for a span, not any more, or until when it is now; only ever for the person who asks."""
+    now_ns, me = house.clock.time_ns(), str(request.sender.bare)
+    if request.value is False:
+        await house.state.quiet(me, 0)
+        return say(N_("I speak up again."))
+    if request.for_s is None:
+        until_ns = (await house.state.quiet_until()).get(me, 0)
+        if until_ns > now_ns:
+            return say(N_("I keep quiet until {time}; “quiet off” ends it."), time=Instant(until_ns))
+        return refuse(N_("Say for how long, for example: {example}"), example="quiet 2h")
+    until_ns = now_ns + round(min(request.for_s, LONGEST_S) * 1e9)
+    await house.state.quiet(me, until_ns)
+    return say(N_("I keep quiet until {time}; “quiet off” ends it."), time=Instant(until_ns))
+
+
+COMMAND = Command(
+    verb="quiet",
+    role=Role.VIEWER,
+    summary=N_("no messages to you for a while"),
+    usage=("quiet 2h", "quiet off", "quiet"),
+    run=run,
+    takes="span",
+    writes=True,
+    aliases=("stil", "stilte"),
+)

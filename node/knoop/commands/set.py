@@ -1,0 +1,72 @@
+"""set: move an output, and say where it really is afterwards."""
+
+from __future__ import annotations
+
+from math import isclose, isfinite
+
+from knoop.access import Role
+from knoop.command import N_, Command, House, Reply, Request, Sentence, Span, chosen, reading, refuse
+from knoop_hw.errors import SetRefused
+from knoop_hw.model import Channel
+
+REFUSED = {
+    "interlock": N_("{channel} stays as it is: something that must not be on together with it is on."),
+    "min-off": N_("{channel} stays off: it was switched off too recently. Try again later."),
+    "range": N_("{channel} stays as it is: that is outside its limits."),
+}
+FAILED = N_("{channel} could not be set: its device does not answer.")
+
+
+async def run(request: Request, house: House) -> Reply:
+    """Set exactly one output; the answer is the level read back."""
+    channels, value = chosen(request, house), request.value
+    if len(channels) != 1 or value is None:
+        return refuse(N_("Say what to set and to which value, for example: {example}"), example="set lamp on")
+    channel = channels[0]
+    if not channel.writable:
+        return refuse(N_("{channel} cannot be set: it only reports."), channel=channel)
+    if channel.confirm:
+        return refuse(
+            N_("{channel} wants a one-time code, and I cannot give one yet: nothing was done."),
+            channel=channel,
+        )
+    if not _fits(channel, value):
+        return refuse(N_("{channel} does not take this value: nothing was done."), channel=channel)
+    if (limits := _limits(channel, value)) is not None:
+        return limits
+    try:
+        record = await house.set(channel.name, value, for_s=request.for_s, by=request.sender)
+    except SetRefused as refused:
+        return refuse(REFUSED.get(refused.reason, FAILED), channel=channel)
+    if record.value is None or not isclose(float(record.value), value, rel_tol=1e-3, abs_tol=1e-6):
+        return Reply((reading(channel, record), Sentence(N_("It did not follow: have a look at it."))), ok=False)
+    if request.for_s is None:
+        return Reply((reading(channel, record),))
+    values = {"channel": channel, "value": record, "span": Span(request.for_s)}
+    return Reply((Sentence(N_("{channel} is {value}, for {span}."), values),))
+
+
+def _fits(channel: Channel, value: bool | float) -> bool:
+    if channel.type == "boolean":
+        return isinstance(value, bool)
+    return channel.type == "number" and not isinstance(value, bool) and isfinite(value)
+
+
+def _limits(channel: Channel, value: float) -> Reply | None:
+    if channel.minimum is not None and value < channel.minimum:
+        return refuse(N_("{channel} takes at least {limit}."), channel=channel, limit=channel.minimum)
+    if channel.maximum is not None and value > channel.maximum:
+        return refuse(N_("{channel} takes at most {limit}."), channel=channel, limit=channel.maximum)
+    return None
+
+
+COMMAND = Command(
+    verb="set",
+    role=Role.OPERATOR,
+    summary=N_("switch or set something"),
+    usage=("lamp on", "set lamp on for 10s", "set pump 40"),
+    run=run,
+    takes="value",
+    writes=True,
+    aliases=("switch", "turn", "put", "zet", "doe", "schakel"),
+)

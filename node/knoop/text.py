@@ -1,0 +1,242 @@
+"""Sentences as people read them: in their language, with their decimal sign, units and clock. Pure.
+
+gettext's catalogues are in `locale/`, English is the source. One sentence is one line of plain text without
+markup, because that is what every client shows; nothing that came from outside can add a line to it.
+"""
+
+from __future__ import annotations
+
+import gettext
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from decimal import Decimal
+from functools import cache
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from knoop.alerts import PREFIX, Alerts, Severity
+from knoop.command import N_, Instant, Reply, Sentence, Span, reading
+from knoop.record import Record
+from knoop_hw.model import Channel, Kind, Value
+
+LOCALE = Path(__file__).parent / "locale"
+LATE_S = 60  # a sentence this old is news of the past and says when it was
+LONGEST_TEXT = 200  # characters of a text value or of somebody's words within a sentence
+_JOINER = "\u200d"  # holds 👩‍🌾 together
+
+_DECIMAL = {"nl": ","}
+_STATES: Mapping[Kind, tuple[str, str]] = {
+    "contact": (N_("closed"), N_("open")),
+    "button": (N_("released"), N_("pressed")),
+}
+_ON_OFF = (N_("off"), N_("on"))
+_QUALITY = {
+    "missing": N_("missing"),
+    "error": N_("error"),
+    "estimate": N_("estimate"),
+    "warning": N_("doubtful"),
+    "lost": N_("some were lost"),
+}
+_SPANS = (
+    (86400_000, N_("{count} d")),
+    (3600_000, N_("{count} h")),
+    (60_000, N_("{count} min")),
+    (1000, N_("{count} s")),
+    (1, N_("{count} ms")),
+)
+_HEADS: Mapping[Severity, str] = {
+    "info": N_("Note {alert}"),
+    "warning": N_("Alert {alert}"),
+    "critical": N_("Critical alert {alert}"),
+}
+
+
+@cache
+def languages() -> frozenset[str]:
+    """The languages there are sentences in."""
+    return frozenset({"en", *(path.parts[-3] for path in LOCALE.glob("*/LC_MESSAGES/knoop.mo"))})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Voice:
+    """How to speak to one reader at one instant.
+
+    `lang` is any language tag; one without a catalogue is spoken to in English. `channels` are what records
+    belong to, `now_ns` is UTC nanoseconds, `zone` the reader's time zone, None for this machine's.
+    """
+
+    lang: str
+    channels: Mapping[str, Channel] = field(default_factory=dict)
+    now_ns: int
+    zone: tzinfo | None = None
+
+    def render(self, reply: Reply) -> str:
+        """A whole reply, one sentence a line."""
+        return "\n".join(self.sentence(line) for line in reply.lines)
+
+    def sentence(self, sentence: Sentence) -> str:
+        """One sentence, one line; a capital first where it begins with a channel."""
+        spoken = self._spoken(sentence)
+        first = sentence.values.get(spoken[1:].partition("}")[0]) if spoken.startswith("{") else None
+        line = self._filled(spoken, sentence.values)
+        return line[:1].upper() + line[1:] if isinstance(first, Channel) else line
+
+    def event(self, record: Record, alerts: Alerts) -> str:
+        """What the node says by itself about one reading; with the time when that is past."""
+        line = self.sentence(self._event(record, alerts))
+        late = record.at_ns is not None and self.now_ns - record.at_ns > LATE_S * 1_000_000_000
+        if not late:
+            return line
+        return self.sentence(Sentence(N_("{sentence} (at {time})"), {"sentence": line, "time": Instant(record.at_ns)}))
+
+    def _event(self, record: Record, alerts: Alerts) -> Sentence:
+        channel = self.channels.get(record.channel)
+        if channel is not None:
+            return reading(channel, record)
+        name = record.channel.removeprefix(PREFIX)
+        values: dict[str, Any] = {"alert": humane(name), "value": record}
+        rule = alerts.rules.get(name)
+        state = alerts.state(name) if rule else None
+        recent = state is not None and state.changed_ns == record.boottime_ns
+        match record.value:
+            case "raised":
+                head = Sentence(_HEADS[rule.severity if rule else "warning"], values)
+                watched = self.channels.get(rule.when.channel) if rule else None
+                if watched is None or state is None or not recent:
+                    return Sentence(N_("{head}."), {"head": head})
+                what = {"channel": watched, "value": self.value(watched, state.value)}
+                return Sentence(N_("{head}: {channel} is {value}."), {"head": head, **what})
+            case "acknowledged" if state is not None and recent and state.by:
+                return Sentence(N_("{alert}: acknowledged by {person}."), values | {"person": state.by})
+            case "acknowledged":
+                return Sentence(N_("{alert}: acknowledged."), values)
+            case "cleared":
+                return Sentence(N_("{alert} is over."), values)
+        return Sentence(N_("{alert} is {value}."), values)
+
+    def value(self, channel: Channel, value: Value) -> str:
+        """A value of this channel with its unit: `21.4 °C`, `open`, `on`."""
+        match value:
+            case bool():
+                return self._translated(_STATES.get(channel.kind, _ON_OFF)[value])
+            case int() | float():
+                return f"{self.number(value, channel.digits)} {channel.unit}".rstrip()
+            case str():
+                return _one_line(value)
+            case None:
+                return self._translated(_QUALITY["missing"])
+
+    def number(self, value: float, digits: int | None = None) -> str:
+        """With this many decimals (None: as many as it has), a real minus and the reader's decimal sign."""
+        if digits is not None and abs(value) < 1e15:
+            text = f"{value:.{digits}f}"
+        elif abs(value) < 1e15 and value == int(value):
+            text = f"{value:.0f}"
+        elif isfinite(value):
+            text = f"{Decimal(f'{value:.10g}'):f}"
+        else:
+            text = str(value)
+        if not text.strip("-0."):
+            text = text.removeprefix("-")
+        return text.replace("-", "−").replace(".", _DECIMAL.get(self._language, "."))
+
+    @property
+    def _language(self) -> str:
+        short = self.lang.replace("_", "-").partition("-")[0].lower()
+        return short if short in languages() else "en"
+
+    def _translated(self, message: str) -> str:
+        return _catalogue(self._language).gettext(message)
+
+    def _spoken(self, sentence: Sentence) -> str:
+        if sentence.plural:
+            count = sentence.values["count"]
+            return _catalogue(self._language).ngettext(sentence.message, sentence.plural, count)
+        return self._translated(sentence.message)
+
+    def _filled(self, spoken: str, values: Mapping[str, Any]) -> str:
+        return spoken.format_map({name: self._said(value) for name, value in values.items()})
+
+    def _said(self, value: Any) -> str:
+        match value:
+            case Sentence():
+                return self._filled(self._spoken(value), value.values)
+            case Channel():
+                return _one_line(value.label) or humane(value.name)
+            case Record():
+                return self._record(value)
+            case Span():
+                return self._span(value.seconds)
+            case Instant():
+                return self._instant(value.at_ns)
+            case tuple():
+                return ", ".join(self._said(item) for item in value)
+            case bool():
+                return self._translated(_ON_OFF[value])
+            case int() | float():
+                return self.number(value)
+        return _one_line(str(value))
+
+    def _record(self, record: Record) -> str:
+        quality = _QUALITY.get(record.quality)
+        if record.value is None:
+            return self._translated(quality or _QUALITY["missing"])
+        plain = Channel(name=record.channel, kind="sensor", type=record.type, unit=record.unit)
+        value = self.value(self.channels.get(record.channel, plain), record.value)
+        return f"{value} ({self._translated(quality)})" if quality else value
+
+    def _span(self, seconds: float) -> str:
+        """The two largest units that count: `3 d 4 h`, `1 min 30 s`, `50 ms`."""
+        left = max(0, round(seconds * 1000))
+        if left >= 10_000:
+            left = round(left, -3)
+        parts: list[str] = []
+        for size, message in _SPANS:
+            count, left = divmod(left, size)
+            if count:
+                parts.append(self._translated(message).format(count=count))
+            if parts and (not count or len(parts) == 2):
+                break
+        return " ".join(parts) or self._translated(N_("{count} s")).format(count=0)
+
+    def _instant(self, at_ns: int | None) -> str:
+        if at_ns is None:
+            return self._translated(N_("time unknown"))
+        at, now = (
+            datetime.fromtimestamp(ns // 1_000_000_000, UTC).astimezone(self.zone) for ns in (at_ns, self.now_ns)
+        )
+        return f"{at:%H:%M}" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M}"
+
+
+def render(reply: Reply, lang: str, *, channels: Mapping[str, Channel], now_ns: int, zone: tzinfo | None = None) -> str:
+    """A reply as text in the reader's language, one sentence a line."""
+    return Voice(lang=lang, channels=channels, now_ns=now_ns, zone=zone).render(reply)
+
+
+def event_sentence(
+    record: Record, lang: str, *, channels: Mapping[str, Channel], alerts: Alerts, now_ns: int,
+    zone: tzinfo | None = None,
+) -> str:  # fmt: skip
+    """What the node says by itself about one reading, in the reader's language."""
+    return Voice(lang=lang, channels=channels, now_ns=now_ns, zone=zone).event(record, alerts)
+
+
+def humane(name: str) -> str:
+    """A name as it is said: `air.temperature` is air temperature."""
+    return name.replace(".", " ").replace("_", " ")
+
+
+@cache
+def _catalogue(language: str) -> gettext.NullTranslations:
+    return gettext.translation("knoop", LOCALE, [language], fallback=True)
+
+
+def _one_line(text: str) -> str:
+    """Text from outside, bounded and without line breaks, control characters or changes of direction."""
+    harmful = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    clean = "".join(" " if unicodedata.category(c) in harmful and c != _JOINER else c for c in text)
+    clean = " ".join(clean.split())
+    return clean if len(clean) <= LONGEST_TEXT else clean[: LONGEST_TEXT - 1] + "…"

@@ -1,0 +1,503 @@
+"""What each verb does and answers, in the greenhouse of `house.py`."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import replace
+from types import ModuleType
+
+import pytest
+from tests.node.house import ANNA, BRAM, CHANNELS, CLEO, DIRK, PEOPLE, STRANGER, greenhouse
+
+from knoop.access import Access, Person, Role
+from knoop.command import Command, Request
+from knoop.commands import collect, table
+from knoop_hw.clock import FakeClock
+from knoop_hw.model import VERBS, Channel
+
+
+@pytest.fixture
+async def house(tmp_path):
+    async with greenhouse(tmp_path) as open_house:
+        yield open_house
+
+
+async def request(house, who, verb, **more):
+    """A request that does not come from the parser, as a form would make it."""
+    return await table()[verb].run(Request(sender=who, verb=verb, **more), house)
+
+
+# ── the table ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_folder_is_the_table():
+    assert list(table()) == [
+        "about", "ack", "allow", "bench", "help", "history", "log", "quiet", "read", "revoke", "set", "status",
+        "unwatch", "watch", "who",
+    ]  # fmt: skip
+
+
+def test_who_may_what_is_what_the_documentation_promises():
+    by_role = {role: {c.verb for c in table().values() if c.role is role} for role in Role}
+    assert by_role == {
+        Role.NONE: set(),
+        Role.VIEWER: {"help", "status", "read", "watch", "unwatch", "history", "about", "quiet"},
+        Role.OPERATOR: {"set", "ack"},
+        Role.OWNER: {"log", "who", "allow", "revoke", "bench"},
+    }
+
+
+def test_no_channel_can_be_called_like_a_verb():
+    assert set(table()) <= set(VERBS)
+
+
+@pytest.mark.parametrize("command", table().values(), ids=lambda c: c.verb)
+def test_every_verb_has_examples_that_mean_it(command):
+    from knoop.parse import Intent, parse
+
+    assert command.usage
+    for text in command.usage:
+        intent = parse(text, channels=CHANNELS, verbs=table())
+        assert isinstance(intent, Intent), text
+        assert intent.verb == command.verb
+
+
+def test_a_file_without_a_command_or_with_a_taken_word_is_refused():
+    def module(name, **members):
+        made = ModuleType(name)
+        made.__dict__.update(members)
+        return made
+
+    command = table()["about"]
+    with pytest.raises(ValueError, match=r"^knoop\.commands\.empty has no COMMAND$"):
+        collect([module("knoop.commands.empty")])
+    with pytest.raises(ValueError, match="has no COMMAND"):
+        collect([module("wrong", COMMAND="about")])
+    with pytest.raises(ValueError, match="two: the word 'about' is already taken by one"):
+        collect([module("one", COMMAND=command), module("two", COMMAND=replace(command, aliases=()))])
+    with pytest.raises(ValueError, match="two: the word 'over' is already taken by one"):
+        collect([module("one", COMMAND=command), module("two", COMMAND=replace(command, verb="x", aliases=("over",)))])
+
+
+def test_every_sentence_is_marked_for_translation():
+    """`say`, `refuse` and `Sentence` get N_(…), a name, or only placeholders: nothing would be left in English."""
+    import knoop.commands
+
+    for name in table():
+        source = ast.parse((__import__("pathlib").Path(knoop.commands.__path__[0]) / f"{name}.py").read_text())
+        for node in ast.walk(source):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in {"say", "refuse", "Sentence"}:
+                first = node.args[0]
+                if isinstance(first, ast.Constant):
+                    plain = "".join(part for part in first.value.replace("{", "}").split("}")[::2])
+                    assert not any(c.isalpha() for c in plain), f"{name}: {first.value!r} is not marked with N_"
+
+
+def test_a_verb_cannot_be_declared_without_a_right():
+    with pytest.raises(TypeError, match="role"):
+        Command(verb="x", summary="", usage=(), run=table()["about"].run)  # type: ignore[call-arg]
+
+
+# ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_stranger_is_not_answered(house):
+    for text in ("lamp on", "status", "help", "?", "allow mallory@example.net owner"):
+        assert await house.ask(STRANGER, text) == ""
+    assert house.board.moves == []
+
+
+async def test_a_name_is_read(house):
+    assert await house.ask(CLEO, "temp") == "Air temperature is 21.4 °C.\nCpu temperature is 48 °C."
+    assert await house.ask(BRAM, "voordeur", "nl") == "Ik begrijp “voordeur” niet. Zeg “help” voor wat ik wel ken."
+    assert await house.ask(BRAM, "door", "nl") == "Front door is dicht."
+
+
+async def test_a_value_that_is_missing_is_said_to_be(house):
+    await house.report("air.temperature", None, "error")
+    assert await house.ask(CLEO, "air temp") == "Air temperature has no value now (error)."
+
+
+async def test_an_old_value_has_its_age(house):
+    await house.clock.advance(599)
+    assert await house.ask(CLEO, "lamp") == "Lamp is off."
+    await house.clock.advance(2 * 3600)
+    assert await house.ask(CLEO, "lamp") == "Lamp is off, as of 2 h 9 min ago."
+
+
+async def test_the_age_of_a_value_from_before_the_reboot_comes_from_the_wall_clock_if_at_all(house):
+    house.latest["lamp"] = replace(house.latest["lamp"], boot="another")
+    house.latest["door"] = replace(house.latest["door"], boot="another", at_ns=None)
+    await house.clock.advance(1800)
+    assert await house.ask(CLEO, "lamp") == "Lamp is off, as of 30 min ago."
+    assert await house.ask(CLEO, "door") == "Front door was closed before the last start."
+
+
+async def test_what_never_reported_says_so(tmp_path):
+    async with greenhouse(tmp_path, readings=False) as house:
+        assert await house.ask(CLEO, "lamp") == "Lamp has not reported yet."
+
+
+async def test_read_alone_reads_everything_the_person_may(house):
+    assert len((await house.ask(CLEO, "read")).splitlines()) == len(CHANNELS)
+    assert await house.ask(DIRK, "read all") == "Front door is closed."
+
+
+async def test_a_large_house_is_not_read_out_whole(house):
+    house.channels = {f"c{i}": Channel(name=f"c{i}", kind="sensor", type="number") for i in range(45)}
+    answer = (await house.ask(CLEO, "read")).splitlines()
+    assert len(answer) == 31
+    assert answer[-1] == "And 15 more; name what you want."
+
+
+async def test_a_channel_that_is_not_theirs_does_not_exist_for_a_person(house):
+    unknown = await house.ask(DIRK, "xylophone")
+    for name in ("lamp", "air.temperature"):
+        assert await house.ask(DIRK, name) == unknown.replace("xylophone", name)
+        for verb in ("read", "history", "watch"):
+            reply = await request(house, DIRK, verb, channels=(name,))
+            assert CHANNELS[name] not in [value for line in reply.lines for value in line.values.values()]
+    assert house.watches == {}
+
+
+# ── setting ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_set_answers_with_the_level_read_back(house):
+    assert await house.ask(ANNA, "lamp on") == "Lamp is on."
+    assert house.board.levels["lamp"] is True
+    assert await house.ask(BRAM, "zet lamp uit", "nl") == "Lamp is uit."
+    assert await house.ask(ANNA, "pump 40%") == "Pump is 40 %."
+    assert await house.ask(ANNA, "lamp on for 10s") == "Lamp is on, for 10 s."
+    assert house.board.moves == [
+        ("lamp", True, None),
+        ("lamp", False, None),
+        ("pump", 40.0, None),
+        ("lamp", True, 10.0),
+    ]
+
+
+async def test_an_output_that_does_not_follow_is_not_said_to_be_on(house):
+    house.board.stuck = {"lamp", "pump"}
+    assert await house.ask(ANNA, "lamp on") == "Lamp is off.\nIt did not follow: have a look at it."
+    assert await house.ask(ANNA, "pump 40") == "Pump is 0 %.\nIt did not follow: have a look at it."
+    assert (await house.hear(ANNA, "lamp on")).ok is False
+
+
+async def test_what_the_hardware_refuses_is_said_without_its_insides(house):
+    await house.ask(ANNA, "relay.one on")
+    assert await house.ask(ANNA, "heating on") == (
+        "Heating stays as it is: something that must not be on together with it is on."
+    )
+    house.board.dead = {"lamp"}
+    assert await house.ask(ANNA, "lamp on") == "Lamp could not be set: its device does not answer."
+
+
+async def test_limits_are_said(house):
+    assert await house.ask(ANNA, "pump 140") == "Pump takes at most 100."
+    assert await house.ask(ANNA, "pump -1") == "Pump takes at least 0."
+    assert house.board.moves == []
+
+
+async def test_an_output_that_wants_a_code_does_not_move_without(house):
+    answer = await house.ask(ANNA, "gate on")
+    assert answer == "Gate wants a one-time code, and I cannot give one yet: nothing was done."
+    assert house.board.moves == []
+
+
+@pytest.mark.parametrize(
+    ("channels", "value"),
+    [
+        ((), True), (("lamp", "gate"), True), (("lamp",), None), (("lamp",), 1.0), (("pump",), True), (("door",), True),
+        (("nothing",), True), (("pump",), float("nan")), (("pump",), float("inf")), (("mode",), True),
+    ],
+)  # fmt: skip
+async def test_a_form_that_makes_no_sense_moves_nothing(house, channels, value):
+    reply = await request(house, ANNA, "set", channels=channels, value=value)
+    assert not reply.ok
+    assert house.board.moves == []
+
+
+async def test_an_operator_for_one_lamp_cannot_move_the_pump(house):
+    house.access = Access([Person(jid=BRAM.bare, role=Role.OPERATOR, only=("lamp",))])
+    assert await house.ask(BRAM, "lamp on") == "Lamp is on."
+    assert "do not understand" in await house.ask(BRAM, "pump 40")
+    assert not (await request(house, BRAM, "set", channels=("pump",), value=40.0)).ok
+    assert house.board.levels["pump"] == 0
+
+
+async def test_a_viewer_moves_nothing(house):
+    assert (await house.hear(CLEO, "lamp on")).ok is False
+    assert house.board.moves == []
+
+
+# ── status, about, help ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_status_says_only_what_matters(house):
+    assert await house.ask(CLEO, "status") == "Greenhouse: fine, up 3 d 4 h, connected for 2 h 1 min."
+    await house.ask(ANNA, "lamp on")
+    await house.ask(ANNA, "pump 40")
+    await house.report("air.temperature", -0.4)
+    await house.report("cpu.temperature", None, "error")
+    assert (await house.ask(CLEO, "status")).splitlines() == [
+        "Greenhouse: degraded, up 3 d 4 h, connected for 2 h 1 min.",
+        "Alert frost: not acknowledged.",
+        "No value from: cpu temperature.",
+        "On: lamp, pump.",
+    ]
+    await house.ask(ANNA, "ack")
+    assert "Alert frost: acknowledged by Anna." in await house.ask(CLEO, "status")
+    house.link_up = False
+    assert "not connected, up 3 d 4 h, not connected for 2 h 1 min" in await house.ask(CLEO, "status")
+
+
+async def test_status_shows_a_person_only_what_is_theirs(house):
+    await house.ask(ANNA, "lamp on")
+    await house.report("air.temperature", None, "error")
+    await house.report("air.temperature", -5.0)
+    assert await house.ask(DIRK, "status") == "Greenhouse: fine, up 3 d 4 h, connected for 2 h 1 min."
+
+
+async def test_about_says_where_the_source_is(house):
+    assert await house.ask(DIRK, "about") == (
+        "Knoop 0.1.0, node greenhouse, run k3v9q2xa.\n1 channel that you may read.\n"
+        "Free software (AGPL-3.0-or-later); its source: https://example.org/knoop"
+    )
+
+
+async def test_help_shows_what_this_person_may(house):
+    def verbs(answer):
+        return [line.partition(":")[0] for line in answer.splitlines()[:-1]]
+
+    assert verbs(await house.ask(ANNA, "help")) == list(table())
+    assert "set" in verbs(await house.ask(BRAM, "help"))
+    assert verbs(await house.ask(CLEO, "help")) == [
+        "about", "help", "history", "quiet", "read", "status", "unwatch", "watch",
+    ]  # fmt: skip
+
+
+async def test_help_on_a_verb_gives_examples_and_knows_its_other_words(house):
+    english = await house.ask(ANNA, "help set")
+    assert english == "set: switch or set something\nFor example: lamp on, set lamp on for 10s, set pump 40"
+    assert await house.ask(ANNA, "hulp “zet”!") == english
+    assert await house.ask(CLEO, "help set") == "I do not know “set”. Say “help” to see what I know."
+    assert await house.ask(CLEO, "help xyz") == "I do not know “xyz”. Say “help” to see what I know."
+
+
+# ── watch, history ───────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_watch_ends_by_itself_or_by_word(house):
+    assert await house.ask(CLEO, "watch temp for 10min") == (
+        "I tell you what changes for 10 min: air temperature, cpu temperature. “unwatch” ends it."
+    )
+    assert house.watches == {CLEO: (("air.temperature", "cpu.temperature"), 600.0)}
+    assert await house.ask(CLEO, "unwatch") == "Stopped watching 2 channels."
+    assert await house.ask(CLEO, "unwatch") == "Nothing was being watched."
+    await house.ask(CLEO, "watch door")
+    assert house.watches[CLEO] == (("door",), 3600.0)
+    await house.ask(CLEO, "watch door for 90d")
+    assert house.watches[CLEO] == (("door",), 86400.0)
+    assert await house.ask(CLEO, "watch") == "Say what to watch, for example: watch temp"
+
+
+async def test_history_gives_the_mean_over_time_and_the_last_entries(house):
+    for value in (10.0, 20.0, 30.0):
+        await house.report("air.temperature", value)
+        await house.clock.advance(3600)
+    await house.clock.advance(3600)  # 30 lasts two hours: the mean over time is 22.5, not 20
+    await house.report("air.temperature", None, "missing")
+    assert (await house.ask(CLEO, "history air temp 4h")).splitlines() == [
+        "Air temperature, last 4 h: 5 readings.",
+        "Least 10.0 °C, mean 22.5 °C, most 30.0 °C.",
+        "10:15 21.4 °C",
+        "10:15 10.0 °C",
+        "11:15 20.0 °C",
+        "12:15 30.0 °C",
+        "14:15 missing",
+    ]
+
+
+async def test_history_of_a_door_is_its_changes(house):
+    await house.clock.advance(60)
+    await house.report("door", True)
+    assert await house.ask(CLEO, "history door 1h") == "Front door, last 1 h: 2 readings.\n10:15 closed\n10:16 open"
+    await house.clock.advance(7200)
+    assert await house.ask(CLEO, "history door 1h") == "Front door: nothing in the last 1 h."
+
+
+async def test_history_wants_a_few_names(house):
+    assert await house.ask(CLEO, "history") == "Say of what and since when, for example: history door 24h"
+    assert (await house.ask(CLEO, "history all")).startswith("That is too much at once; choose from: door, button,")
+
+
+# ── alerts, quiet ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_ack_says_that_somebody_has_seen_it(house):
+    assert await house.ask(BRAM, "ack frost") == "frost is not raised: there is nothing to acknowledge."
+    assert await house.ask(BRAM, "ack") == "No alert waits for an acknowledgement."
+    await house.report("air.temperature", -1.0)
+    assert await house.ask(BRAM, "ack Frost!") == "Acknowledged: frost."
+    assert house.alerts.state("frost").by == "Bram"
+    assert [change.change for change in house.transitions] == ["raised", "acknowledged"]
+    assert await house.ask(ANNA, "ack frost") == "frost was already acknowledged by Bram."
+    assert await house.ask(ANNA, "ack flood") == "There is no alert “flood”."
+
+
+async def test_ack_asks_when_more_than_one_waits(house):
+    await house.report("air.temperature", -1.0)
+    await house.report("door", True)
+    await house.clock.advance(300)
+    house.transitions += house.alerts.due(house.clock.boottime_ns(), at_ns=None)
+    answer = await house.ask(BRAM, "ack")
+    assert answer == "More than one alert waits; say “ack all” or one of: frost, door_open"
+    assert await house.ask(BRAM, "ack door open") == "Acknowledged: door open."
+    await house.report("air.temperature", 5.0)
+    await house.report("air.temperature", -1.0)
+    assert await house.ask(BRAM, "ack alles") == "Acknowledged: frost."
+
+
+async def test_an_alert_on_what_a_person_may_not_read_does_not_exist_for_them(house):
+    house.access = Access([Person(jid=BRAM.bare, role=Role.OPERATOR, only=("door",))])
+    await house.report("air.temperature", -1.0)
+    assert await house.ask(BRAM, "ack frost") == "There is no alert “frost”."
+    assert await house.ask(BRAM, "ack") == "No alert waits for an acknowledgement."
+    assert house.alerts.state("frost").phase == "raised"
+
+
+async def test_quiet_is_for_the_person_who_asks_and_ends(house):
+    assert await house.ask(CLEO, "quiet") == "Say for how long, for example: quiet 2h"
+    assert await house.ask(CLEO, "quiet 2h") == "I keep quiet until 12:15; “quiet off” ends it."
+    until = house.clock.time_ns() + 7200 * 10**9
+    assert await house.state.quiet_until() == {"cleo@example.org": until}
+    assert await house.ask(CLEO, "quiet") == "I keep quiet until 12:15; “quiet off” ends it."
+    assert await house.ask(CLEO, "quiet off") == "I speak up again."
+    assert await house.state.quiet_until() == {}
+    assert await house.ask(CLEO, "quiet 300d") == "I keep quiet until 2026-11-29 10:15; “quiet off” ends it."
+
+
+# ── people ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_allow_gives_rights_at_once(house):
+    answer = await house.ask(ANNA, "allow Eve@Example.org/phone operator only lamp, relay")
+    assert answer == "eve@example.org: operator, only lamp, relay (given in chat)."
+    eve = house.jid("eve@example.org/phone")
+    assert await house.ask(eve, "lamp on") == "Lamp is on."
+    assert "do not understand" in await house.ask(eve, "pump 40")
+    assert await house.ask(ANNA, "allow eve@example.org kijker") == "eve@example.org: viewer (given in chat)."
+    assert await house.ask(ANNA, "revoke eve@example.org") == "eve@example.org has no rights here any more."
+    assert await house.ask(eve, "status") == ""
+    assert await house.ask(ANNA, "revoke eve@example.org") == "eve@example.org has no rights here."
+
+
+async def test_chat_cannot_exceed_node_toml(house):
+    assert await house.ask(ANNA, "allow cleo@example.org owner") == (
+        "cleo@example.org: viewer (from node.toml).\nnode.toml allows no more than viewer; chat can only narrow that."
+    )
+    assert (await house.hear(CLEO, "lamp on")).ok is False
+    assert await house.ask(ANNA, "allow dirk@example.org viewer only lamp") == (
+        "node.toml does not allow dirk@example.org that: no rights are left."
+    )
+
+
+async def test_revoke_stops_somebody_whom_node_toml_names_until_they_are_allowed_again(house):
+    assert await house.ask(ANNA, "revoke bram@example.org") == "bram@example.org has no rights here any more."
+    assert await house.ask(BRAM, "lamp on") == ""
+    await house.ask(ANNA, "revoke bram@example.org")
+    assert house.access.person(BRAM) is None
+    assert await house.ask(ANNA, "allow bram@example.org owner") == (
+        "Bram (bram@example.org): operator (from node.toml).\n"
+        "node.toml allows no more than operator; chat can only narrow that."
+    )
+
+
+async def test_revoke_stops_one_of_a_whole_domain(house):
+    house.access = Access([*PEOPLE, Person(jid=house.jid("*@house.example"), role=Role.VIEWER)])
+    finn = house.jid("finn@house.example/x")
+    assert await house.ask(finn, "lamp") == "Lamp is off."
+    await house.ask(ANNA, "revoke finn@house.example")
+    assert await house.ask(finn, "lamp") == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("allow", "Say who and as what, for example: allow bram@example.org operator only lamp"),
+        ("allow eve@example.org", "Say who and as what, for example: allow bram@example.org operator only lamp"),
+        ("allow eve@example.org boss", "Say who and as what, for example: allow bram@example.org operator only lamp"),
+        (
+            "allow eve@example.org viewer lamp",
+            "Say who and as what, for example: allow bram@example.org operator only lamp",
+        ),
+        (
+            "allow eve@example.org viewer only",
+            "Say who and as what, for example: allow bram@example.org operator only lamp",
+        ),
+        ("allow e@v@e viewer", "“e@v@e” is no address. Nothing was changed."),
+        ("allow *@example.org viewer", "A whole server can get rights in node.toml only. Nothing was changed."),
+        ("allow example.org viewer", "A whole server can get rights in node.toml only. Nothing was changed."),
+        ("allow anna@example.org viewer", "Your own rights are for another owner to change."),
+        ("allow eve@example.org viewer only sauna", "There is no channel sauna. Nothing was changed."),
+        ("revoke", "Say whose rights, for example: revoke bram@example.org"),
+        ("revoke anna@example.org", "Your own rights are for another owner to change."),
+        ("revoke eve@example.org", "eve@example.org has no rights here."),
+    ],
+)
+async def test_rights_that_make_no_sense_change_nothing(house, text, answer):
+    before = house.access.everyone()
+    assert await house.ask(ANNA, text) == answer
+    assert house.access.everyone() == before
+    assert await house.state.grants() == []
+
+
+async def test_a_role_that_is_none_cannot_be_given(house):
+    reply = await request(house, ANNA, "allow", argument="eve@example.org none")
+    assert not reply.ok
+    assert await house.state.grants() == []
+
+
+async def test_who_lists_people_and_where_their_rights_come_from(house):
+    house.access = Access([*PEOPLE, Person(jid=house.jid("*@house.example"), role=Role.VIEWER)])
+    await house.ask(ANNA, "allow eve@example.org viewer only air")
+    assert await house.ask(ANNA, "who") == (
+        "Anna (anna@example.org): owner (from node.toml).\n"
+        "Bram (bram@example.org): operator (from node.toml).\n"
+        "everybody at house.example: viewer (from node.toml).\n"
+        "cleo@example.org: viewer (from node.toml).\n"
+        "dirk@example.org: viewer, only door (from node.toml).\n"
+        "eve@example.org: viewer, only air (given in chat)."
+    )
+
+
+async def test_log_shows_who_asked_for_what(house):
+    assert await house.ask(ANNA, "log") == "Nobody has asked for anything yet."
+    for i in range(12):
+        await house.state.audit(
+            at_ns=house.clock.time_ns(), who=str(BRAM), action=f"pump {i}", result="done", via="chat", encrypted=False
+        )
+    lines = (await house.ask(ANNA, "log")).splitlines()
+    assert len(lines) == 10
+    assert lines[-1] == "10:15 bram@example.org/laptop: pump 11 → done"
+    assert len((await house.ask(ANNA, "log 2")).splitlines()) == 2
+    assert len((await house.ask(ANNA, "log 0")).splitlines()) == 1
+    for nonsense in ("log all", "log -3", "log ²", "log 1e9"):
+        assert await house.ask(ANNA, nonsense) == "Say how many lines, for example: log 20"
+
+
+async def test_bench_says_its_figures_in_three_digits(house):
+    assert await house.ask(ANNA, "bench") == (
+        "812 stanzas a second through the server and back\n96.7 µs of processor time a reading\n"
+        "31.2 MB of memory\n1.83 ms to the server and back"
+    )
+    assert "31,2 MB geheugen" in await house.ask(ANNA, "bench", "nl")
+
+
+@pytest.mark.parametrize("verb", table())
+async def test_no_verb_trips_over_an_empty_or_strange_request(house, verb):
+    house.clock = FakeClock(boottime_ns=1)
+    for argument in ("", " ", "\x00{channel}%s", "🤷" * 300, "9" * 5000):
+        reply = await request(house, ANNA, verb, argument=argument)
+        assert house.voice("nl").render(reply)
