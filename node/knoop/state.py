@@ -1,0 +1,171 @@
+"""state.db: grants, the audit log, state of alerts, quiet hours and flags. Small, precious, fully synced."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from knoop.database import Database
+
+AUDIT_LINES = 10_000
+AUDIT_CHARACTERS = 500  # of one field: a stranger's megabyte is not worth keeping
+
+MIGRATIONS = (
+    """
+CREATE TABLE granted (jid TEXT PRIMARY KEY, role TEXT NOT NULL, only_json TEXT NOT NULL) STRICT;
+CREATE TABLE audit (id INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL, who TEXT NOT NULL, action TEXT NOT NULL,
+  result TEXT NOT NULL, via TEXT NOT NULL, encrypted INTEGER NOT NULL) STRICT;
+CREATE TABLE alert (name TEXT PRIMARY KEY, status TEXT NOT NULL, since_ns INTEGER NOT NULL, by TEXT NOT NULL)
+STRICT; CREATE TABLE quiet (jid TEXT PRIMARY KEY, until_ns INTEGER NOT NULL) STRICT; CREATE TABLE flag (name
+TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+""",
+)
+
+_ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditLine:
+    """One line of the audit log: when (UTC nanoseconds since 1970), who, what, how it ended, by which way."""
+
+    at_ns: int
+    who: str
+    action: str
+    result: str
+    via: str
+    encrypted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A right given in chat to a bare JID; `only` names the channels it is limited to, none for no limit."""
+
+    jid: str
+    role: str
+    only: tuple[str, ...] = ()
+
+
+class AlertRow(NamedTuple):
+    """Where an alert stood when last saved; `by` is who acknowledged it."""
+
+    name: str
+    status: str
+    since_ns: int
+    by: str
+
+
+class State:
+    """The open state. What a method wrote is on the disk when it returns; all raise StoreError."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, path: Path) -> AsyncIterator[State]:
+        """The state in `path`, made where absent, closed at the end. Raises StoreError."""
+        async with Database(path, migrations=MIGRATIONS, check=True) as database:
+            yield cls(database)
+
+    @property
+    def set_aside(self) -> Path | None:
+        """The corrupt file that was replaced since opening, if one was: its grants are lost."""
+        return self._db.set_aside
+
+    async def audit(self, *, at_ns: int, who: str, action: str, result: str, via: str, encrypted: bool) -> None:
+        """Add a line, its texts `printable`; beyond AUDIT_LINES the oldest go."""
+        texts = (printable(text, AUDIT_CHARACTERS) for text in (who, action, result, via))
+        values = (at_ns, *texts, int(encrypted))
+
+        def work(db: sqlite3.Connection) -> None:
+            line = db.execute("INSERT INTO audit VALUES (NULL, ?, ?, ?, ?, ?, ?)", values).lastrowid
+            db.execute("DELETE FROM audit WHERE id <= ?", ((line or 0) - AUDIT_LINES,))
+
+        await self._db.run(work)
+
+    async def audit_tail(self, limit: int) -> list[AuditLine]:
+        """The last `limit` lines, newest last."""
+        rows = await self._rows(
+            "SELECT at_ns, who, action, result, via, encrypted FROM audit ORDER BY id DESC LIMIT ?",
+            max(limit, 0),
+        )
+        return [
+            AuditLine(at_ns=at_ns, who=who, action=action, result=result, via=via, encrypted=bool(encrypted))
+            for at_ns, who, action, result, via, encrypted in reversed(rows)
+        ]
+
+    async def grants(self) -> list[Grant]:
+        """Every grant, by JID."""
+        rows = await self._rows("SELECT jid, role, only_json FROM granted ORDER BY jid")
+        return [Grant(jid, role, tuple(json.loads(only))) for jid, role, only in rows]
+
+    async def grant(self, jid: str, role: str, only: Iterable[str] = ()) -> None:
+        """Give a bare JID a role; replaces what it was given before."""
+        await self._write("INSERT OR REPLACE INTO granted VALUES (?, ?, ?)", jid, role, json.dumps(list(only)))
+
+    async def revoke(self, jid: str) -> bool:
+        """Take back what was granted; False when nothing was."""
+        return await self._write("DELETE FROM granted WHERE jid = ?", jid) > 0
+
+    async def quiet(self, jid: str, until_ns: int) -> None:
+        """Say nothing unasked to a bare JID until then (UTC nanoseconds since 1970); 0 ends it."""
+        if until_ns <= 0:
+            await self._write("DELETE FROM quiet WHERE jid = ?", jid)
+        else:
+            await self._write("INSERT OR REPLACE INTO quiet VALUES (?, ?)", jid, until_ns)
+
+    async def quiet_until(self) -> dict[str, int]:
+        """Until when each bare JID wants quiet; may lie in the past."""
+        return dict(await self._rows("SELECT jid, until_ns FROM quiet ORDER BY jid"))
+
+    async def save_alerts(self, alerts: Iterable[tuple[str, str, int, str]]) -> None:
+        """Replace what is known of alerts by these (name, status, since_ns, by)."""
+        rows = list(alerts)
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM alert")
+            db.executemany("INSERT INTO alert VALUES (?, ?, ?, ?)", rows)
+
+        await self._db.run(work)
+
+    async def load_alerts(self) -> list[AlertRow]:
+        """What was saved last, by name."""
+        return [
+            AlertRow(*row) for row in await self._rows("SELECT name, status, since_ns, by FROM alert ORDER BY name")
+        ]
+
+    async def flag(self, name: str) -> str | None:
+        """The text kept under a name; None when there is none."""
+        rows = await self._rows("SELECT value FROM flag WHERE name = ?", name)
+        return str(rows[0][0]) if rows else None
+
+    async def set_flag(self, name: str, value: str | None) -> None:
+        """Keep a text under a name; None forgets it."""
+        if value is None:
+            await self._write("DELETE FROM flag WHERE name = ?", name)
+        else:
+            await self._write("INSERT OR REPLACE INTO flag VALUES (?, ?)", name, value)
+
+    async def _write(self, sql: str, *values: str | int) -> int:
+        return await self._db.run(lambda db: db.execute(sql, values).rowcount)
+
+    async def _rows(self, sql: str, *values: str | int) -> list[tuple[Any, ...]]:
+        return await self._db.run(lambda db: db.execute(sql, values).fetchall())
+
+
+def printable(text: str, limit: int) -> str:
+    r"""`text` on one line that says only what it shows, at most `limit` characters and then an ellipsis.
+
+    Whatever is not printable becomes an escape: newlines, C1 controls such as U+009B (a terminal's CSI), bidi
+    controls that reorder what a reader sees, lone surrogates. A backslash is doubled, so that no escape can
+    be forged.
+    """
+    shown = "".join(
+        _ESCAPES.get(char) or (char if char.isprintable() else ascii(char)[1:-1]) for char in text[: limit + 1]
+    )
+    return shown if len(shown) <= limit else f"{shown[:limit]}…"

@@ -1,0 +1,315 @@
+"""Readings become records, records find their sinks, and the board hears what is safe."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from contextlib import asynccontextmanager
+
+import pytest
+from tests.node.test_store import broken_disk
+
+from knoop.errors import StoreError
+from knoop.record import Record
+from knoop.router import REMEMBERED, Route, Router, sinks_for, to_record, wall_ns
+from knoop.store import Store
+from knoop_hw.clock import FakeClock
+from knoop_hw.messages import Hello, Readings
+from knoop_hw.model import Channel, Reading
+
+CHANNELS = {
+    "door": Channel(name="door", kind="contact", type="boolean", cls="event"),
+    "smoke": Channel(name="smoke", kind="contact", type="boolean", cls="alarm"),
+    "air.temperature": Channel(name="air.temperature", kind="sensor", type="number", unit="°C"),
+    "note": Channel(name="note", kind="sensor", type="text"),
+}
+HELLO = Hello(version="0.1.0", run="k3v9q2xa", boot="boot", digest="d", channels=tuple(CHANNELS.values()))
+ANNA, ROOM = "chat:anna@example.org", "room:fleet@rooms.example.org"
+ROUTES = (
+    Route(sink="pubsub"),
+    Route(sink=ANNA, classes=frozenset({"alarm", "event"}), wants=lambda record, _before: record.channel != "door"),
+    Route(sink=ROOM, classes=frozenset({"alarm"})),
+)
+
+
+def reading(channel, seq, value=1.5, **more):
+    if CHANNELS[channel].type == "boolean" and "quality" not in more:
+        value = bool(value)
+    return Reading(channel=channel, seq=seq, value=value, boottime_ns=more.pop("boottime_ns", seq), **more)
+
+
+def converted(value, channel="air.temperature", quality="ok"):
+    record = to_record(reading(channel, 1, value, quality=quality), CHANNELS[channel], HELLO, at_ns=7)
+    return record.value, record.quality
+
+
+class House:
+    """A router over a real store, and what it told."""
+
+    def __init__(self, store, **more):
+        self.clock = FakeClock()
+        self.stored, self.records = [], []
+        self.synced = True
+        self.store = store
+        self.router = Router(
+            store, clock=self.clock, synced=lambda: self.synced, on_stored=self.stored.append,
+            on_record=self.records.append, **more,
+        )  # fmt: skip
+
+    async def pending(self, sink):
+        return [(one.channel, one.seq) for one in await self.router.pending(sink)]
+
+    async def settled(self, condition):
+        """The database has its own thread: wait for what it is to bring about, at most 5 s."""
+        async with asyncio.timeout(5):
+            while not condition():
+                await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def house(tmp_path, **more):
+    async with Store.open(tmp_path / "readings.db") as store:
+        it = House(store, **more)
+        await it.router.route(ROUTES)
+        it.router.hello(HELLO)
+        task = asyncio.create_task(it.router.run())
+        try:
+            yield it
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+def test_a_record_says_all_there_is_to_say():
+    warm = reading("air.temperature", 88, 21.4, boottime_ns=5)
+    record = to_record(warm, CHANNELS["air.temperature"], HELLO, at_ns=7)
+    assert record == Record(
+        run="k3v9q2xa", channel="air.temperature", seq=88, cls="telemetry", type="number", value=21.4,
+        unit="°C", boot="boot", boottime_ns=5, at_ns=7,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 10**400, True, "warm"])
+def test_what_is_no_number_is_an_error_not_a_crash(value):
+    assert converted(value) == (None, "error")
+
+
+def test_values_fit_their_channel():
+    assert converted(3) == (3.0, "ok")
+    assert converted(None, quality="missing") == (None, "missing")
+    assert converted("a\ud800b", "note") == ("a?b", "ok")
+    text, quality = converted("x" * 5000, "note")
+    assert (len(text), text[-1], quality) == (4096, "…", "warning")
+
+
+def test_time_is_counted_back_from_now():
+    clock = FakeClock(time_ns=1_000_000, boottime_ns=500)
+    assert wall_ns(200, clock, synced=True) == 999_700
+    assert wall_ns(200, clock, synced=False) is None
+
+
+@pytest.mark.parametrize(
+    ("channel", "sinks"),
+    [("air.temperature", ("pubsub",)), ("door", ("pubsub",)), ("smoke", ("pubsub", ANNA, ROOM))],
+)
+def test_sinks_by_class_and_right(channel, sinks):
+    record = to_record(reading(channel, 1), CHANNELS[channel], HELLO, at_ns=None)
+    assert sinks_for(record, None, ROUTES) == sinks
+
+
+async def test_an_event_is_safe_at_once_and_telemetry_within_a_second(tmp_path):
+    async with house(tmp_path) as it:
+        it.router.take(Readings(upto=1, items=(reading("air.temperature", 1),)))
+        await it.clock.advance(0.9)
+        assert (it.stored, await it.pending("pubsub")) == ([], [])
+        await it.clock.advance(0.2)
+        await it.settled(lambda: it.stored == [1])
+        it.router.take(Readings(upto=2, items=(reading("door", 1),)))
+        await it.settled(lambda: it.stored == [1, 2])  # and no time has passed
+        assert await it.pending("pubsub") == [("door", 1), ("air.temperature", 1)]
+        assert it.router.latest["door"].value is True
+        assert [one.channel for one in it.records] == ["air.temperature", "door"]
+
+
+async def test_a_publisher_is_woken_and_its_delivery_remembered(tmp_path):
+    async with house(tmp_path) as it:
+        wake = it.router.wake(ANNA)
+        wake.clear()
+        it.router.take(Readings(upto=1, items=(reading("door", 1),)))
+        await it.settled(lambda: it.stored == [1])
+        assert not wake.is_set()  # the door is none of her business
+        it.router.take(Readings(upto=2, items=(reading("smoke", 1),)))
+        async with asyncio.timeout(5):
+            await wake.wait()
+        records = await it.router.pending(ANNA)
+        assert [one.channel for one in records] == ["smoke"]
+        await it.router.delivered(ANNA, records)
+        assert await it.router.pending(ANNA) == []
+        assert await it.pending(ROOM) == [("smoke", 1)]
+
+
+async def test_a_repeat_is_answered_but_not_told_again(tmp_path):
+    async with house(tmp_path) as it:
+        it.router.take(Readings(upto=1, items=(reading("door", 1),)))
+        await it.settled(lambda: it.stored == [1])
+        it.router.hello(HELLO)
+        it.router.take(Readings(upto=1, items=(reading("door", 1),)))
+        await it.clock.advance(1.1)
+        await it.settled(lambda: it.stored == [1, 1])
+        assert len(it.records) == 1
+
+
+async def test_a_board_that_comes_back_does_not_hear_stored_too_early(tmp_path):
+    async with house(tmp_path) as it:
+        it.router.take(Readings(upto=1, items=(reading("air.temperature", 1),)))
+        it.router.hello(HELLO)
+        it.router.take(Readings(upto=1, items=(reading("air.temperature", 1),)))
+        assert it.stored == []
+        await it.clock.advance(1.1)
+        await it.settled(lambda: it.stored == [1])
+        assert await it.pending("pubsub") == [("air.temperature", 1)]
+
+
+async def test_an_unannounced_channel_is_logged_and_the_rest_goes_on(tmp_path, caplog):
+    async with house(tmp_path) as it:
+        it.router.take(
+            Readings(upto=2, items=(Reading(channel="ghost", seq=1, value=1.0, boottime_ns=1), reading("door", 1)))
+        )
+        await it.settled(lambda: it.stored == [2])
+        assert "ghost" in caplog.text
+        assert await it.pending("pubsub") == [("door", 1)]
+
+
+async def test_before_the_clock_is_synced_a_record_has_no_time(tmp_path):
+    async with house(tmp_path) as it:
+        it.synced = False
+        it.router.take(Readings(upto=1, items=(reading("door", 1),)))
+        it.synced = True
+        it.router.take(Readings(upto=2, items=(reading("door", 2),)))
+        assert [one.at_ns is None for one in it.records] == [True, False]
+
+
+async def test_events_leave_from_memory_when_the_disk_is_broken(tmp_path, caplog):
+    caplog.set_level(logging.WARNING)
+    async with house(tmp_path) as it:
+        it.router.wake(ROOM).clear()
+        with broken_disk():
+            it.router.take(Readings(upto=2, items=(reading("smoke", 1), reading("air.temperature", 1))))
+            async with asyncio.timeout(5):
+                await it.router.wake(ROOM).wait()
+            assert it.router.dropped["telemetry"] == 1
+            assert it.stored == []
+            for sink in ("pubsub", ANNA, ROOM):
+                records = await it.router.pending(sink)
+                assert [(one.channel, one.row) for one in records] == [("smoke", 0)]
+                await it.router.delivered(sink, records)
+                assert await it.router.pending(sink) == []
+            assert it.stored == [2]  # everybody has it: the board may forget it
+            it.router.take(Readings(upto=3, items=(reading("door", 1),)))
+            await it.clock.advance(0)
+            await it.settled(lambda: it.router._memory)
+        assert caplog.text.count("not safe on disk") == 1
+        await it.clock.advance(5.1)
+        await it.settled(lambda: it.stored == [2, 3])
+        assert await it.pending("pubsub") == [("door", 1)]
+        assert caplog.text.count("safe on disk again") == 1
+
+
+async def test_a_delivery_under_way_while_the_disk_recovers_is_not_repeated(tmp_path):
+    async with house(tmp_path) as it:
+        with broken_disk():
+            it.router.take(Readings(upto=1, items=(reading("door", 1),)))
+            await it.settled(lambda: it.router._memory)
+            sent = await it.router.pending("pubsub")
+        await it.clock.advance(5.1)
+        await it.settled(lambda: it.stored == [1])
+        assert sent[0].row == 0
+        await it.router.delivered("pubsub", sent)
+        assert await it.router.pending("pubsub") == []
+
+
+async def test_memory_is_bounded_and_alarms_stay_longest(tmp_path):
+    async with house(tmp_path) as it:
+        with broken_disk():
+            it.router.take(Readings(upto=1, items=(reading("smoke", 1),)))
+            items = tuple(reading("door", seq) for seq in range(1, REMEMBERED + 11))
+            it.router.take(Readings(upto=2, items=items))
+            await it.settled(lambda: it.router.dropped["event"] == 11)
+            records = await it.router.pending("pubsub", limit=9999)
+            assert len(records) == REMEMBERED
+            assert [(one.channel, one.seq) for one in records[:2]] == [("smoke", 1), ("door", 12)]
+
+
+async def test_a_slow_disk_does_not_let_the_queue_grow(tmp_path, monkeypatch):
+    monkeypatch.setattr("knoop.router.HELD", 10)
+    async with house(tmp_path) as it:
+        it.router.take(Readings(upto=1, items=(reading("door", 1),)))
+        it.router.take(Readings(upto=2, items=tuple(reading("air.temperature", seq) for seq in range(1, 16))))
+        assert it.router.dropped["telemetry"] == 6
+        await it.settled(lambda: it.stored == [2])
+        assert (await it.pending("pubsub"))[:2] == [("door", 1), ("air.temperature", 7)]
+
+
+async def test_who_lost_the_right_gets_no_more(tmp_path):
+    async with house(tmp_path) as it:
+        it.router.take(Readings(upto=1, items=(reading("smoke", 1),)))
+        await it.settled(lambda: it.stored == [1])
+        await it.router.route(ROUTES[:1])
+        assert await it.store.backlog() == {"pubsub": 1}
+        it.router.take(Readings(upto=2, items=(reading("smoke", 2),)))
+        await it.settled(lambda: it.stored == [1, 2])
+        assert await it.store.backlog() == {"pubsub": 2}
+
+
+async def test_a_listener_that_fails_loses_no_reading(tmp_path):
+    async with house(tmp_path) as it:
+        it.router._on_record = lambda record: {}[record.channel]
+        with pytest.raises(KeyError):
+            it.router.take(Readings(upto=2, items=(reading("door", 1), reading("door", 2))))
+        await it.settled(lambda: it.stored == [2])
+        assert await it.pending("pubsub") == [("door", 1), ("door", 2)]
+
+
+async def test_the_agents_own_records_travel_with_the_boards(tmp_path):
+    alert = Record(
+        run="p7m2c4aa", channel="alert.frost", seq=1, cls="alarm", type="text", value="raised", boot="boot",
+        boottime_ns=1, at_ns=2,
+    )  # fmt: skip
+    async with house(tmp_path) as it:
+        it.router.put(alert)
+        async with asyncio.timeout(5):
+            await it.router.wake(ROOM).wait()
+        await it.settled(lambda: not it.router._held and not it.router._committing)
+        assert await it.pending(ROOM) == [("alert.frost", 1)]
+        assert it.stored == []
+
+
+async def test_after_a_restart_the_last_values_are_known(tmp_path):
+    async with house(tmp_path) as it:
+        it.router.take(Readings(upto=1, items=(reading("door", 1),)))
+        await it.router.flush()
+    async with house(tmp_path) as it:
+        await it.router.restore()
+        assert it.router.latest["door"].seq == 1
+        assert it.records == []
+
+
+async def test_old_history_goes_once_an_hour(tmp_path):
+    async with house(tmp_path, retain_s=60.0) as it:
+        it.router.take(Readings(upto=1, items=(reading("door", 1, boottime_ns=it.clock.boottime_ns()),)))
+        await it.settled(lambda: it.stored == [1])
+        await it.router.delivered("pubsub", await it.router.pending("pubsub"))
+        await it.clock.advance(3601)
+        it.router.take(Readings(upto=2, items=(reading("door", 2, boottime_ns=it.clock.boottime_ns()),)))
+        await it.settled(lambda: it.stored == [1, 2])
+        async with asyncio.timeout(5):
+            while [one.seq for one in await it.store.history("door")] != [2]:
+                await asyncio.sleep(0.001)
+
+
+async def test_a_closed_store_is_said_not_hidden(tmp_path):
+    async with house(tmp_path) as it:
+        pass
+    with pytest.raises(StoreError, match="closed"):
+        await it.router.pending("pubsub")

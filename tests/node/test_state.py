@@ -1,0 +1,128 @@
+"""state.db: rights and the audit log outlive everything, and no line of the log can be forged."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knoop.state import AUDIT_LINES, AlertRow, AuditLine, Grant, State, printable
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "state.db"
+
+
+async def say(state, action, *, at_ns=1, who="anna@example.org"):
+    await state.audit(at_ns=at_ns, who=who, action=action, result="done", via="chat", encrypted=True)
+
+
+async def test_everything_outlives_a_restart(path):
+    async with State.open(path) as state:
+        await state.grant("bob@example.org", "viewer", ("air", "door"))
+        await state.quiet("anna@example.org", 5)
+        await state.save_alerts([("frost", "raised", 7, ""), AlertRow("smoke", "acknowledged", 8, "anna@example.org")])
+        await state.set_flag("online once", "yes")
+        await say(state, "set lamp on", at_ns=9)
+    async with State.open(path) as state:
+        assert await state.grants() == [Grant("bob@example.org", "viewer", ("air", "door"))]
+        assert await state.quiet_until() == {"anna@example.org": 5}
+        assert await state.load_alerts() == [
+            ("frost", "raised", 7, ""),
+            ("smoke", "acknowledged", 8, "anna@example.org"),
+        ]
+        assert await state.flag("online once") == "yes"
+        assert await state.audit_tail(5) == [
+            AuditLine(
+                at_ns=9,
+                who="anna@example.org",
+                action="set lamp on",
+                result="done",
+                via="chat",
+                encrypted=True,
+            )
+        ]
+
+
+async def test_grants_are_replaced_and_revoked(path):
+    async with State.open(path) as state:
+        await state.grant("bob@example.org", "viewer")
+        await state.grant("bob@example.org", "operator", ["door"])
+        assert await state.grants() == [Grant("bob@example.org", "operator", ("door",))]
+        assert await state.revoke("bob@example.org")
+        assert not await state.revoke("bob@example.org")
+        assert await state.grants() == []
+
+
+async def test_alerts_quiet_hours_and_flags_can_end(path):
+    async with State.open(path) as state:
+        await state.save_alerts([("frost", "raised", 7, "")])
+        await state.save_alerts([])
+        assert await state.load_alerts() == []
+        await state.quiet("anna@example.org", 5)
+        await state.quiet("anna@example.org", 0)
+        assert await state.quiet_until() == {}
+        assert await state.flag("nothing") is None
+        await state.set_flag("name", "a")
+        await state.set_flag("name", "b")
+        assert await state.flag("name") == "b"
+        await state.set_flag("name", None)
+        assert await state.flag("name") is None
+
+
+async def test_the_audit_log_keeps_the_newest_lines(path, monkeypatch):
+    monkeypatch.setattr("knoop.state.AUDIT_LINES", 20)
+    async with State.open(path) as state:
+        for number in range(50):
+            await say(state, f"line {number}", at_ns=number)
+        assert [line.at_ns for line in await state.audit_tail(AUDIT_LINES)] == list(range(30, 50))
+        assert [line.at_ns for line in await state.audit_tail(2)] == [48, 49]
+        assert await state.audit_tail(0) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("on\nanna set lamp off", r"on\nanna set lamp off"),
+        ("on\x9b2K", r"on\x9b2K"),
+        ("\x1b[2J", r"\x1b[2J"),
+        ("\u202enatas", r"\u202enatas"),
+        ("a\u2028b\u2066c", r"a\u2028b\u2066c"),
+        ("\ud800", r"\ud800"),
+        (r"\n is no newline", r"\\n is no newline"),
+        ("deur 2 °C 日本", "deur 2 °C 日本"),
+    ],
+)
+async def test_nobody_can_forge_a_line(path, given, kept):
+    async with State.open(path) as state:
+        await say(state, given, who=given)
+        (line,) = await state.audit_tail(1)
+    assert (line.action, line.who) == (kept, kept)
+
+
+@given(st.text())
+def test_what_is_kept_is_printable_and_short(text):
+    kept = printable(text, 50)
+    assert kept.isprintable()
+    assert len(kept) <= 51
+    assert len(kept.splitlines()) <= 1
+
+
+async def test_a_megabyte_from_a_stranger_is_cut(path):
+    async with State.open(path) as state:
+        await say(state, "x" * 1_000_000)
+        assert len((await state.audit_tail(1))[0].action) == 501
+
+
+async def test_a_damaged_state_is_set_aside_and_gives_nobody_rights(path):
+    async with State.open(path) as state:
+        for number in range(200):
+            await state.grant(f"person{number}@example.org", "owner")
+        await state.revoke("person0@example.org")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 :] = b"\x00" * (len(data) - len(data) // 2)
+    path.write_bytes(data)
+    async with State.open(path) as state:
+        assert state.set_aside == path.with_name("state.db.corrupt-1")
+        assert await state.grants() == []
