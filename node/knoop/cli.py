@@ -1,0 +1,207 @@
+"""The command line: arguments in, exit codes out.
+
+0 ok · 1 findings or failed · 2 usage · 69 server absent · 74 I/O · 77 first login refused · 78 configuration ·
+130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import json
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from knoop import __version__, logs
+from knoop.errors import LinkError, LoginRefused, NodeError, StoreError
+from knoop_hw.errors import ConfigError, DeviceError, Problem
+
+if TYPE_CHECKING:
+    from knoop.config import Config
+
+EX_FAILED, EX_UNAVAILABLE, EX_IOERR, EX_NOPERM, EX_CONFIG, EX_INTERRUPTED = 1, 69, 74, 77, 78, 130
+
+EXAMPLES = """\
+examples:
+  knoop check                           is node.toml right, and does everything it names exist?
+  knoop run --config greenhouse.toml    be the node, until Ctrl-C or SIGTERM
+  knoop chat greenhouse@example.org --as anna@example.org
+                                        talk with a node from this terminal
+  knoop bench --quick                   measure this board against your own server
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The arguments of every command."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--config", type=Path, metavar="FILE", help="the configuration (default: the first of "
+                        "./node.toml, ~/.config/knoop/node.toml, /etc/knoop/node.toml)")
+    common.add_argument("--json", action="store_true", help="print one JSON object for scripts")
+    common.add_argument("-v", "--verbose", action="store_true", help="say more in the log (stderr)")
+    top = argparse.ArgumentParser(
+        prog="knoop", description="A messaging node: lines, sensors and serial devices as XMPP.",
+        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"knoop {__version__}")
+    verbs = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def verb(name: str, run: Callable[[argparse.Namespace], int], text: str, epilog: str) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, parents=[common], help=text, description=text, epilog=f"example:\n  {epilog}",
+                                formatter_class=argparse.RawDescriptionHelpFormatter)
+        made.set_defaults(run=run)
+        return made
+
+    verb("check", check, "Validate the configuration and look for what it names; opens nothing.",
+         "knoop check --config node.toml --json")
+    verb("run", run, "Be the node until SIGTERM or Ctrl-C.", "knoop run --config node.toml -v")
+    made = verb("chat", chat, "Talk with a node as a person; reads lines, prints answers and events.",
+                "knoop chat greenhouse@example.org --as anna@example.org")
+    made.add_argument("node", metavar="NODE", help="the node's address")
+    made.add_argument("--as", dest="person", required=True, metavar="JID", help="your own address")
+    made.add_argument("--password-file", type=Path, metavar="FILE", help="your password (default: ask)")
+    made.add_argument("--host", default="", help="your server's address, when DNS does not say it")
+    made.add_argument("--port", type=int, default=0, help="and its port")
+    made.add_argument("--ca-file", type=Path, metavar="FILE", help="the CA that signed your server's certificate")
+    made = verb("bench", bench, "Measure stanzas/s, CPU per reading and memory on this board.",
+                "knoop bench --quick --json > before.json; knoop bench --quick --against before.json")
+    made.add_argument("--quick", action="store_true", help="about 5 s instead of a minute; ratios only")
+    made.add_argument("--local", action="store_true", help="against a private Prosody made for the occasion")
+    made.add_argument("--against", type=Path, metavar="F", help="compare with an earlier report; exit 1 when worse")
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; every failure is one sentence on stderr and an exit code."""
+    arguments = parser().parse_args(argv)
+    logs.configure(verbose=arguments.verbose)
+    try:
+        code: int = arguments.run(arguments)
+    except ConfigError as error:
+        return _fail(arguments, EX_CONFIG, error, problems=[str(problem) for problem in error.problems])
+    except LoginRefused as error:
+        return _fail(arguments, EX_NOPERM, error)
+    except LinkError as error:
+        return _fail(arguments, EX_UNAVAILABLE, error)
+    except (DeviceError, StoreError) as error:
+        return _fail(arguments, EX_IOERR, error)
+    except NodeError as error:
+        return _fail(arguments, EX_FAILED, error)
+    except KeyboardInterrupt:
+        return EX_INTERRUPTED
+    except BrokenPipeError:  # `knoop … | head` closed the pipe; nothing is left to say it to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EX_FAILED
+    return code
+
+
+def _fail(arguments: argparse.Namespace, code: int, error: BaseException, **more: Any) -> int:
+    if arguments.json:
+        print(json.dumps({"ok": False, "exit": code, "error": str(error), **more}, ensure_ascii=False))
+    for line in str(error).splitlines():
+        print(f"knoop: {logs.escape(line)}", file=sys.stderr)
+    return code
+
+
+def _load(arguments: argparse.Namespace) -> Config:
+    from knoop import config
+    from knoop.xmpp import compat
+
+    return config.load(config.search(arguments.config), jid=compat.jid)
+
+
+def _run_loop(work: Coroutine[Any, Any, int], loop: str = "auto") -> int:
+    """Run on asyncio unless uvloop is asked for: at a node's rates it measured no better (docs/adr/0003)."""
+    if loop == "uvloop":
+        try:
+            import uvloop
+        except ImportError:
+            problem = Problem("", 0, "node.loop", "uvloop is not installed; use 'auto', or: pip install uvloop")
+            work.close()
+            raise ConfigError([problem]) from None
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(work)
+    return asyncio.run(work)
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """`knoop check`."""
+    from knoop import config as configuration
+
+    config = _load(arguments)
+    findings: list[str] = []
+    try:
+        configuration.password(config)
+    except ConfigError as error:
+        findings += [str(problem) for problem in error.problems]
+    for sensor in config.hw.sensors:
+        device = getattr(sensor.config, "device", None)
+        if device is not None and not device.exists():
+            findings.append(
+                f"{config.file}: sensor.{sensor.name}.device: {device} does not exist; plug it in or correct the path"
+            )
+    counts = {
+        "inputs": len(config.hw.inputs), "outputs": len(config.hw.outputs), "sensors": len(config.hw.sensors),
+        "people": len(config.people), "rooms": len(config.rooms), "alerts": len(config.rules),
+    }
+    if arguments.json:
+        print(json.dumps({"ok": not findings, "file": str(config.file), "findings": findings, **counts}))
+    else:
+        for finding in findings:
+            print(finding)
+        summary = ", ".join(f"{count} {what}" for what, count in counts.items())
+        print(f"{config.file}: {'valid, with findings' if findings else 'fine'}: {summary}")
+    return EX_FAILED if findings else 0
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """`knoop run`."""
+    from knoop import config as configuration
+    from knoop.agent import serve
+
+    config = _load(arguments)
+    password = configuration.password(config)
+    return _run_loop(serve(config, password=password, state=configuration.state_directory()), config.node.loop)
+
+
+def chat(arguments: argparse.Namespace) -> int:
+    """`knoop chat`."""
+    from knoop.terminal import converse
+    from knoop.xmpp import compat
+    from knoop.xmpp.session import Account
+
+    try:
+        person, node = compat.jid(arguments.person), compat.jid(arguments.node)
+    except ValueError as error:
+        parser().error(str(error))
+    if bool(arguments.host) != bool(arguments.port):
+        parser().error("--host and --port go together")
+    if arguments.password_file:
+        try:
+            password = arguments.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError([Problem(str(arguments.password_file), 0, "", f"cannot be read: {error}")]) from None
+    else:
+        password = getpass.getpass(f"Password of {person.bare}: ")
+    account = Account(jid=person, password=password, host=arguments.host, port=arguments.port,
+                      ca_file=arguments.ca_file)
+    return _run_loop(converse(account, node.bare))
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """`knoop bench`."""
+    from knoop_bench import report
+
+    against = report.read(arguments.against) if arguments.against else None
+    if arguments.local:
+        measured = asyncio.run(report.local(quick=arguments.quick))
+    else:
+        from knoop import config as configuration
+
+        config = _load(arguments)
+        measured = asyncio.run(report.own_server(config, configuration.password(config), quick=arguments.quick))
+    print(report.as_json(measured) if arguments.json else report.as_text(measured, against))
+    return EX_FAILED if against and report.worse(measured, against) else 0

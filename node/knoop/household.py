@@ -1,0 +1,191 @@
+"""The house that verbs live in: channels, people, rights, and what may be asked of them. One per process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from knoop import __version__
+from knoop.access import EVERYBODY, Access, Person, Role
+from knoop.alerts import PREFIX, Alerts, Transition
+from knoop.bench import bench
+from knoop.board import BoardClient
+from knoop.config import Config
+from knoop.health import Health
+from knoop.jid import Jid
+from knoop.record import Record
+from knoop.router import Route, Router
+from knoop.state import State
+from knoop.store import Store
+from knoop.text import Voice
+from knoop.watches import Watches
+from knoop.xmpp import compat
+from knoop_hw.board import new_run
+from knoop_hw.clock import Clock
+from knoop_hw.model import Channel
+
+SOURCE = "the address that this node's distributor named"
+# A clock that has never been set shows 1970, or the image's build; this release is younger than either.
+RELEASED_NS = 1_790_000_000_000_000_000  # 2026-09-21
+OWN_DOING_S = 2.0  # the echo of a change somebody made themselves comes within milliseconds
+
+
+class Household:
+    """`command.House`. `changed` is called for each transition of an alert, `rights` when rights changed."""
+
+    def __init__(
+        self, config: Config, *, clock: Clock, store: Store, state: State, board: BoardClient,
+        changed: Callable[[Transition], None], rights: Callable[[], None],
+    ) -> None:  # fmt: skip
+        self.config = config
+        self.name = config.node.name
+        self.label = config.node.label
+        self.run = new_run()
+        self.source = SOURCE
+        self.clock = clock
+        self.store = store
+        self.state = state
+        self.access = Access(config.people)
+        self.alerts = Alerts(config.rules)
+        self.watches = Watches()
+        self.quiet: Mapping[str, int] = {}
+        self.router: Router | None = None
+        self.link: tuple[bool, int] = (False, clock.boottime_ns())
+        self.backlog = 0
+        self._board = board
+        self._changed = changed
+        self._rights = rights
+        self._started_ns = clock.boottime_ns()
+        self._doings: dict[tuple[Jid, str], int] = {}
+
+    @property
+    def channels(self) -> Mapping[str, Channel]:
+        """Every channel of the board, by name."""
+        return self._board.channels
+
+    @property
+    def all_channels(self) -> tuple[Channel, ...]:
+        """The board's channels and our own, as machines see them: `alert.NAME` says raised, acknowledged, cleared."""
+        own = (Channel(name=PREFIX + name, kind="sensor", type="text", cls="alarm") for name in self.alerts.rules)
+        return (*self.channels.values(), *own)
+
+    @property
+    def latest(self) -> Mapping[str, Record]:
+        """The last record of each channel that has one."""
+        return self.router.latest if self.router else {}
+
+    def jid(self, text: str) -> Jid:
+        """The address that `text` means, prepared; raises ValueError."""
+        return compat.jid(text)
+
+    def health(self) -> Health:
+        """How the node is, now."""
+        now_ns, raised = self.clock.boottime_ns(), self.alerts.raised()
+        link_up, link_since_ns = self.link
+        return Health(
+            link_up=link_up,
+            link_since_s=(now_ns - link_since_ns) / 1e9,
+            uptime_s=(now_ns - self._started_ns) / 1e9,
+            alarms=tuple(alert.name for alert in raised),
+            unacknowledged=sum(alert.phase == "raised" for alert in raised),
+            faulty=tuple(n for n, r in self.latest.items() if r.value is None and n in self.channels),
+            backlog=self.backlog,
+            dropped=sum(self.router.dropped.values()) if self.router else 0,
+            version=__version__,
+        )
+
+    async def set(self, channel: str, value: bool | float, *, for_s: float | None, by: Jid) -> Record:
+        """Move an output and return the level read back; raises knoop_hw.errors.SetRefused."""
+        self._doings[by.bare, channel] = self.clock.boottime_ns()
+        return await self._board.set(channel, value, for_s=for_s, by=by)
+
+    async def acknowledge(self, alert: str, *, by: Jid) -> None:
+        """Say to everybody who was told of `alert` that a person has seen it."""
+        person = self.access.person(by)
+        title = person.title if person else str(by.bare)
+        now_ns = self.clock.boottime_ns()
+        self._changed(self.alerts.acknowledge(alert, by=title, now_ns=now_ns, at_ns=self.now_ns))
+
+    def watch(self, watcher: Jid, channels: Sequence[str], *, for_s: float) -> None:
+        """Send changes of `channels` to this chat for a while; replaces an earlier watch of the same chat."""
+        self.watches.start(watcher, channels, until_ns=self.clock.boottime_ns() + round(for_s * 1e9))
+
+    def unwatch(self, watcher: Jid) -> int:
+        """End the watch of this chat; returns how many channels it had."""
+        return self.watches.stop(watcher)
+
+    async def rights_changed(self) -> None:
+        """Let whitelist, presence, routes and watches follow the rights at once."""
+        self.access = self.access.with_grants(
+            Person(jid=compat.jid(grant.jid), role=Role.parse(grant.role), only=grant.only)
+            for grant in await self.state.grants()
+        )
+        self.watches.keep(frozenset(person.jid for person in self.access.everyone()))
+        if self.router:
+            await self.router.route(self.routes())
+        self._rights()
+
+    async def bench(self) -> Mapping[str, float]:
+        """Measure this node on this board, with a login of its own beside ours."""
+        return await bench(self.config.file)
+
+    @property
+    def now_ns(self) -> int | None:
+        """UTC nanoseconds since 1970, None while the clock cannot be trusted."""
+        return self.clock.time_ns() if self.synced() else None
+
+    def synced(self) -> bool:
+        """Whether the wall clock can be right at all."""
+        return self.clock.time_ns() > RELEASED_NS
+
+    def voice(self, lang: str) -> Voice:
+        """How to speak now to somebody of this language, '' for the node's own."""
+        return Voice(lang=lang or self.config.node.lang, channels=self.channels, now_ns=self.clock.time_ns())
+
+    def sentence(self, record: Record, lang: str) -> str:
+        """What the node says by itself about one record."""
+        return self.voice(lang).event(record, self.alerts)
+
+    def people(self) -> frozenset[Jid]:
+        """The bare addresses of everybody with rights; a whole domain is nobody in particular."""
+        return frozenset(person.jid for person in self.access.everyone() if person.jid.local != EVERYBODY)
+
+    def readers(self) -> frozenset[Jid]:
+        """Who may read every channel: the members of the nodes' whitelist."""
+        return self.access.readers_of_all()
+
+    def admits(self, sender: str) -> bool:
+        """Whose requests may reach a handler: our server's, our own account's, and people's with rights."""
+        if not sender:
+            return True
+        jid, own = compat.jid(sender), self.config.jid
+        return jid in {own.bare, Jid("", own.domain)} or self.access.person(jid) is not None
+
+    def routes(self) -> list[Route]:
+        """Who gets what: machines everything, people and rooms the classes they are told of."""
+        told = [p for p in self.access.everyone() if p.told and p.jid.local != EVERYBODY]
+        return [
+            *([Route(sink="pubsub")] if self.config.publish.pubsub == "pep" else []),
+            *(Route(sink=f"chat:{p.jid}", classes=p.told, wants=self._told(p)) for p in told),
+            *(
+                Route(sink=f"room:{jid}", classes=frozenset(room.classes), wants=news)
+                for jid, room in self.config.rooms.items()
+            ),
+        ]
+
+    def _told(self, person: Person) -> Callable[[Record, Record | None], bool]:
+        def told(record: Record, before: Record | None) -> bool:
+            if not news(record, before) or not person.reads(self.alerts.watched(record.channel)):
+                return False
+            if self.quiet.get(str(person.jid), 0) > self.clock.time_ns():
+                return False
+            done_ns = self._doings.get((person.jid, record.channel))
+            return done_ns is None or not 0 <= record.boottime_ns - done_ns < OWN_DOING_S * 1e9
+
+        return told
+
+
+def news(record: Record, before: Record | None) -> bool:
+    """Whether a person would call it news: how things stand at a start is not, unless they stood otherwise before."""
+    if record.cls == "alarm" or record.seq > 1:
+        return True
+    return before is not None and before.value != record.value

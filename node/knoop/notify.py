@@ -1,0 +1,20 @@
+"""What systemd wants to hear (sd_notify(3)); silent when nobody listens."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+
+def notify(state: str) -> None:
+    """Send `READY=1`, `STATUS=…`, `WATCHDOG=1` or `STOPPING=1` to NOTIFY_SOCKET, if there is one."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        try:
+            sock.sendto(state.encode(), address)
+        except OSError:
+            return  # a supervisor that went away must not take us along

@@ -1,0 +1,46 @@
+"""Events and alarms as sentences to a person: done when the server answered a ping sent behind them.
+
+Stanzas of one stream are processed in order (RFC 6120 §10.1), so the pong proves that the server accepted every
+message before it; a stream-management acknowledgement would not (XEP-0198 counts, it does not name).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from xml.etree import ElementTree as ET
+
+from knoop.publishers import Voice
+from knoop.record import Record
+from knoop.xmpp.inbound import CLIENT
+from knoop.xmpp.session import Session
+
+
+def message(to: str, body: str, stanza_id: str) -> ET.Element:
+    """A chat message with a stable id: `id` and XEP-0359 origin-id are the reading's identity."""
+    element = ET.Element(f"{CLIENT}message", {"to": to, "type": "chat", "id": stanza_id})
+    ET.SubElement(element, f"{CLIENT}body").text = body
+    ET.SubElement(element, "{urn:xmpp:sid:0}origin-id", {"id": stanza_id})
+    return element
+
+
+class Chat:
+    """One person's chat, addressed to the bare JID so that the server chooses the device or keeps it."""
+
+    def __init__(self, session: Session, person: str, voice: Voice, lang: str) -> None:
+        self._session = session
+        self._person = person
+        self._voice = voice
+        self._lang = lang
+
+    async def send(self, records: Sequence[Record]) -> None:
+        """One sentence a record, in order, then the ping. Raises LinkError."""
+        for record in records:
+            self._session.send(message(self._person, self._voice.sentence(record, self._lang), record.identity))
+        await self._session.ping()
+
+
+@asynccontextmanager
+async def open(target: str, *, session: Session, voice: Voice, settings: object) -> AsyncIterator[Chat]:  # noqa: A001
+    """`settings` is the person's language, '' for the node's."""
+    yield Chat(session, target, voice, str(settings or ""))

@@ -1,0 +1,79 @@
+"""What may reach the XML parser, and what may reach a handler: decided on bytes and tags, before anything acts.
+
+Nothing is handled before TLS and login are proven (RFC 6120 §13.8): an attacker on the path can speak first on a
+STARTTLS port, and slixmpp would dispatch what it says. A stream carries restricted XML only (RFC 6120 §11.1): no
+comment, no processing instruction, no document type. Sizes are bounded before the parser builds a tree.
+"""
+
+from __future__ import annotations
+
+import re
+
+MAX_STANZA = 256 * 1024  # XEP-0478 lets a server say its own limit; ours protects 512 MB of memory, and is ample
+MAX_DEPTH = 64  # deepest legitimate stanza seen (a MAM result with a form inside) has 11 levels
+SLICE = 8 * 1024  # fed to the parser at a time, so that the limits bite inside a large chunk
+
+STREAM = "http://etherx.jabber.org/streams"
+TLS = "urn:ietf:params:xml:ns:xmpp-tls"
+SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
+
+# Before TLS only its negotiation, before login only the login's own elements.
+BEFORE_TLS = frozenset({f"{{{STREAM}}}features", f"{{{STREAM}}}error", f"{{{TLS}}}proceed", f"{{{TLS}}}failure"})
+BEFORE_LOGIN = frozenset(
+    {f"{{{STREAM}}}features", f"{{{STREAM}}}error", *(f"{{{SASL}}}{n}" for n in ("challenge", "success", "failure"))}
+)
+
+# `<!` opens a comment, a document type or CDATA; `<?` a processing instruction or the XML declaration.
+_MARKUP = re.compile(rb"<(?:!(?!\[CDATA\[)|\?(?!xml[ \t\r\n]))")
+_ENCODING = re.compile(rb"<\?xml[^>]*encoding\s*=\s*[\"']([^\"']*)", re.IGNORECASE)
+_TAIL = 8  # bytes of the last chunk that may hold the start of a forbidden construct
+
+
+class GuardError(Exception):
+    """The peer broke a rule; the connection ends and `str()` is for the log only."""
+
+
+class ByteGuard:
+    """Judges raw bytes of one stream. `admit` is called on every slice, `stanza_done` at the end of each stanza."""
+
+    def __init__(self, *, max_stanza: int = MAX_STANZA, max_depth: int = MAX_DEPTH) -> None:
+        self._max_stanza = max_stanza
+        self._max_depth = max_depth
+        self._open_bytes = 0
+        self._tail = b""
+
+    def admit(self, data: bytes) -> None:
+        """Raise GuardError when these bytes must not reach the parser."""
+        self._open_bytes += len(data)
+        if self._open_bytes > self._max_stanza:
+            raise GuardError(f"a stanza exceeds {self._max_stanza} bytes")
+        if b"\0" in data:
+            raise GuardError("the stream is not UTF-8")
+        joined = self._tail + data
+        # A construct that touches the end is judged with the next slice, when the rest of it is there.
+        complete = joined[:-_TAIL] if joined[-_TAIL:].find(b"<") >= 0 else joined
+        for match in _MARKUP.finditer(joined):
+            if match.start() < len(complete):
+                raise GuardError("the stream carries a comment, an instruction or a document type")
+        declared = _ENCODING.search(joined)
+        if declared and declared[1].lower() not in {b"utf-8", b"utf8"}:
+            raise GuardError("the stream is not UTF-8")
+        self._tail = joined[len(complete):]
+
+    def depth(self, levels: int) -> None:
+        """Raise GuardError when elements nest deeper than a stanza ever does."""
+        if levels > self._max_depth:
+            raise GuardError(f"a stanza nests deeper than {self._max_depth} elements")
+
+    def stanza_done(self) -> None:
+        """A stanza ended: the next one has the whole budget again."""
+        self._open_bytes = 0
+
+
+def may_handle(tag: str, *, tls: bool, logged_in: bool) -> bool:
+    """Whether a top-level element with this `{namespace}name` may reach a handler in this state of the stream."""
+    if not tls:
+        return tag in BEFORE_TLS
+    if not logged_in:
+        return tag in BEFORE_LOGIN
+    return True

@@ -1,0 +1,84 @@
+"""A message stanza → what somebody said, or why it is nothing to act on. Pure: XML in, dataclass out.
+
+Only the outermost, live, type-checked message counts. What a carbon, an archive or a forward wraps is somebody's
+quotation; a correction changes what was already acted on; a room's messages are not a person's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+from xml.etree import ElementTree as ET
+
+CLIENT = "{jabber:client}"
+MAX_TEXT = 4000  # a sentence to a house; longer text is answered, not read
+
+Why = Literal[
+    "error", "headline", "groupchat", "type", "delayed", "wrapped", "corrected", "encrypted", "empty", "ambiguous",
+]
+
+DELAY = ("{urn:xmpp:delay}delay", "{jabber:x:delay}x")
+WRAPPERS = (
+    "{urn:xmpp:forward:0}forwarded", "{urn:xmpp:carbons:2}sent", "{urn:xmpp:carbons:2}received",
+    "{urn:xmpp:mam:1}result", "{urn:xmpp:mam:2}result", "{urn:xmpp:fasten:0}apply-to",
+)
+ENCRYPTED = (
+    "{eu.siacs.conversations.axolotl}encrypted", "{urn:xmpp:omemo:1}encrypted", "{urn:xmpp:omemo:2}encrypted",
+    "{jabber:x:encrypted}x", "{urn:xmpp:openpgp:0}openpgp",
+)
+CORRECTION = "{urn:xmpp:message-correct:0}replace"
+# What a person's client may show the sender as a reason to repeat; everything else is ignored in silence.
+ANSWERABLE: frozenset[Why] = frozenset({"delayed", "corrected", "encrypted"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """A live chat message: `sender` as the server stamped it (text, full JID), `text` stripped, `lang` or ''."""
+
+    sender: str
+    id: str
+    text: str
+    lang: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ignored:
+    """A message that never acts, and why."""
+
+    sender: str
+    id: str
+    why: Why
+
+
+def chat(message: ET.Element) -> Said | Ignored:
+    """Judge one `<message/>` of the stream (RFC 6121 §5.2.2, XEP-0203, 0280, 0297, 0308, 0313)."""
+    sender = message.get("from", "")
+    stanza_id = message.get("id", "")
+
+    def ignored(why: Why) -> Ignored:
+        return Ignored(sender=sender, id=stanza_id, why=why)
+
+    kind = message.get("type", "normal")
+    if kind in {"error", "headline", "groupchat"}:
+        return ignored(kind)  # type: ignore[arg-type] # narrowed by the line above
+    if kind not in {"chat", "normal"}:
+        return ignored("type")
+    tags = {child.tag for child in message}
+    if tags & set(WRAPPERS):
+        return ignored("wrapped")
+    if tags & set(ENCRYPTED):
+        return ignored("encrypted")
+    bodies = message.findall(f"{CLIENT}body")
+    if not bodies:
+        return ignored("empty")
+    if tags & set(DELAY):
+        return ignored("delayed")
+    if CORRECTION in tags:
+        return ignored("corrected")
+    if len(bodies) > 1:  # one per language (RFC 6121 §5.2.3): which of them is meant is the sender's secret
+        return ignored("ambiguous")
+    text = "".join(bodies[0].itertext()).strip()
+    if not text:
+        return ignored("empty")
+    lang = message.get("{http://www.w3.org/XML/1998/namespace}lang", "")
+    return Said(sender=sender, id=stanza_id, text=text[: MAX_TEXT + 1], lang=lang)

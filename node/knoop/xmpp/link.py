@@ -1,0 +1,71 @@
+"""The way to the server, kept open: unlimited tries with full jitter, one fresh session after another."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from knoop.errors import LinkError, LoginRefused
+from knoop.xmpp.session import Account, Session, tls_context
+from knoop_hw.clock import Clock
+
+log = logging.getLogger(__name__)
+
+BASE_S = 1.0
+CAP_S = 60.0  # a server that comes back sees a fleet return within a minute, spread evenly
+REFUSED_BASE_S = 60.0  # a refused login locks accounts when hammered
+REFUSED_CAP_S = 1800.0
+STEADY_S = 60.0  # a session that lived this long was a good one: the next failure starts from BASE_S again
+
+
+def pause_s(failures: int, *, base_s: float, cap_s: float, rng: random.Random) -> float:
+    """Full jitter: uniform below an exponentially growing, capped bound."""
+    return rng.uniform(0, min(cap_s, base_s * 2.0 ** min(failures, 16)))
+
+
+class Link:
+    """Opens sessions and hands each to `serve` until it ends."""
+
+    def __init__(self, account: Account, *, clock: Clock, rng: random.Random | None = None, **parts: Any) -> None:
+        self._account = account
+        self._clock = clock
+        self._rng = rng or random.Random()  # noqa: S311 -- spreads reconnects, guards nothing
+        self._parts = parts
+
+    async def run(self, serve: Callable[[Session], Awaitable[None]]) -> None:
+        """Serve for ever. Raises LoginRefused only when the very first login is refused."""
+        context = tls_context(self._account)
+        modes: frozenset[str] = frozenset({"direct", "starttls"})
+        failures, proven, said = 0, False, ""
+        while True:
+            opened_ns = self._clock.boottime_ns()
+            refused = False
+            try:
+                session = await Session.open(
+                    self._account, clock=self._clock, context=context, modes=modes, **self._parts
+                )
+                proven, said = True, ""
+                # With a fixed address the way in that worked works again, which saves a failed handshake.
+                modes = frozenset({session.mode}) if self._account.host else modes
+                try:
+                    await serve(session)
+                finally:
+                    await session.close()
+            except LoginRefused as error:
+                if not proven:
+                    raise
+                refused, reason = True, str(error)
+            except LinkError as error:
+                reason = str(error)
+            if not proven:
+                modes = frozenset({"direct", "starttls"})
+            steady = self._clock.boottime_ns() - opened_ns > STEADY_S * 1e9
+            failures = 0 if steady else failures + 1
+            base_s, cap_s = (REFUSED_BASE_S, REFUSED_CAP_S) if refused else (BASE_S, CAP_S)
+            wait_s = pause_s(failures, base_s=base_s, cap_s=cap_s, rng=self._rng)
+            if reason != said:  # an outage is one line, not one a minute
+                log.warning("link down: %s; trying again for as long as it takes", reason)
+                said = reason
+            await self._clock.sleep(wait_s)

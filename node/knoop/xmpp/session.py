@@ -1,0 +1,288 @@
+"""One login: from a TCP connection to a bound, proven stream, and what can be asked of it until it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import os
+import ssl
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from xml.etree import ElementTree as ET
+
+from slixmpp.exceptions import IqError, IqTimeout
+
+from knoop.errors import LinkError, LoginRefused, Refusal, Unreachable, Untrusted
+from knoop.jid import Jid
+from knoop.xmpp import compat
+from knoop.xmpp.fresh import DEAD_AFTER_S, PING_EVERY_S, TICK_EVERY_S, Freshness
+from knoop.xmpp.stream import Stream
+from knoop_hw.clock import Clock
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+LOGIN_TIMEOUT_S = 30.0  # TCP, TLS, SCRAM and bind together; a phone network's worst seen login takes 8 s
+IQ_TIMEOUT_S = 20.0  # the ping finds a dead link no later; slixmpp's 120 s would hold a row that long
+
+# OpenSSL's X509_V_ERR_* (openssl/x509_vfy.h) → what to tell a person.
+_CERTIFICATE = {
+    9: "is not valid yet: check this machine's clock",
+    10: "has expired: renew it on the server, and check this machine's clock",
+    18: "is self-signed: put the server's CA certificate into 'xmpp.ca_file' or its SHA-256 into 'xmpp.fingerprint'",
+    62: "is for another host name: correct 'xmpp.jid', or the certificate on the server",
+}
+_UNKNOWN_CA = "is not signed by a CA this machine trusts: put the right CA certificate into 'xmpp.ca_file'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """Who logs in, and where. Without `host` and `port` the domain's SRV records decide (RFC 6120 §3.2, XEP-0368).
+
+    `fingerprint` is the SHA-256 of the server's certificate in hex; it replaces the check against CAs.
+    """
+
+    jid: Jid
+    password: str
+    host: str = ""
+    port: int = 0
+    ca_file: Path | None = None
+    fingerprint: str = ""
+
+    def __repr__(self) -> str:
+        """Without the password: this may stand in a log."""
+        return f"Account({self.jid})"
+
+    @property
+    def where(self) -> str:
+        """The address for people."""
+        return f"{self.host}:{self.port}" if self.host else self.jid.domain
+
+
+def tls_context(account: Account) -> ssl.SSLContext:
+    """The checks a server's certificate must pass: chain, dates and host, or the pinned fingerprint; TLS ≥ 1.2."""
+    context = ssl.create_default_context(cafile=str(account.ca_file) if account.ca_file else None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if account.fingerprint:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE  # replaced by the pin, compared before the first byte is sent
+    return context
+
+
+class Session:
+    """A proven login. Create with `Session.open`; every wait in it ends with LinkError when the link ends."""
+
+    def __init__(
+        self,
+        account: Account,
+        *,
+        clock: Clock,
+        context: ssl.SSLContext,
+        on_message: Callable[[ET.Element, bool], None],
+        on_presence: Callable[[ET.Element], None],
+        admits: Callable[[str], bool],
+        features: tuple[str, ...] = (),
+        modes: frozenset[Literal["direct", "starttls"]] = frozenset({"direct", "starttls"}),
+    ) -> None:
+        compat.harden()
+        self.account = account
+        self.fresh = Freshness(clock.boottime_ns())
+        self.mode: Literal["direct", "starttls"] = "direct"
+        self._clock = clock
+        self._on_message = on_message
+        self._failure: LinkError | None = None
+        self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._lost.add_done_callback(lambda future: future.exception())  # nobody may be waiting: not a warning
+        self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stream = Stream(
+            str(account.jid), account.password, ssl_context=context,
+            on_message=self._message, on_presence=on_presence, on_breach=self._breach, admits=admits,
+            features=features,
+        )
+        self._stream.enable_direct_tls = "direct" in modes
+        self._stream.enable_starttls = "starttls" in modes
+        for name, handler in (
+            ("session_start", self._session_start),
+            ("ssl_cert", self._certificate),
+            ("ssl_invalid_chain", self._connection_failed),
+            ("connection_failed", self._connection_failed),
+            ("reconnect_delay", self._gave_up),
+            ("failed_auth", self._refused),
+            ("failed_all_auth", self._no_login),
+            ("disconnected", self._disconnected),
+        ):
+            self._stream.add_event_handler(name, handler)
+
+    @classmethod
+    async def open(cls, account: Account, **parts: Any) -> Session:
+        """Log in. Raises Unreachable, Untrusted or LoginRefused, each with what to do; takes ≤ LOGIN_TIMEOUT_S."""
+        session = cls(account, **parts)
+        try:
+            session._stream.connect(account.host or None, account.port or None)
+            async with asyncio.timeout(LOGIN_TIMEOUT_S):
+                await session.or_lost(session._started)
+        except TimeoutError:
+            await session.close()
+            raise session._failure or session._unreachable("it does not finish the login") from None
+        except BaseException:
+            await session.close()
+            raise
+        session._spawn(session._watch())
+        return session
+
+    @property
+    def jid(self) -> Jid:
+        """Our full JID as the server bound it."""
+        return compat.jid(str(self._stream.boundjid))
+
+    async def lost(self) -> None:
+        """Raise LinkError when the link ends; never returns."""
+        await asyncio.shield(self._lost)
+
+    async def or_lost(self, waited: asyncio.Future[T]) -> T:
+        """The result of `waited`, or LinkError when the link ends first."""
+        either: set[asyncio.Future[Any]] = {waited, self._lost}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if waited.done():
+            return waited.result()
+        waited.cancel()
+        raise self._lost.exception() or LinkError("the link ended")
+
+    async def close(self) -> None:
+        """Say good-bye within 2 s; closing twice is fine."""
+        for task in self._tasks:
+            task.cancel()
+        self._stream.cancel_connection_attempt()
+        if self._stream.is_connected():
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._stream.disconnect(wait=1.0, ignore_send_queue=False), 2.0)
+        self._stream.abort()
+        self._end(LinkError("we closed the link"))
+        self._stream.end_sending()
+
+    def send(self, stanza: ET.Element) -> None:
+        """Write one stanza in order. Raises LinkError when the link has ended."""
+        if self._lost.done():
+            raise self._lost.exception() or LinkError("the link ended")
+        stream: Any = self._stream
+        kind = stanza.tag.rpartition("}")[2]
+        maker = {"message": stream.Message, "presence": stream.Presence, "iq": stream.Iq}[kind]
+        maker(xml=stanza).send()
+
+    async def iq(
+        self, kind: Literal["get", "set"], child: ET.Element, *, to: str = "", timeout_s: float = IQ_TIMEOUT_S
+    ) -> ET.Element:
+        """Ask and return the result stanza. Raises Refusal with the XMPP condition, or LinkError."""
+        if self._lost.done():
+            raise self._lost.exception() or LinkError("the link ended")
+        request: Any = self._stream.make_iq(itype=kind, ito=to or None)
+        request.append(child)
+        try:
+            answer: Any = await self.or_lost(asyncio.ensure_future(request.send(timeout=timeout_s)))
+        except IqError as error:
+            name = child.tag.rpartition("}")[2]
+            raise Refusal(error.condition, f"{to or 'the server'} refused '{name}': {error.condition}") from None
+        except IqTimeout:
+            raise LinkError(f"{to or 'the server'} did not answer within {timeout_s:g} s") from None
+        return answer.xml
+
+    async def ping(self) -> float:
+        """Seconds until our server answered (XEP-0199); all that was sent before has then reached it."""
+        request: Any = self._stream.make_iq_get(ito=self._stream.boundjid.host)
+        request.append(ET.Element("{urn:xmpp:ping}ping"))
+        started_ns = self._clock.boottime_ns()
+        self.fresh.ping(request["id"], started_ns)
+        try:
+            await self.or_lost(asyncio.ensure_future(request.send(timeout=DEAD_AFTER_S)))
+        except IqError:
+            pass  # an error answer is an answer: the stream is alive and in order
+        except IqTimeout:
+            raise LinkError(f"no answer to a ping within {DEAD_AFTER_S:g} s") from None
+        self.fresh.pong(request["id"])
+        return (self._clock.boottime_ns() - started_ns) / 1e9
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _watch(self) -> None:
+        """Ping every PING_EVERY_S, at once after a stall, and end the link when one stays unanswered."""
+        pinged_ns = self._clock.boottime_ns()
+        while True:
+            await self._clock.sleep(TICK_EVERY_S)
+            now_ns = self._clock.boottime_ns()
+            stalled = self.fresh.tick(now_ns)
+            if stalled or now_ns - pinged_ns >= PING_EVERY_S * 1e9:
+                pinged_ns = now_ns
+                self._spawn(self._ping_or_end())
+
+    async def _ping_or_end(self) -> None:
+        try:
+            await self.ping()
+        except LinkError as error:
+            self._end(error)
+            self._stream.abort()
+
+    def _message(self, message: ET.Element) -> None:
+        self._on_message(message, self.fresh.late(self._clock.boottime_ns()))
+
+    def _session_start(self, _: Any) -> None:
+        self.mode = "starttls" if "starttls" in self._stream.features else "direct"
+        if not self._started.done():
+            self._started.set_result(None)
+
+    def _end(self, error: LinkError) -> None:
+        if not self._lost.done():
+            self._lost.set_exception(error)
+        self._stream.cancel_connection_attempt()
+
+    def _breach(self, reason: str) -> None:
+        log.warning("%s broke the rules of the stream: %s", self.account.where, reason)
+        self._end(Untrusted(f"{self.account.where}: the stream was refused: {reason}"))
+
+    def _certificate(self, pem: str) -> None:
+        wanted = self.account.fingerprint.replace(":", "").lower()
+        if wanted and hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest() != wanted:
+            self._end(Untrusted(f"{self.account.where}: the certificate is not the one in 'xmpp.fingerprint'"))
+            self._stream.abort()
+
+    def _connection_failed(self, error: Any) -> None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            remedy = _CERTIFICATE.get(error.verify_code, _UNKNOWN_CA)
+            self._end(Untrusted(f"{self.account.where}: the certificate {remedy}"))
+            self._stream.abort()
+        elif not isinstance(error, ssl.SSLError):  # no TLS at a STARTTLS port says nothing yet
+            known = isinstance(error, OSError) and error.errno and error.errno > 0
+            self._failure = self._unreachable(os.strerror(error.errno) if known else str(error))
+
+    def _disconnected(self, why: Any) -> None:
+        if isinstance(why, ssl.SSLCertVerificationError):
+            self._connection_failed(why)  # how a failed STARTTLS handshake arrives
+        self._end(self._failure or self._unreachable(str(why or "it hung up")))
+
+    def _unreachable(self, why: str) -> Unreachable:
+        return Unreachable(
+            f"{self.account.where}: no XMPP server to talk to ({why}); check the network, 'xmpp.host' and 'xmpp.port'"
+        )
+
+    def _gave_up(self, _: Any) -> None:
+        self._end(self._failure or self._unreachable("no address answers"))
+
+    def _no_login(self, _: Any) -> None:
+        text = f"{self.account.where}: the server offers no SCRAM login over TLS; nothing weaker is used"
+        self._end(self._failure or LoginRefused(text))
+
+    def _refused(self, failure: Any) -> None:
+        condition = str(failure["condition"])
+        if condition == "not-authorized":
+            text = f"{self.account.where}: wrong password for {self.account.jid.bare}; correct the file in "
+            self._failure = LoginRefused(text + "'xmpp.password_file' or the credential 'xmpp.password'")
+        else:
+            text = f"{self.account.where}: login refused for {self.account.jid.bare} ({condition})"
+            self._failure = LoginRefused(text)

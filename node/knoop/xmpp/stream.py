@@ -1,0 +1,139 @@
+"""slixmpp's client behind the guard: what a peer sends reaches the parser bounded and a handler only when proven.
+
+Messages and presences never reach slixmpp's own handlers: they go to our callbacks as plain XML. Requests (IQ get and
+set) reach them only from those whom `admits` names; anybody else is answered as if nobody were here.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from slixmpp import ClientXMPP
+from slixmpp.stanza import Iq, Message, Presence
+
+from knoop import __version__
+from knoop.xmpp.guard import SLICE, TLS, ByteGuard, GuardError, may_handle
+
+log = logging.getLogger(__name__)
+
+SCRAM = {f"SCRAM-SHA-{bits}{plus}" for bits in ("1", "256", "512") for plus in ("", "-PLUS")}
+
+
+class Stream(ClientXMPP):
+    """One connection's stream. `on_breach(reason)` is called once when the guard ends it."""
+
+    def __init__(
+        self,
+        jid: str,
+        password: str,
+        *,
+        ssl_context: ssl.SSLContext,
+        on_message: Callable[[ET.Element], None],
+        on_presence: Callable[[ET.Element], None],
+        on_breach: Callable[[str], None],
+        admits: Callable[[str], bool],
+        features: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(
+            jid, password, ssl_context=ssl_context, plugin_config={"feature_mechanisms": {"use_mechs": SCRAM}}
+        )
+        self._bytes = ByteGuard()
+        self._tls_promised = False
+        self._breached = False
+        self._on_message = on_message
+        self._on_presence = on_presence
+        self._on_breach = on_breach
+        self._admits = admits
+        # COMPAT(slixmpp 1.17): the defaults accept every stranger's subscription; None answers nobody by itself.
+        self.roster.auto_authorize = None  # type: ignore[assignment]  # its own documentation allows it
+        self.roster.auto_subscribe = False
+        self.whitespace_keepalive = False  # our pings keep the connection open and prove it, too
+        for plugin, config in (
+            ("xep_0030", {}),
+            ("xep_0092", {"software_name": "Knoop", "version": __version__, "os": ""}),
+            ("xep_0115", {"caps_node": "urn:knoop:1"}),
+            # COMPAT(slixmpp 1.17): resumption reorders and loses queues silently, so only acknowledgements are used.
+            ("xep_0198", {"allow_resume": False}),
+            ("xep_0199", {"keepalive": False}),
+        ):
+            self.register_plugin(plugin, config)
+        disco: Any = self.plugin["xep_0030"]
+        disco.del_identity(category="client", itype="bot", node=None, jid=None)
+        disco.add_identity(category="client", itype="bot", name="Knoop")
+        for feature in features:
+            disco.add_feature(feature)
+        self.add_filter("in", self._admit)  # behind stream management's, which counts every stanza
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether TLS protects the stream now."""
+        return self.transport is not None and self.transport.get_extra_info("ssl_object") is not None
+
+    def data_received(self, data: bytes | str) -> None:
+        """Feed the parser in slices, each judged first."""
+        assert isinstance(data, bytes)
+        try:
+            self._no_plaintext()
+            for start in range(0, len(data), SLICE):
+                if self._breached or self.parser is None:
+                    return
+                piece = data[start : start + SLICE]
+                self._bytes.admit(piece)
+                super().data_received(piece)
+                self._bytes.depth(self.xml_depth)
+        except GuardError as error:
+            self._breach(str(error))
+
+    def init_parser(self) -> None:
+        super().init_parser()
+        self._bytes = ByteGuard()
+
+    def incoming_filter(self, xml: ET.Element) -> ET.Element:
+        """Judge a whole top-level element by what has been proven so far."""
+        self._no_plaintext()
+        if not may_handle(xml.tag, tls=self.encrypted, logged_in=self.authenticated):
+            raise GuardError(f"{xml.tag} came before TLS and login were proven")
+        if xml.tag == f"{{{TLS}}}proceed":
+            self._tls_promised = True
+        self._bytes.stanza_done()
+        return xml
+
+    def end_sending(self) -> None:
+        """COMPAT(slixmpp 1.17): the task that sends would wait for ever on the queue of a finished stream."""
+        if self._run_out_filters is not None:
+            self._run_out_filters.cancel()
+
+    def exception(self, exception: BaseException) -> None:
+        """A handler failed: the log gets the kind and place, never what a peer wrote."""
+        log.error("a stanza handler failed: %s", type(exception).__name__, exc_info=log.isEnabledFor(logging.DEBUG))
+
+    def _no_plaintext(self) -> None:
+        """After `proceed` only TLS may come: what an attacker appended to it was never encrypted."""
+        if self._tls_promised and not self.encrypted:
+            raise GuardError("plaintext follows the promise of TLS")
+
+    def _breach(self, reason: str) -> None:
+        if not self._breached:
+            self._breached = True
+            self._on_breach(reason)
+            self.abort()
+
+    def _admit(self, stanza: Any) -> Any:
+        if isinstance(stanza, Message):
+            self._on_message(stanza.xml)
+            return None
+        if isinstance(stanza, Presence):
+            self._on_presence(stanza.xml)
+            return None
+        if isinstance(stanza, Iq) and stanza["type"] in {"get", "set"} and not self._admits(stanza.xml.get("from", "")):
+            # What a server answers for a resource that is not there (RFC 6121 §8.5.3.2.3): a stranger learns nothing.
+            reply = stanza.reply()
+            reply["error"]["condition"] = "service-unavailable"
+            reply["error"]["type"] = "cancel"
+            reply.send()
+            return None
+        return stanza

@@ -1,0 +1,70 @@
+"""What is late, and what acted already (facts: slixmpp's M7 and §11)."""
+
+from knoop.xmpp.fresh import Freshness, Seen
+
+S = 1_000_000_000
+
+
+def running(fresh, start_s, end_s):
+    for second in range(start_s, end_s + 1):
+        fresh.tick(second * S)
+
+
+def test_a_quiet_link_is_fresh():
+    fresh = Freshness(0)
+    running(fresh, 1, 14)
+    assert not fresh.late(14 * S)
+
+
+def test_late_while_a_ping_waits_for_more_than_five_seconds_and_until_its_pong():
+    fresh = Freshness(0)
+    running(fresh, 1, 15)
+    fresh.ping("a", 15 * S)
+    running(fresh, 16, 20)
+    assert not fresh.late(20 * S)
+    running(fresh, 21, 21)
+    assert fresh.late(20 * S + 1)
+    assert fresh.late(21 * S)
+    fresh.pong("a")
+    assert not fresh.late(21 * S)
+
+
+def test_the_pong_of_a_later_ping_answers_for_the_earlier_one():
+    fresh = Freshness(0)
+    fresh.ping("a", 0)
+    fresh.ping("b", 1 * S)
+    fresh.pong("b")
+    assert fresh.waiting_s(2 * S) == 0
+
+
+def test_the_pong_of_an_earlier_ping_says_nothing_of_a_later_one():
+    fresh = Freshness(0)
+    fresh.ping("a", 0)
+    fresh.ping("b", 1 * S)
+    fresh.pong("a")
+    assert fresh.waiting_s(7 * S) == 6
+    running(fresh, 1, 7)
+    assert fresh.late(7 * S)
+
+
+def test_a_process_that_was_stopped_finds_everything_late_until_a_new_pong():
+    fresh = Freshness(0)
+    running(fresh, 1, 3)
+    assert fresh.late(63 * S), "the first stanza after SIGCONT may be handled before any timer"
+    assert fresh.tick(63 * S), "a stall asks for a ping at once"
+    assert fresh.late(63 * S)
+    fresh.ping("a", 63 * S)
+    assert fresh.late(63 * S + 1)
+    fresh.pong("a")
+    assert not fresh.late(63 * S + 2)
+
+
+def test_an_id_acts_once_per_sender_and_memory_is_bounded():
+    seen = Seen()
+    assert seen.first_time("anna@example.org", "1")
+    assert not seen.first_time("anna@example.org", "1")
+    assert seen.first_time("bram@example.org", "1")
+    assert seen.first_time("anna@example.org", "") and seen.first_time("anna@example.org", "")
+    for number in range(2000):
+        seen.first_time("anna@example.org", f"n{number}")
+    assert len(seen._seen) == 1000

@@ -1,0 +1,79 @@
+"""Only the outermost, live, type-checked message counts (facts: slixmpp's E1–E3)."""
+
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knoop.xmpp.inbound import MAX_TEXT, Ignored, Said, chat
+
+
+def message(inner, **attributes):
+    given_attributes = {"from": "anna@example.org/phone", "type": "chat", "id": "m1", **attributes}
+    text = " ".join(f"{key}='{value}'" for key, value in given_attributes.items() if value is not None)
+    return ET.fromstring(f"<message xmlns='jabber:client' {text}>{inner}</message>")
+
+
+BODY = "<body>lamp on</body>"
+QUOTED = f"<message xmlns='jabber:client' from='anna@example.org'>{BODY}</message>"
+INNER = f"<forwarded xmlns='urn:xmpp:forward:0'>{QUOTED}</forwarded>"
+
+
+def test_a_live_chat_message_is_heard():
+    assert chat(message(BODY)) == Said(sender="anna@example.org/phone", id="m1", text="lamp on", lang="")
+    assert isinstance(chat(message(BODY, type="normal")), Said)
+    assert isinstance(chat(message(BODY, type=None)), Said), "no type is 'normal' (RFC 6121 §5.2.2)"
+
+
+@pytest.mark.parametrize(
+    ("inner", "attributes", "why"),
+    [
+        (BODY, {"type": "error"}, "error"),
+        (BODY, {"type": "headline"}, "headline"),
+        (BODY, {"type": "groupchat"}, "groupchat"),
+        (BODY, {"type": "command"}, "type"),
+        (BODY + "<delay xmlns='urn:xmpp:delay' stamp='2026-11-22T10:00:00Z'/>", {}, "delayed"),
+        (BODY + "<x xmlns='jabber:x:delay' stamp='20261122T10:00:00'/>", {}, "delayed"),
+        (BODY + "<replace xmlns='urn:xmpp:message-correct:0' id='m0'/>", {}, "corrected"),
+        (BODY + INNER, {}, "wrapped"),
+        (INNER, {}, "wrapped"),
+        (f"<received xmlns='urn:xmpp:carbons:2'>{INNER}</received>", {}, "wrapped"),
+        (f"<sent xmlns='urn:xmpp:carbons:2'>{INNER}</sent>", {}, "wrapped"),
+        (f"<result xmlns='urn:xmpp:mam:2' id='1'>{INNER}</result>", {}, "wrapped"),
+        (BODY + "<encrypted xmlns='eu.siacs.conversations.axolotl'/>", {}, "encrypted"),
+        (BODY + "<encrypted xmlns='urn:xmpp:omemo:2'/>", {}, "encrypted"),
+        ("<active xmlns='http://jabber.org/protocol/chatstates'/>", {}, "empty"),
+        ("<body>  </body>", {}, "empty"),
+        (BODY + "<body xml:lang='nl'>lamp uit</body>", {}, "ambiguous"),
+    ],
+)
+def test_what_never_acts(inner, attributes, why):
+    heard = chat(message(inner, **attributes))
+    assert isinstance(heard, Ignored)
+    assert heard.why == why
+
+
+def test_cve_2017_5589_a_carbon_from_somebody_else_is_no_message_of_ours():
+    """The family of CVE-2017-5589 (and 5591 in slixmpp): a wrapped message must not speak for whom it names."""
+    carbon = f"<received xmlns='urn:xmpp:carbons:2'>{INNER}</received>"
+    assert isinstance(chat(message(carbon, **{"from": "mallory@example.org/x"})), Ignored)
+
+
+def test_a_megabyte_of_text_is_cut_before_it_is_read():
+    said = chat(message(f"<body>{'a' * 1_000_000}</body>"))
+    assert isinstance(said, Said)
+    assert len(said.text) == MAX_TEXT + 1
+
+
+@given(st.recursive(
+    st.sampled_from(["<body>lamp on</body>", "<x xmlns='jabber:x:oob'/>", "text", ""]),
+    lambda inner: (
+        st.builds("<thing xmlns='urn:example'>{}</thing>".format, inner) | st.builds("{}{}".format, inner, inner)
+    ),
+    max_leaves=8,
+))
+def test_a_body_counts_only_where_it_belongs(inner):
+    heard = chat(message(inner))
+    direct = [child for child in message(inner) if child.tag == "{jabber:client}body"]
+    assert isinstance(heard, Said) == (len(direct) == 1)
