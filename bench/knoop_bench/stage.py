@@ -6,14 +6,15 @@ Everything lives under one folder and ends with the block that entered it, also 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import secrets
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +28,9 @@ EXAMPLE = ROOT / "examples" / "demo"
 TELEGRAM = ROOT / "tests" / "data" / "p1" / "dsmr50.txt"
 NODE, OWNER, VIEWER, STRANGER = "greenhouse", "anna", "bram", "mallory"
 STOP_S = 8.0
+LEFT = frozenset(
+    {"prosody", "state", "node.toml", "scenario.toml", "board.jsonl", "node.log", f"{NODE}.password", ".cache"}
+)
 
 
 @dataclass(slots=True)
@@ -65,10 +69,8 @@ async def stage(folder: Path, *, every_s: float = 1.0, changes: dict[str, str] |
 
     `changes` replace pieces of the example's configuration. Raises ServerFailed or StageFailed with the tail of a log.
     """
-    _clear(folder)
-    folder.mkdir(mode=0o700, parents=True)
     accounts = {user: secrets.token_urlsafe(12) for user in (NODE, OWNER, VIEWER, STRANGER)}
-    try:
+    with _claimed(folder):
         async with (
             Prosody(folder / "prosody", accounts) as server,
             Proxy(server.tls_port) as proxy,
@@ -79,8 +81,6 @@ async def stage(folder: Path, *, every_s: float = 1.0, changes: dict[str, str] |
             async with Node.run(made) as node:
                 made.node = node
                 yield made
-    finally:
-        _clear(folder)
 
 
 class Node:
@@ -150,12 +150,33 @@ def _configure(on: Stage, password: str, changes: dict[str, str]) -> None:
     secret.write_text(password, "utf-8")
 
 
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """An empty folder that is ours alone, gone at the end; what an earlier, killed run left is cleared away."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise StageFailed(f"{folder} is in use by another demo: end that one first") from None
+        _clear(folder)
+        try:
+            yield
+        finally:
+            _clear(folder)
+            folder.rmdir()
+    finally:
+        os.close(held)
+
+
 def _clear(folder: Path) -> None:
-    """Remove what an earlier, killed run left: only a folder that is unmistakably ours."""
-    if folder.exists():
-        strange = {entry.name for entry in folder.iterdir()} - {
-            "prosody", "state", "node.toml", "scenario.toml", "board.jsonl", "node.log", f"{NODE}.password",
-        }
-        if strange:
-            raise StageFailed(f"{folder} holds something else ({', '.join(sorted(strange))}): move it away first")
-        shutil.rmtree(folder)
+    """Empty a folder that holds nothing but what a stage makes; raises StageFailed for any other."""
+    entries = list(folder.iterdir())
+    if strange := sorted(entry.name for entry in entries if entry.name not in LEFT):
+        raise StageFailed(f"{folder} holds something else ({', '.join(strange)}): move it away first")
+    for entry in entries:
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()

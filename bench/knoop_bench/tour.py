@@ -195,7 +195,7 @@ async def meter(stage: Stage, cast: Cast) -> str:
 async def cut(stage: Stage, cast: Cast) -> str:
     """The link is cut and comes back: the events of the meantime arrive once, in order."""
     node, after = stage.jid(NODE), cast.anna.mark
-    await cast.anna.wait(lambda s: "door" in _values(s, EVENTS), 15 * cast.patience)
+    await cast.anna.wait(lambda s: "door" in _values(s, EVENTS), 15 * cast.patience, after=after)
     print(f"  {time.strftime('%H:%M:%S')}  (the node's link is cut for {CUT_S:g} s)", flush=True)
     await stage.proxy.cut()
     try:
@@ -223,7 +223,7 @@ async def cut(stage: Stage, cast: Cast) -> str:
     meantime = [event.seq for event in events if event.arrived >= down and cut_at < event.at < restored_at]
     if not meantime:
         raise NotSeen("no event that happened while the link was cut came after it")
-    return f"door events {', '.join(map(str, meantime))} happened while the link was cut; {numbers} came, once, in order"
+    return f"of door events {numbers}, all once and in order, {meantime} happened while the link was cut"
 
 
 async def bench(stage: Stage, cast: Cast) -> str:  # noqa: ARG001 -- a step

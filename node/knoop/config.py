@@ -14,8 +14,7 @@ from knoop.access import Person, Role
 from knoop.alerts import Condition, Rule
 from knoop.jid import Jid
 from knoop_hw import config as hw_config
-from knoop_hw import tables
-from knoop_hw import decode
+from knoop_hw import decode, tables
 from knoop_hw.decode import Document, Seconds, Size
 from knoop_hw.errors import ConfigError, Problem
 from knoop_hw.model import Class

@@ -17,7 +17,7 @@ from xml.etree import ElementTree as ET
 
 from knoop import parse
 from knoop.access import Person
-from knoop.command import Command, House, N_, Reply, not_yours, refuse
+from knoop.command import N_, Command, House, Reply, not_yours, refuse
 from knoop.errors import LinkError, StoreError
 from knoop.jid import Jid
 from knoop.text import Voice
@@ -35,7 +35,6 @@ EXPIRED = N_("That arrived late, so I did nothing. Please say it again.")
 CORRECTED = N_("I do not act on corrections. Please say it again as a new message.")
 ENCRYPTED = N_("I cannot read encrypted messages yet. Please switch encryption off for this chat and say it again.")
 INCIDENT = N_("Something went wrong inside, and nothing is known to have changed. The log has it as incident {id}.")
-NOT_YOURS = N_("You may not {verb} here. An owner of this node can allow it.")
 WHY = {"delayed": EXPIRED, "corrected": CORRECTED, "encrypted": ENCRYPTED}
 
 
@@ -121,7 +120,7 @@ class Conversation:
         command = self._verbs[intent.verb]
         if person.role < command.role:
             await self._audit(sender, heard.text, "refused: not allowed")
-            return refuse(NOT_YOURS, verb=command.verb)
+            return not_yours(command)
         request = intent.request(sender, lang=person.lang)
         reply = await command.run(request, self._house)
         if command.writes:

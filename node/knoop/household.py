@@ -100,6 +100,7 @@ class Household:
 
     async def acknowledge(self, alert: str, *, by: Jid) -> None:
         """Say to everybody who was told of `alert` that a person has seen it."""
+        self._doings[by.bare, PREFIX + alert] = self.clock.boottime_ns()
         person = self.access.person(by)
         title = person.title if person else str(by.bare)
         now_ns = self.clock.boottime_ns()

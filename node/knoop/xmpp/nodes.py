@@ -95,7 +95,7 @@ async def allow(session: Session, name: str, readers: Collection[Jid], *, servic
         if item.get("affiliation") not in {"owner", "none"}
     }
     wanted = {str(reader) for reader in readers} - {str(session.jid.bare)}
-    changes = {jid: "member" for jid in wanted - members} | dict.fromkeys(members - wanted, "none")
+    changes = dict.fromkeys(wanted - members, "member") | dict.fromkeys(members - wanted, "none")
     if not changes:
         return
     tell = ET.Element(f"{OWNER}pubsub")
