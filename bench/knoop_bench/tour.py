@@ -59,6 +59,11 @@ class Actor(Witness):
         self._name = user
         self._deaf = deaf
 
+    def blind(self, deaf: Callable[[Seen], bool] | None) -> None:
+        """Hide these stanzas from now on, and those that came already."""
+        self._deaf = deaf
+        self.seen[:] = [seen for seen in self.seen if not (deaf and deaf(seen))]
+
     def say(self, to: str, text: str, *, id: str = "", type: str = "chat") -> str:  # noqa: A002 -- XMPP's own words
         """Send a message, and print it."""
         show(f"{self._name} → {to.partition('@')[0]}", text)
@@ -216,14 +221,19 @@ async def cut(stage: Stage, cast: Cast) -> str:
     print(f"  {time.strftime('%H:%M:%S')}  (the node is back)", flush=True)
     await cast.anna.wait(lambda s: "door" in _values(s, EVENTS), 15 * cast.patience, after=down)
     await asyncio.sleep(1.0)  # a repeat, if there is one, comes with the backlog
-    events = door_events(cast.anna.seen)
+    arrived = door_events(cast.anna.seen)
+    events = list({event.id: event for event in reversed(arrived)}.values())[::-1]  # as every subscriber does
     numbers = [event.seq for event in events]
     if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         raise NotSeen(f"the door's events came as {numbers}: not once each, in order")
     meantime = [event.seq for event in events if event.arrived >= down and cut_at < event.at < restored_at]
     if not meantime:
         raise NotSeen("no event that happened while the link was cut came after it")
-    return f"of door events {numbers}, all once and in order, {meantime} happened while the link was cut"
+    repeats = len(arrived) - len(events)
+    return (
+        f"of door events {numbers}, all once and in order, {meantime} happened while the link was cut "
+        f"({repeats or 'no'} repeat{'s' * (repeats != 1)} known by their id)"
+    )
 
 
 async def bench(stage: Stage, cast: Cast) -> str:  # noqa: ARG001 -- a step
@@ -304,9 +314,10 @@ def telegram_values(file: Path = TELEGRAM) -> dict[str, tuple[float, str]]:
 
 @dataclass(frozen=True, slots=True)
 class DoorEvent:
-    """One event item of the door: the stanza it `arrived` with, its number, and when it says it happened."""
+    """One event item of the door: the stanza it `arrived` with, its id and number, and when it happened."""
 
     arrived: int
+    id: str
     seq: int
     at: datetime
 
@@ -314,13 +325,17 @@ class DoorEvent:
 def door_events(seen: list[Seen]) -> list[DoorEvent]:
     """Every event of the door, as they came."""
     return [
-        DoorEvent(stanza.number, int(child.get("seq", "0")), datetime.fromisoformat(item.payload.get("at", "")))
+        DoorEvent(stanza.number, item.id, int(child.get("seq", "0")), _at(item.payload))
         for stanza in seen
         for item in stanza.items
         if item.node == EVENTS and item.payload is not None
         for child in _children(item)
         if child.get("channel") == "door"
     ]
+
+
+def _at(payload: ET.Element) -> datetime:
+    return datetime.fromisoformat(payload.get("at", ""))
 
 
 def _values(stanza: Seen, node: str) -> dict[str, tuple[str, str]]:

@@ -14,11 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from knoop_hw import __version__, kept
+from knoop_hw import __version__
 from knoop_hw.clock import Clock
 from knoop_hw.errors import SetRefused
 from knoop_hw.filters import Filter, Options
-from knoop_hw.kept import Kept
+from knoop_hw.kept import LIMIT, Kept
 from knoop_hw.lines import InputLine
 from knoop_hw.link import Link, LinkClosed
 from knoop_hw.messages import Beat, Done, Failed, Hello, Message, Readings, Set, SetError, Stored
@@ -51,12 +51,14 @@ class Board:
     not open is tried again in the background. Leaving takes the outputs to their safe levels.
     """
 
-    def __init__(self, config: Config, *, clock: Clock, run: str | None = None, state: Path | None = None) -> None:
-        """`state` is the folder where outputs with `initial = "restore"` are remembered."""
+    def __init__(
+        self, config: Config, *, clock: Clock, run: str | None = None, state: Path | None = None, keep: int = LIMIT
+    ) -> None:
+        """`state`: the folder that `initial = "restore"` needs. `keep`: readings held until they are stored."""
         self.run = new_run() if run is None else run
         self.simulated: Simulated | None = None
         self._config, self._clock, self._memory = config, clock, Memory(state)
-        self._pipes = _Pipes(config, clock=clock)
+        self._pipes = _Pipes(config, clock=clock, keep=keep)
         self._outputs: Outputs | None = None
         self._stack = AsyncExitStack()
         self._serving: Link | None = None
@@ -166,7 +168,7 @@ class Board:
         try:
             await link.send(self.hello())
             sent = pipes.kept.stored
-            waiting = {reading.channel for _, reading in pipes.kept.after(sent, limit=kept.LIMIT)}
+            waiting = {reading.channel for _, reading in pipes.kept.after(sent, limit=pipes.kept.newest)}
             known = [reading for name, reading in pipes.latest.items() if name not in waiting]
             for start in range(0, len(known), BATCH):
                 await link.send(Readings(upto=sent, items=tuple(known[start : start + BATCH])))
@@ -176,6 +178,7 @@ class Board:
                     sent = batch[-1][0]
                     await link.send(Readings(upto=sent, items=tuple(reading for _, reading in batch)))
                 else:
+                    sent = pipes.kept.newest  # what lies between was forgotten
                     await pipes.wait_beyond(sent)
         except LinkClosed:
             pass
@@ -217,10 +220,10 @@ class _Pipes:
     Each channel's filter, its sequence number, and who waits for new ones.
     """
 
-    def __init__(self, config: Config, *, clock: Clock) -> None:
+    def __init__(self, config: Config, *, clock: Clock, keep: int) -> None:
         self._clock = clock
         self.channels = config.channels()
-        self.kept = Kept()
+        self.kept = Kept(limit=keep)
         self.latest: dict[str, Reading] = {}
         self._by_name = {channel.name: channel for channel in self.channels}
         self._arrived = asyncio.Event()

@@ -149,7 +149,7 @@ class _Loader:
         if "world" in given and world is None:
             self.wrong(
                 (*place, "driver"),
-                'a simulated sensor needs a simulated board; set [board] driver = "simulated"',
+                'needs a simulated board; set [board] driver = "simulated"',
             )
             return None
         own = {key for key, field_name in keys(driver.Config).items() if field_name not in given}
@@ -174,7 +174,8 @@ class _Loader:
             self.wrong(("sensor", name, key), f"unknown key; {suggest(key, there)}")
         for item in given:
             special = self._into(Options, tables.get(item.name, {}), ("sensor", name, item.name)) or Options()
-            label = f"{head.label} {item.label or item.name}".strip() if head.label else item.label
+            own = item.label or item.name.replace("_", " ")
+            label = f"{head.label} {own}".strip() if head.label else item.label
             options = special.over(replace(_options(head), label=label))
             if item.type != "number":
                 options = replace(options, **dict.fromkeys(NUMERIC, None))
@@ -191,10 +192,11 @@ class _Loader:
             device = getattr(sensor.config, "device", None)
             if not isinstance(device, Path):
                 continue
-            if device in taken:
-                text = f"{device} is already taken by {taken[device]}; a port has one reader"
+            port = device.resolve()  # /dev/serial/by-id/… and /dev/ttyUSB0 may be one
+            if port in taken:
+                text = f"{device} is already taken by {taken[port]}; a port has one reader"
                 self.wrong(("sensor", sensor.name, "device"), text)
-            taken.setdefault(device, f"sensor.{sensor.name}")
+            taken.setdefault(port, f"sensor.{sensor.name}")
 
 
 def _options(head: Options) -> Options:

@@ -263,7 +263,7 @@ class _Decoder:
         if origin is tuple:
             if not isinstance(raw, list):
                 return self.wrong(path, f"expected a list in [ ], not {_show(raw)}")
-            return self.all(tuple, [self.value(args[0], item, (*path, i)) for i, item in enumerate(raw)])
+            return self.whole(tuple, [self.value(args[0], item, (*path, i)) for i, item in enumerate(raw)])
         if origin is dict:
             if not isinstance(raw, Mapping):
                 return self.wrong(path, f"expected a table, not {_show(raw)}")
@@ -274,7 +274,7 @@ class _Decoder:
         return self.plain(annotation, raw, path)
 
     @staticmethod
-    def all(make: Callable[[list[Any]], Any], items: list[Any]) -> Any:
+    def whole(make: Callable[[list[Any]], Any], items: list[Any]) -> Any:
         return _WRONG if any(item is _WRONG for item in items) else make(items)
 
     def plain(self, kind: Any, raw: object, path: Place) -> Any:

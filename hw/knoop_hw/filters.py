@@ -111,7 +111,7 @@ class Filter:
         if not self._changed(last[0], value):
             self._held = None
             return None
-        if boottime_ns - last[2] < self._min_interval_ns:
+        if self._min_interval_ns and boottime_ns - last[2] < self._min_interval_ns:
             self._held = sample
             return None
         return self._pass(sample)

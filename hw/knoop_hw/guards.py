@@ -62,6 +62,7 @@ class Guard:
         self._value = value
         self._since_ns = now_ns  # of being on or off, whatever the level
         self._beat_ns = now_ns
+        self.has_moved = False
         self._lease: tuple[int, Level] | None = None  # until when, and what then
 
     @property
@@ -114,8 +115,6 @@ class Guard:
         if left_s > 0 and other.has_moved:
             text = f"{self.name}: waits another {_time(left_s)} after {other.name}; try again then"
             raise SetRefused("interlock", text)
-
-    has_moved = False
 
     def applied(self, value: Level, *, now_ns: int, for_s: float | None = None, forced: bool = False) -> None:
         """The line has this level now: by request, for `for_s` if that is given, or `forced` by `due`."""

@@ -7,6 +7,8 @@ makes the line an input, which undoes the safe level. Check both before removing
 
 from __future__ import annotations
 
+import os
+import tempfile
 from typing import Any
 
 from knoop_hw.errors import DeviceError
@@ -15,7 +17,7 @@ from knoop_hw.errors import DeviceError
 def lgpio_factory() -> Any:
     """A gpiozero pin factory on /dev/gpiochip*. Raises DeviceError that says what is missing."""
     try:
-        import lgpio  # noqa: PLC0415 -- the library of one driver
+        lgpio = _lgpio()
         from gpiozero.pins.lgpio import LGPIOFactory, LGPIOPin  # noqa: PLC0415
     except ImportError:
         raise DeviceError(
@@ -37,8 +39,31 @@ def lgpio_factory() -> Any:
         factory = LGPIOFactory()
     except Exception as error:  # noqa: BLE001 -- lgpio.error is a bare Exception
         raise DeviceError(
-            f"board: the GPIO chip does not open ({error}); is this user in the group gpio, and is there a "
-            "/dev/gpiochip0 (`ls -l /dev/gpiochip*`)?"
+            f"board: no GPIO lines here ({error}); on a Raspberry Pi this user must be in the group gpio "
+            '(`ls -l /dev/gpiochip*`), elsewhere set [board] driver = "simulated"'
         ) from None
     factory.pin_class = Pin
     return factory
+
+
+def _lgpio() -> Any:
+    """lgpio, imported without its traces. Raises ImportError.
+
+    COMPAT(lgpio 0.2.2): on import it makes a pipe `.lgd-nfy0` in the working directory, which a unit may not
+    write and a person does not want; told another folder (LG_WD) it makes that the working directory. It keeps
+    the pipe open, so the folder may go at once.
+    """
+    here, former = os.open(".", os.O_RDONLY), os.environ.get("LG_WD")
+    try:
+        with tempfile.TemporaryDirectory(prefix="knoop-lgpio-") as folder:
+            os.environ["LG_WD"] = folder
+            import lgpio  # noqa: PLC0415 -- the library of one driver
+
+    finally:
+        os.fchdir(here)
+        os.close(here)
+        if former is None:
+            os.environ.pop("LG_WD", None)
+        else:
+            os.environ["LG_WD"] = former
+    return lgpio

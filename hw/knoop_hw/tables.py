@@ -25,11 +25,7 @@ class BoardTable:
     """`[board]`: how lines are reached. `buses` are those that take lines: `w1:GPIO4`, `i2c`, `spi`."""
 
     driver: Annotated[
-        str,
-        Scalar(
-            '"lgpio" or "simulated" (a driver "gpiod" does not exist yet, lgpio reaches the same lines)',
-            _driver,
-        ),
+        str, Scalar('"lgpio" or "simulated" (gpiod is not there yet, lgpio reaches the same lines)', _driver)
     ] = "lgpio"
     scenario: Path | None = None
     buses: tuple[str, ...] = ()

@@ -54,24 +54,25 @@ async def serve(config: Config, *, password: str, state: Path, clock: Clock | No
     Raises DeviceError, StoreError, or LoginRefused when the first login is refused.
     """
     clock = clock or SystemClock()
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with AsyncExitStack() as stack:
         _lock(state, stack)
         store = await stack.enter_async_context(Store.open(state / "readings.db", max_bytes=config.storage.max))
         memory = await stack.enter_async_context(State.open(state / "state.db"))
-        board = await stack.enter_async_context(Board(config.hw, clock=clock))
+        board = await stack.enter_async_context(Board(config.hw, clock=clock, state=state))
         agent_end, board_end = pair()
         serving = asyncio.create_task(board.serve(board_end))
         stack.callback(serving.cancel)
         agent = Agent(
             config, clock=clock, store=store, state=memory, board=BoardClient(agent_end, clock=clock), password=password
         )
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, agent.stop)
-        await agent.run()
+        await agent.run(stop)
     return 0
 
 
 class Agent:
-    """A running node. `run` returns when it was told to stop."""
+    """A running node, put together; `run` is its life."""
 
     def __init__(
         self, config: Config, *, clock: Clock, store: Store, state: State, board: BoardClient, password: str
@@ -98,21 +99,16 @@ class Agent:
         )
         self._alert_seq: dict[str, int] = {}
         self._alerts_changed = asyncio.Event()
-        self._stop = asyncio.Event()
 
-    def stop(self) -> None:
-        """End `run` in order: nothing that was taken is lost."""
-        self._stop.set()
-
-    async def run(self) -> None:
-        """Be the node until `stop`. Raises LoginRefused when the first login is refused."""
+    async def run(self, stop: asyncio.Event) -> None:
+        """Be the node until `stop`; then what was taken is safe. Raises LoginRefused when the first login is."""
         await self._restore()
         works = (
             self._board.listen(self.router), self._board.beat(), self.router.run(), self._tick(), self._save_alerts(),
             self._link.run(self.presence.serve),
         )
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(work) for work in works]
-        stopping: asyncio.Task[Any] = asyncio.create_task(self._stop.wait())
+        stopping: asyncio.Task[Any] = asyncio.create_task(stop.wait())
         notify("READY=1")
         log.info("%s is up: %d channels, account %s", self.house.name, len(self.house.channels), self.house.config.jid)
         try:

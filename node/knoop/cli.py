@@ -102,7 +102,7 @@ def _fail(arguments: argparse.Namespace, code: int, error: BaseException, **more
     if arguments.json:
         print(json.dumps({"ok": False, "exit": code, "error": str(error), **more}, ensure_ascii=False))
     for line in str(error).splitlines():
-        print(f"knoop: {logs.escape(line)}", file=sys.stderr)
+        print(f"knoop: {logs.printable(line)}", file=sys.stderr)
     return code
 
 

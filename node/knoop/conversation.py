@@ -22,7 +22,7 @@ from knoop.errors import LinkError, StoreError
 from knoop.jid import Jid
 from knoop.text import Voice
 from knoop.xmpp import compat, inbound
-from knoop.xmpp.fresh import Seen
+from knoop.xmpp.fresh import LATE_AFTER_S, Seen
 from knoop.xmpp.inbound import Ignored, Said
 
 log = logging.getLogger(__name__)
@@ -37,6 +37,8 @@ ENCRYPTED = N_("I cannot read encrypted messages yet. Please switch encryption o
 INCIDENT = N_("Something went wrong inside, and nothing is known to have changed. The log has it as incident {id}.")
 WHY = {"delayed": EXPIRED, "corrected": CORRECTED, "encrypted": ENCRYPTED}
 
+_Waiting = tuple[Said | Ignored, int]  # what was heard, and when (boottime)
+
 
 class Conversation:
     """Hears messages and answers them. `send(to, text)` writes a chat message on the current session."""
@@ -50,7 +52,7 @@ class Conversation:
         self._voice = voice
         self._send = send
         self._seen = Seen()
-        self._lanes: dict[Jid, asyncio.Queue[Said | Ignored]] = {}
+        self._lanes: dict[Jid, asyncio.Queue[_Waiting]] = {}
         self._tasks: dict[Jid, asyncio.Task[None]] = {}
         self._strangers: tuple[int, int] = (0, 0)  # (minute, audited in it)
         self._audits: set[asyncio.Task[None]] = set()
@@ -75,7 +77,7 @@ class Conversation:
         if lane is None or lane.full():
             log.warning("%s speaks faster than it is answered; a message was left out", sender.bare)
             return
-        lane.put_nowait(heard)
+        lane.put_nowait((heard, self._house.clock.boottime_ns()))
 
     async def close(self) -> None:
         """Stop answering; what was being done is finished by its verb or cancelled."""
@@ -84,7 +86,7 @@ class Conversation:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _lane(self, person: Jid) -> asyncio.Queue[Said | Ignored] | None:
+    def _lane(self, person: Jid) -> asyncio.Queue[_Waiting] | None:
         """One queue a person keeps their requests in order and makes nobody wait for another's."""
         if person not in self._lanes:
             if len(self._lanes) >= MAX_LANES:
@@ -93,9 +95,11 @@ class Conversation:
             self._tasks[person] = asyncio.create_task(self._answer_all(lane))
         return self._lanes[person]
 
-    async def _answer_all(self, lane: asyncio.Queue[Said | Ignored]) -> None:
+    async def _answer_all(self, lane: asyncio.Queue[_Waiting]) -> None:
         while True:
-            heard = await lane.get()
+            heard, since_ns = await lane.get()
+            if isinstance(heard, Said) and self._house.clock.boottime_ns() - since_ns > LATE_AFTER_S * 1e9:
+                heard = Ignored(sender=heard.sender, id=heard.id, why="delayed")  # behind a slow request
             sender = compat.jid(heard.sender)
             person = self._house.access.person(sender)  # rights may have changed since it was heard
             if person is None:

@@ -159,7 +159,8 @@ class Household:
         if not sender:
             return True
         jid, own = compat.jid(sender), self.config.jid
-        return jid in {own.bare, Jid("", own.domain)} or self.access.person(jid) is not None
+        ours = jid.bare == own.bare or jid == Jid("", own.domain)
+        return ours or self.access.person(jid) is not None
 
     def routes(self) -> list[Route]:
         """Who gets what: machines everything, people and rooms the classes they are told of."""

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
-import unicodedata
+
+_ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def escape(text: str) -> str:
-    """`text` with everything that could forge a line or steer a terminal shown as an escape."""
-    return "".join(
-        character if unicodedata.category(character) not in {"Cc", "Cf", "Zl", "Zp", "Cs", "Co"}
-        else character.encode("unicode_escape").decode("ascii")
-        for character in text
-    )
+def printable(text: str, limit: int | None = None) -> str:
+    r"""`text` on one line that says only what it shows, at most `limit` characters and then an ellipsis.
+
+    Whatever is not printable becomes an escape: newlines, C1 controls such as U+009B (a terminal's CSI), bidi
+    controls that reorder what a reader sees, lone surrogates. A backslash is doubled, so that no escape can
+    be forged.
+    """
+    cut = text if limit is None else text[: limit + 1]
+    shown = "".join(_ESCAPES.get(char) or (char if char.isprintable() else ascii(char)[1:-1]) for char in cut)
+    return shown if limit is None or len(shown) <= limit else f"{shown[:limit]}…"
 
 
 class OneLine(logging.Formatter):
@@ -23,7 +27,7 @@ class OneLine(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", "%H:%M:%S")
 
     def format(self, record: logging.LogRecord) -> str:
-        return escape(super().format(record))
+        return printable(super().format(record))
 
 
 def configure(*, verbose: bool) -> None:

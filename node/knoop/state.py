@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from knoop.database import Database
+from knoop.logs import printable
 
 AUDIT_LINES = 10_000
 AUDIT_CHARACTERS = 500  # of one field: a stranger's megabyte is not worth keeping
@@ -26,7 +27,6 @@ TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """,
 )
 
-_ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,16 +156,3 @@ class State:
 
     async def _rows(self, sql: str, *values: str | int) -> list[tuple[Any, ...]]:
         return await self._db.run(lambda db: db.execute(sql, values).fetchall())
-
-
-def printable(text: str, limit: int) -> str:
-    r"""`text` on one line that says only what it shows, at most `limit` characters and then an ellipsis.
-
-    Whatever is not printable becomes an escape: newlines, C1 controls such as U+009B (a terminal's CSI), bidi
-    controls that reorder what a reader sees, lone surrogates. A backslash is doubled, so that no escape can
-    be forged.
-    """
-    shown = "".join(
-        _ESCAPES.get(char) or (char if char.isprintable() else ascii(char)[1:-1]) for char in text[: limit + 1]
-    )
-    return shown if len(shown) <= limit else f"{shown[:limit]}…"

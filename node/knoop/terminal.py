@@ -7,18 +7,13 @@ import sys
 from collections.abc import Callable
 
 from knoop.jid import Jid
-from knoop.logs import escape
+from knoop.logs import printable
 from knoop.xmpp.console import Console
 from knoop.xmpp.session import Account
 from knoop_hw.clock import SystemClock
 
 ANSWER_TIMEOUT_S = 20.0
 EX_UNANSWERED = 1
-
-
-def printable(text: str) -> str:
-    """What the node said, with nothing in it that could steer this terminal; its line ends stay."""
-    return "\n".join(escape(line) for line in text.split("\n"))
 
 
 async def converse(account: Account, node: Jid) -> int:
@@ -37,7 +32,8 @@ async def converse(account: Account, node: Jid) -> int:
 
 
 def _say(text: str) -> None:
-    print(printable(text), flush=True)  # noqa: T201 -- the terminal is this module's output
+    """Print what the node said, with nothing in it that could steer this terminal; its line ends stay."""
+    print("\n".join(printable(line) for line in text.split("\n")), flush=True)  # noqa: T201 -- the terminal is this module's output
 
 
 async def _interactive(account: Account, node: Jid, show: Callable[[str], None] = _say) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from knoop_hw import config, decode
 from knoop_hw.clock import FakeClock
@@ -31,3 +32,8 @@ def configured(tmp_path: Path) -> Callable[..., config.Config]:
         return loaded
 
     return load
+
+
+# A property that is slow on a loaded machine is still true.
+settings.register_profile("knoop", deadline=None)
+settings.load_profile("knoop")

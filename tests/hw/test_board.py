@@ -9,6 +9,7 @@ import logging
 import pytest
 
 from knoop_hw.board import Board, new_run
+from knoop_hw.clock import SystemClock
 from knoop_hw.errors import DeviceError
 from knoop_hw.link import LinkClosed, pair
 from knoop_hw.messages import Beat, Done, Failed, Hello, Readings, Set, Stored
@@ -235,18 +236,23 @@ async def test_a_new_agent_replaces_the_old(board, connect, clock):
         await old.link.send(Beat())
 
 
-async def test_an_agent_that_stores_nothing_costs_telemetry_before_alarms(configured, clock, connect, monkeypatch):
-    monkeypatch.setattr("knoop_hw.kept.Kept.__init__.__kwdefaults__", {"limit": 5}, raising=False)
+async def test_an_agent_that_stores_nothing_costs_telemetry_before_alarms(configured, clock, connect):
     config = configured(
         '[input.door]\npin = "GPIO17"\nclass = "alarm"\n[sensor.air]\ndriver = "simulated"\nevery = "1s"\n'
     )
-    async with Board(config, clock=clock) as board:
+    async with Board(config, clock=clock, keep=5) as board:
         board.simulated.drive("door", True)
         await clock.advance(20)
         agent = await connect(board)
         assert agent.values("door") == [False, True]
         assert board.dropped["telemetry"] > 10
         assert board.dropped["alarm"] == 0
+        for value in (False, True, False, True):  # now only alarms are kept: telemetry goes as it comes
+            board.simulated.drive("door", value)
+            await clock.advance(1)
+        await clock.advance(5)
+        assert agent.values("door") == [False, True, False, True, False, True]
+        assert board.dropped["alarm"] == 1
 
 
 async def test_a_wrong_acknowledgement_is_logged_and_forgotten(board, connect, clock, caplog):
@@ -288,7 +294,16 @@ async def test_a_sensor_that_is_not_there_is_missing_and_nothing_else_notices(co
 
 async def test_leaving_takes_each_output_to_its_safe_level_in_one_transition(configured, clock, connect, tmp_path):
     trace = tmp_path / "lines.jsonl"
-    tables = '[output.lamp]\npin = "GPIO27"\n[output.door_lock]\npin = "GPIO5"\nsafe = "keep"\n[output.light]\npin = "GPIO6"\nsafe = "on"\n'
+    tables = """
+    [output.lamp]
+    pin = "GPIO27"
+    [output.door_lock]
+    pin = "GPIO5"
+    safe = "keep"
+    [output.light]
+    pin = "GPIO6"
+    safe = "on"
+    """
     async with Board(configured(tables, f'trace = "{trace}"\n'), clock=clock) as board:
         agent = await connect(board)
         await agent.set("lamp", True)
@@ -379,6 +394,29 @@ async def test_channels_decide_the_digest(configured, clock):
     other = Board(configured('[input.door]\npin = "GPIO17"\nlabel = "Front"\n'), clock=clock).hello()
     assert one.digest == same.digest != other.digest
     assert one.run != same.run
+
+
+async def test_in_real_time_too(configured):
+    """The same on the machine's clock: no part of it depends on time standing still."""
+    async with Board(configured(HOUSE + '[sensor.pi]\ndriver = "system"\n', WEATHER), clock=SystemClock()) as board:
+        agent_end, board_end = pair(through_json=True)
+        serving = asyncio.create_task(board.serve(board_end))
+        board.simulated.drive("door", True)
+        await agent_end.send(Set(id=1, channel="lamp", value=True, for_ms=50, by="anna@example.org"))
+        heard = []
+        async with asyncio.timeout(5):
+            while (
+                not {("door", True), ("lamp", True), ("pi.load", True)} <= set(heard)
+                or heard.count(("lamp", False)) < 2
+            ):
+                message = await agent_end.receive()
+                if isinstance(message, Readings):
+                    heard += [
+                        (r.channel, r.value is not None if r.channel == "pi.load" else r.value) for r in message.items
+                    ]
+        await agent_end.close()
+        await asyncio.wait_for(serving, 1)
+    assert heard.count(("door", True)) == 1
 
 
 def test_a_run_is_eight_base32_characters():

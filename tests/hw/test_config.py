@@ -118,8 +118,10 @@ def test_an_empty_file_is_a_board_without_anything():
         ),
         (
             '[board]\ndriver = "gpiod"',
-            'node.toml:2: board.driver: expected "lgpio" or "simulated" (a driver "gpiod" does not exist yet, '
-            'lgpio reaches the same lines), not "gpiod"',
+            (
+                'node.toml:2: board.driver: expected "lgpio" or "simulated" '
+                '(gpiod is not there yet, lgpio reaches the same lines), not "gpiod"'
+            ),
         ),
         (
             '[input.help]\npin = "GPIO17"',
@@ -193,7 +195,7 @@ def test_an_empty_file_is_a_board_without_anything():
         ),
         (
             '[sensor.air]\ndriver = "simulated"',
-            'node.toml:2: sensor.air.driver: a simulated sensor needs a simulated board; set [board] driver = "simulated"',
+            'node.toml:2: sensor.air.driver: needs a simulated board; set [board] driver = "simulated"',
         ),
         ("input = 3", "node.toml:1: input: expected tables such as [input.door]"),
         ("[input]\ndoor = 3", "node.toml:2: input.door: expected a table, not 3"),

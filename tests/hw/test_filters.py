@@ -31,6 +31,11 @@ def test_without_options_every_number_passes_and_a_boolean_only_when_it_changes(
     assert passed(Filter(Options()), [(0, "a"), (1, "a"), (2, "b")]) == [(0, "a"), (2, "b")]
 
 
+def test_a_sample_stamped_before_the_last_one_passes_all_the_same():
+    """An edge is stamped when it happened, which may be just before the reading that was made meanwhile."""
+    assert passed(Filter(Options()), [(5, False), (4, True)]) == [(5, False), (4, True)]
+
+
 def test_a_delta_counts_from_the_last_that_passed():
     samples = [(0, 21.0), (1, 21.1), (2, 21.2), (3, 21.3), (4, 21.0)]
     assert passed(Filter(Options(delta=Delta(0.2))), samples) == [(0, 21.0), (2, 21.2), (4, 21.0)]

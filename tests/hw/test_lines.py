@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -175,8 +177,17 @@ class TestErrors:
             _ = line.value
 
     def test_no_gpio_here(self):
-        with pytest.raises(DeviceError, match=r"^board: (lgpio is not installed|the GPIO chip does not open)"):
+        with pytest.raises(DeviceError, match=r"^board: (lgpio is not installed|no GPIO lines here)"):
             lgpio_factory()
+
+
+def test_looking_for_gpio_leaves_no_trace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DeviceError):
+        lgpio_factory()
+    assert Path.cwd() == tmp_path
+    assert list(tmp_path.iterdir()) == []
+    assert "LG_WD" not in os.environ
 
 
 class TestDebounce:

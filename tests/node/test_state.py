@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knoop.state import AUDIT_LINES, AlertRow, AuditLine, Grant, State, printable
+from knoop.logs import printable
+from knoop.state import AUDIT_LINES, AlertRow, AuditLine, Grant, State
 
 
 @pytest.fixture

@@ -31,8 +31,8 @@ async def run(request: Request, house: House) -> Reply:
             {
                 "node": house.label or house.name,
                 "level": Sentence(LEVELS[health.level]),
-                "uptime": Span(health.uptime_s),
-                "link": Span(health.link_since_s),
+                "uptime": Span(round(health.uptime_s)),
+                "link": Span(round(health.link_since_s)),
             },
         )
     ]

@@ -107,6 +107,7 @@ class Session:
         self._stream.enable_direct_tls = "direct" in modes
         self._stream.enable_starttls = "starttls" in modes
         for name, handler in (
+            ("connected", self._connected),
             ("session_start", self._session_start),
             ("ssl_cert", self._certificate),
             ("ssl_invalid_chain", self._connection_failed),
@@ -232,6 +233,9 @@ class Session:
     def _message(self, message: ET.Element) -> None:
         self._on_message(message, self.fresh.late(self._clock.boottime_ns()))
 
+    def _connected(self, _: Any) -> None:
+        self._failure = None  # that direct TLS failed at a STARTTLS port says nothing about what comes now
+
     def _session_start(self, _: Any) -> None:
         self.mode = "starttls" if "starttls" in self._stream.features else "direct"
         if not self._started.done():
@@ -259,7 +263,7 @@ class Session:
             self._stream.abort()
         elif not isinstance(error, ssl.SSLError):  # no TLS at a STARTTLS port says nothing yet
             known = isinstance(error, OSError) and error.errno and error.errno > 0
-            self._failure = self._unreachable(os.strerror(error.errno) if known else str(error))
+            self._failure = self._unreachable(os.strerror(error.errno) if known else str(error) or "it hung up")
 
     def _disconnected(self, why: Any) -> None:
         if isinstance(why, ssl.SSLCertVerificationError):
@@ -283,6 +287,9 @@ class Session:
         if condition == "not-authorized":
             text = f"{self.account.where}: wrong password for {self.account.jid.bare}; correct the file in "
             self._failure = LoginRefused(text + "'xmpp.password_file' or the credential 'xmpp.password'")
+        elif condition == "aborted":  # by us: see compat
+            text = f"{self.account.where}: the server asks for more than {compat.MAX_SCRAM_ITERATIONS} SCRAM iterations; "
+            self._failure = LoginRefused(text + "let it store this account's password with fewer")
         else:
             text = f"{self.account.where}: login refused for {self.account.jid.bare} ({condition})"
             self._failure = LoginRefused(text)

@@ -16,7 +16,7 @@ from slixmpp import ClientXMPP
 from slixmpp.stanza import Iq, Message, Presence
 
 from knoop import __version__
-from knoop.xmpp.guard import SLICE, TLS, ByteGuard, GuardError, may_handle
+from knoop.xmpp.guard import SASL, SLICE, TLS, ByteGuard, GuardError, may_handle
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +99,8 @@ class Stream(ClientXMPP):
             raise GuardError(f"{xml.tag} came before TLS and login were proven")
         if xml.tag == f"{{{TLS}}}proceed":
             self._tls_promised = True
+        if xml.tag == f"{{{SASL}}}success" and not self._asked_for_proof:
+            raise GuardError("the server says that we are logged in before it proved that it knows the password")
         self._bytes.stanza_done()
         return xml
 
@@ -110,6 +112,16 @@ class Stream(ClientXMPP):
     def exception(self, exception: BaseException) -> None:
         """A handler failed: the log gets the kind and place, never what a peer wrote."""
         log.error("a stanza handler failed: %s", type(exception).__name__, exc_info=log.isEnabledFor(logging.DEBUG))
+
+    @property
+    def _asked_for_proof(self) -> bool:
+        """COMPAT(slixmpp 1.17): SCRAM takes a challenge inside `success` and calls that a login without any proof.
+
+        Only after our response (step 2) does it compare the server's signature (RFC 5802 §3). Remove when
+        `_handle_success` fails a mechanism that is not finished.
+        """
+        mechanisms: Any = self.plugin["feature_mechanisms"]
+        return mechanisms.mech is not None and mechanisms.mech.step == 2
 
     def _no_plaintext(self) -> None:
         """After `proceed` only TLS may come: what an attacker appended to it was never encrypted."""

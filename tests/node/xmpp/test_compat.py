@@ -11,7 +11,10 @@ from knoop.xmpp import compat
 
 @pytest.mark.parametrize(
     "text",
-    ["ANNA@example.org", "anna@EXAMPLE.org", "ａｎｎａ@example.org", "an\u00adna@example.org", "an\u200bna@example.org"],
+    [
+        "ANNA@example.org", "anna@EXAMPLE.org", "ａｎｎａ@example.org", "an\u00adna@example.org",
+        "an\u200bna@example.org",
+    ],
 )
 def test_equal_after_preparation(text):
     assert compat.jid(text) == Jid("anna", "example.org")

@@ -1,0 +1,228 @@
+"""From a message to an answer, over real rights, parser, verbs, store and audit."""
+
+import asyncio
+import contextlib
+from dataclasses import replace
+from xml.etree import ElementTree as ET
+
+import pytest
+from tests.node.house import greenhouse
+
+from knoop.access import Role
+from knoop.command import N_, Command, say
+from knoop.commands import table
+from knoop.conversation import MAX_WAITING, STRANGERS_AUDITED_PER_MIN, Conversation
+from knoop.errors import LinkError
+
+ANNA = "anna@example.org/phone"
+
+
+def message(text, sender=ANNA, stanza_id="", inner="", kind="chat"):
+    element = ET.fromstring(f"<message xmlns='jabber:client' type='{kind}' from='{sender}'><body/>{inner}</message>")
+    element[0].text = text
+    if stanza_id:
+        element.set("id", stanza_id)
+    return element
+
+
+class Talk:
+    """The house, what it answered, and a way to wait for an answer."""
+
+    def __init__(self, house, verbs):
+        self.house = house
+        self.said = []
+        self.online = True
+        self._more = asyncio.Event()
+        self.conversation = Conversation(
+            house, verbs=verbs, voice=lambda lang: house.voice(lang or "en"), send=self._send
+        )
+
+    def _send(self, to, text):
+        if not self.online:
+            raise LinkError("not connected")
+        self.said.append((str(to), text))
+        self._more.set()
+
+    def hear(self, *args, late=False, **more):
+        self.conversation.hear(message(*args, **more), late=late)
+
+    async def answers(self, count):
+        async with asyncio.timeout(5):
+            while len(self.said) < count:
+                self._more.clear()
+                await self._more.wait()
+        return [text for _, text in self.said]
+
+    async def audit(self, count):
+        async with asyncio.timeout(5):
+            while len(lines := await self.house.state.audit_tail(100)) < count:
+                await asyncio.sleep(0.005)
+        return [(line.who, line.action, line.result) for line in lines]
+
+
+@pytest.fixture
+async def talk(tmp_path):
+    async with open_talk(tmp_path) as made:
+        yield made
+
+
+@contextlib.asynccontextmanager
+async def open_talk(folder, verbs=None):
+    async with greenhouse(folder) as house:
+        made = Talk(house, verbs or table())
+        try:
+            yield made
+        finally:
+            await made.conversation.close()
+
+
+async def test_a_person_is_answered_where_they_spoke(talk):
+    talk.hear("lamp on")
+    assert await talk.answers(1) == ["Lamp is on."]
+    assert talk.said[0][0] == ANNA
+    assert talk.house.board.moves == [("lamp", True, None)]
+    assert await talk.audit(1) == [(ANNA, "lamp on", "done")]
+
+
+async def test_a_stranger_hears_nothing_and_is_in_the_audit_log(talk):
+    talk.hear("lamp on", sender="mallory@example.net/x")
+    assert await talk.audit(1) == [("mallory@example.net/x", "lamp on", "refused: stranger")]
+    assert talk.said == []
+    assert talk.house.board.moves == []
+
+
+async def test_a_flood_of_strangers_does_not_push_people_out_of_the_audit_log(talk):
+    talk.hear("lamp on")
+    await talk.answers(1)
+    for number in range(500):
+        talk.hear("open", sender=f"m{number}@example.net/x")
+    lines = await talk.audit(1 + STRANGERS_AUDITED_PER_MIN)
+    assert (ANNA, "lamp on", "done") in lines
+    assert len(lines) == 1 + STRANGERS_AUDITED_PER_MIN
+
+
+async def test_somebody_without_the_right_gets_one_sentence_and_an_audit_line(talk):
+    talk.hear("lamp on", sender="cleo@example.org/tablet")
+    [sentence] = await talk.answers(1)
+    assert "\n" not in sentence
+    assert talk.house.board.moves == []
+    assert await talk.audit(1) == [("cleo@example.org/tablet", "lamp on", "refused: not allowed")]
+
+
+async def test_only_hides_channels_altogether(talk):
+    talk.hear("lamp?", sender="dirk@example.org/watch")
+    talk.hear("unheard of?", sender="dirk@example.org/watch")
+    hidden, unknown = await talk.answers(2)
+    assert hidden.replace("lamp", "X") == unknown.replace("unheard of", "X"), "a hidden channel looks like none"
+
+
+@pytest.mark.parametrize(
+    ("inner", "words"),
+    [
+        ("<delay xmlns='urn:xmpp:delay' stamp='2026-11-22T10:00:00Z'/>", "arrived late"),
+        ("<replace xmlns='urn:xmpp:message-correct:0' id='1'/>", "corrections"),
+        ("<encrypted xmlns='eu.siacs.conversations.axolotl'/>", "cannot read encrypted"),
+    ],
+)
+async def test_what_is_not_fresh_or_not_readable_is_answered_and_never_acts(talk, inner, words):
+    talk.hear("lamp on", inner=inner)
+    [sentence] = await talk.answers(1)
+    assert words in sentence
+    assert talk.house.board.moves == []
+
+
+async def test_late_by_the_link_is_late(talk):
+    talk.hear("lamp on", late=True)
+    assert "arrived late" in (await talk.answers(1))[0]
+    assert talk.house.board.moves == []
+
+
+@pytest.mark.parametrize("kind", ["error", "headline", "groupchat"])
+async def test_other_types_are_silence(talk, kind):
+    talk.hear("lamp on", kind=kind)
+    talk.hear("lamp?")
+    assert await talk.answers(1) == ["Lamp is off."]
+
+
+async def test_a_repeated_stanza_id_acts_once(talk):
+    talk.hear("lamp on", stanza_id="a1")
+    talk.hear("lamp on", stanza_id="a1")
+    talk.hear("lamp?", stanza_id="a2")
+    assert await talk.answers(2) == ["Lamp is on.", "Lamp is on."]
+    assert len(talk.house.board.moves) == 1
+
+
+async def test_requests_of_one_person_are_done_in_their_order(talk):
+    for number in range(10):
+        talk.hear("lamp on" if number % 2 == 0 else "lamp off")
+    await talk.answers(10)
+    assert [value for _, value, _ in talk.house.board.moves] == [True, False] * 5
+
+
+async def test_a_script_that_types_too_fast_loses_the_rest_not_the_node(talk):
+    for _ in range(MAX_WAITING * 3):
+        talk.hear("lamp?")
+    await talk.answers(MAX_WAITING)
+    talk.hear("status", sender="bram@example.org/laptop")
+    assert any(to.startswith("bram") for to, _ in talk.said) or await talk.answers(MAX_WAITING + 1)
+
+
+async def test_a_right_that_was_taken_back_counts_for_what_still_waits(talk):
+    talk.hear("lamp on")
+    talk.house.access = talk.house.access.with_grants(
+        [replace(talk.house.access.person(talk.house.jid(ANNA)), role=Role.NONE)]
+    )
+    talk.hear("lamp?", sender="bram@example.org/laptop")
+    assert len(await talk.answers(1)) == 1
+    assert talk.house.board.moves == []
+
+
+async def test_a_fault_inside_is_an_incident_id_and_no_detail(tmp_path, caplog):
+    async def fail(_request, _house):
+        raise RuntimeError("/dev/gpiochip0 secret detail")
+
+    broken = Command(verb="status", role=Role.VIEWER, summary=N_("x"), usage=("status",), run=fail)
+    verbs = {**table(), "status": broken}
+    async with open_talk(tmp_path, verbs) as talk:
+        talk.hear("status")
+        [sentence] = await talk.answers(1)
+        assert "secret" not in sentence
+        incident = sentence.rstrip(".").rpartition(" ")[2]
+        assert incident in caplog.text
+        assert "secret detail" in caplog.text
+        talk.hear("lamp on")
+        assert (await talk.answers(2))[1] == "Lamp is on."
+
+
+async def test_what_waited_behind_a_slow_request_is_late(tmp_path):
+    release = asyncio.Event()
+
+    async def slow(_request, _house):
+        await release.wait()
+        return say(N_("done"))
+
+    verbs = {**table(), "bench": Command(verb="bench", role=Role.OWNER, summary=N_("x"), usage=("bench",), run=slow)}
+    async with open_talk(tmp_path, verbs) as talk:
+        talk.hear("bench")
+        talk.hear("lamp on")
+        await asyncio.sleep(0)
+        await talk.house.clock.advance(6)
+        release.set()
+        answers = await talk.answers(2)
+        assert "arrived late" in answers[1]
+        assert talk.house.board.moves == []
+
+
+async def test_nobody_to_answer_is_no_error(talk):
+    talk.online = False
+    talk.hear("lamp on")
+    await talk.audit(1)
+    talk.online = True
+    talk.hear("lamp?")
+    assert await talk.answers(1) == ["Lamp is on."]
+
+
+async def test_a_sender_that_is_no_address_is_nobody(talk):
+    talk.hear("lamp on", sender="a b@c@d")
+    talk.hear("lamp?")
+    assert await talk.answers(1) == ["Lamp is off."]

@@ -1,0 +1,96 @@
+"""Who is told what unasked."""
+
+import pytest
+
+from knoop.access import Access, Person, Role
+from knoop.household import Household, news
+from knoop.jid import Jid
+from knoop.record import Record
+from knoop_hw.clock import FakeClock
+from knoop_hw.model import Channel
+
+ANNA, BRAM = Jid("anna", "example.org"), Jid("bram", "example.org")
+
+
+def record(seq=2, value=True, cls="event", channel="door", boottime_ns=1_000_000_000):
+    return Record(
+        run="aaaaaaaa", channel=channel, seq=seq, cls=cls, type="boolean", value=value, boot="b",
+        boottime_ns=boottime_ns, at_ns=None,
+    )
+
+
+def test_how_things_stand_at_a_start_is_no_news_unless_they_stood_otherwise():
+    assert not news(record(seq=1), None)
+    assert not news(record(seq=1), record(seq=9))
+    assert news(record(seq=1), record(seq=9, value=False))
+    assert news(record(seq=2), record(seq=1))
+    assert news(record(seq=1, cls="alarm"), None)
+
+
+class Fixed:
+    """A board that only knows its channels; nothing is set in these tests."""
+
+    def __init__(self):
+        self.channels = {"door": Channel(name="door", kind="contact", type="boolean", cls="event")}
+
+    async def set(self, channel, value, *, for_s, by):
+        return record(channel=channel, value=value)
+
+
+@pytest.fixture
+def house(tmp_path):
+    from knoop import config
+    from knoop.xmpp import compat
+
+    file = tmp_path / "node.toml"
+    file.write_text('[node]\nname = "g"\n[xmpp]\njid = "g@example.org"\n[room."fleet@rooms.example.org"]\n')
+    made = Household(
+        config.load(file, jid=compat.jid), clock=FakeClock(), store=None, state=None, board=Fixed(),
+        changed=lambda _transition: None, rights=lambda: None,
+    )
+    made.access = Access([
+        Person(jid=ANNA, role=Role.OWNER), Person(jid=BRAM, role=Role.VIEWER, only=("air",)),
+        Person(jid=Jid("*", "example.net"), role=Role.VIEWER),
+    ])
+    return made
+
+
+def told(house, what, before=None):
+    return {r.sink for r in house.routes() if what.cls in r.classes and r.wants(what, before)}
+
+
+def test_everything_goes_to_machines_events_to_owners_alarms_to_all_who_may_read(house):
+    assert told(house, record(cls="telemetry")) == {"pubsub"}
+    assert told(house, record()) == {"pubsub", "chat:anna@example.org"}
+    assert told(house, record(cls="alarm", channel="air.x")) == {
+        "pubsub", "chat:anna@example.org", "chat:bram@example.org", "room:fleet@rooms.example.org",
+    }
+
+
+def test_only_narrows_what_one_is_told(house):
+    assert "chat:bram@example.org" not in told(house, record(cls="alarm", channel="door"))
+
+
+def test_quiet_hours_are_kept(house):
+    house.quiet = {str(ANNA): house.clock.time_ns() + 1}
+    assert told(house, record()) == {"pubsub"}
+    house.quiet = {str(ANNA): house.clock.time_ns() - 1}
+    assert "chat:anna@example.org" in told(house, record())
+
+
+async def test_nobody_is_told_of_their_own_doing(house):
+    await house.set("door", True, for_s=None, by=Jid("anna", "example.org", "phone"))
+    assert told(house, record(boottime_ns=house.clock.boottime_ns())) == {"pubsub"}
+    later = record(boottime_ns=house.clock.boottime_ns() + 3_000_000_000)
+    assert "chat:anna@example.org" in told(house, later), "what it does by itself afterwards is news again"
+
+
+def test_whose_requests_reach_a_handler(house):
+    assert house.admits("")
+    assert house.admits("example.org")
+    assert house.admits("g@example.org/other")
+    assert house.admits("anna@example.org/x")
+    assert not house.admits("mallory@example.org/x")
+    assert house.admits("zoe@example.net/x"), "a whole domain that node.toml named"
+    assert house.people() == {ANNA, BRAM}
+    assert house.readers() == {ANNA}

@@ -1,0 +1,59 @@
+"""Watches end by themselves, do not chatter, and say the newest value."""
+
+from knoop.jid import Jid
+from knoop.record import Record
+from knoop.watches import MAX_WATCHES, Watches
+
+S = 1_000_000_000
+PHONE = Jid("anna", "example.org", "phone")
+DESK = Jid("anna", "example.org", "desk")
+
+
+def record(seq, channel="air.temperature"):
+    return Record(
+        run="aaaaaaaa", channel=channel, seq=seq, cls="telemetry", type="number", value=float(seq), boot="b",
+        boottime_ns=seq * S, at_ns=None,
+    )
+
+
+def test_only_the_device_that_asked_is_told_and_only_of_its_channels():
+    watches = Watches()
+    watches.start(PHONE, ["air.temperature"], until_ns=100 * S)
+    assert watches.feed(record(1), 0) == [(PHONE, record(1))]
+    assert watches.feed(record(1, "door"), 0) == []
+    assert watches.stop(DESK) == 0
+    assert watches.stop(PHONE) == 1
+    assert watches.feed(record(2), 10 * S) == []
+
+
+def test_quick_changes_are_held_and_the_newest_is_said():
+    watches = Watches()
+    watches.start(PHONE, ["air.temperature"], until_ns=100 * S)
+    assert watches.feed(record(1), 0)
+    assert not watches.feed(record(2), 1 * S)
+    assert not watches.feed(record(3), 2 * S)
+    assert watches.due(4 * S) == []
+    assert watches.due(5 * S) == [(PHONE, record(3))]
+    assert watches.due(11 * S) == []
+
+
+def test_a_watch_ends_by_itself():
+    watches = Watches()
+    watches.start(PHONE, ["air.temperature"], until_ns=10 * S)
+    assert watches.feed(record(1), 11 * S) == []
+    watches.due(11 * S)
+    assert watches.stop(PHONE) == 0
+
+
+def test_who_lost_every_right_is_told_no_more():
+    watches = Watches()
+    watches.start(PHONE, ["air.temperature"], until_ns=100 * S)
+    watches.keep(frozenset())
+    assert watches.feed(record(1), 0) == []
+
+
+def test_their_number_is_bounded():
+    watches = Watches()
+    for number in range(MAX_WATCHES + 5):
+        watches.start(Jid("anna", "example.org", f"r{number}"), ["air.temperature"], until_ns=100 * S)
+    assert len(watches.feed(record(1), 0)) == MAX_WATCHES
