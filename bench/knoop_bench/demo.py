@@ -27,7 +27,9 @@ async def run(folder: Path) -> int:
     started = time.monotonic()
     async with stage(folder) as made:
         print(f"Server on 127.0.0.1: direct TLS {made.server.tls_port}, STARTTLS {made.server.starttls_port}; "
-              f"meter on {made.meter.device}; set in {time.monotonic() - started:.1f} s.", flush=True)
+              f"meter on {made.meter.device}; set in {time.monotonic() - started:.1f} s.\n"
+              f"To look with a client of your own: accounts in {made.folder.name}/accounts.txt, "
+              f"CA in {made.server.ca_file.relative_to(made.folder.parent)}.", flush=True)
         if sys.stdin.isatty() and sys.stdout.isatty():
             return await _chat(made)
         return await _tour(made, started)

@@ -21,6 +21,7 @@ from pathlib import Path
 from knoop_bench.errors import StageFailed
 from knoop_bench.meter import Meter
 from knoop_bench.prosody import Prosody
+from knoop_bench.prosody_config import Options
 from knoop_bench.proxy import Proxy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,8 +29,10 @@ EXAMPLE = ROOT / "examples" / "demo"
 TELEGRAM = ROOT / "tests" / "data" / "p1" / "dsmr50.txt"
 NODE, OWNER, VIEWER, STRANGER = "greenhouse", "anna", "bram", "mallory"
 STOP_S = 8.0
+# The node logs in by SCRAM whatever is offered; PLAIN inside TLS lets simple clients look at it, too.
+FOR_ANY_CLIENT = Options(settings={"disable_sasl_mechanisms": ["DIGEST-MD5", "OAUTHBEARER"]})
 LEFT = frozenset(
-    {"prosody", "state", "node.toml", "scenario.toml", "board.jsonl", "node.log", f"{NODE}.password", ".cache"}
+    {"prosody", "state", "node.toml", "scenario.toml", "board.jsonl", "node.log", f"{NODE}.password", "accounts.txt"}
 )
 
 
@@ -72,12 +75,14 @@ async def stage(folder: Path, *, every_s: float = 1.0, changes: dict[str, str] |
     accounts = {user: secrets.token_urlsafe(12) for user in (NODE, OWNER, VIEWER, STRANGER)}
     with _claimed(folder):
         async with (
-            Prosody(folder / "prosody", accounts) as server,
+            Prosody(folder / "prosody", accounts, options=FOR_ANY_CLIENT) as server,
             Proxy(server.tls_port) as proxy,
             Meter([TELEGRAM], every_s=every_s) as meter,
         ):
             made = Stage(folder, server, proxy, meter)
             _configure(made, accounts[NODE], changes or {})
+            listed = "".join(f"{made.jid(user)} {password}\n" for user, password in accounts.items())
+            _write_private(folder / "accounts.txt", listed)
             async with Node.run(made) as node:
                 made.node = node
                 yield made
@@ -145,9 +150,12 @@ def _configure(on: Stage, password: str, changes: dict[str, str]) -> None:
         text = text.replace(old, new)
     on.config.write_text(text, "utf-8")
     shutil.copy(EXAMPLE / "scenario.toml", on.folder)
-    secret = on.folder / f"{NODE}.password"
-    secret.touch(0o600)
-    secret.write_text(password, "utf-8")
+    _write_private(on.folder / f"{NODE}.password", password)
+
+
+def _write_private(file: Path, text: str) -> None:
+    file.touch(0o600)
+    file.write_text(text, "utf-8")
 
 
 @contextmanager
