@@ -80,6 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     logs.configure(verbose=arguments.verbose)
     try:
         code: int = arguments.run(arguments)
+        sys.stdout.flush()
     except ConfigError as error:
         return _fail(arguments, EX_CONFIG, error, problems=[str(problem) for problem in error.problems])
     except LoginRefused as error:
@@ -164,7 +165,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     config = _load(arguments)
     password = configuration.password(config)
-    return _run_loop(serve(config, password=password, state=configuration.state_directory()), config.node.loop)
+    try:
+        state = configuration.state_directory()
+    except OSError as error:
+        text = f"{error.filename}: {error.strerror}; make it a folder that user id {os.geteuid()} may write to"
+        raise StoreError(text) from None
+    return _run_loop(serve(config, password=password, state=state), config.node.loop)
 
 
 def chat(arguments: argparse.Namespace) -> int:

@@ -158,7 +158,10 @@ class Household:
         """Whose requests may reach a handler: our server's, our own account's, and people's with rights."""
         if not sender:
             return True
-        jid, own = compat.jid(sender), self.config.jid
+        try:
+            jid, own = compat.jid(sender), self.config.jid
+        except ValueError:
+            return False
         ours = jid.bare == own.bare or jid == Jid("", own.domain)
         return ours or self.access.person(jid) is not None
 

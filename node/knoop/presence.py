@@ -60,13 +60,13 @@ class Presence:
         self._session = session
         self._configured.clear()
         try:
-            await roster.follow(session, self._people())
             self.up = True
             self._on_link(True)
             log.info("connected as %s (%s TLS)", session.jid, session.mode)
             self.show()
             async with asyncio.TaskGroup() as group:
                 group.create_task(session.lost())
+                group.create_task(self._persist(lambda: roster.follow(session, self._people()), "the roster"))
                 group.create_task(self._sinks(session))
                 if self._config.publish.pubsub == "pep":
                     group.create_task(self._persist(lambda: self._state(session), "the pub-sub nodes"))

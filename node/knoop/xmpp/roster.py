@@ -7,6 +7,7 @@ so that a person who lost every right is removed while a roster kept by hand is 
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from xml.etree import ElementTree as ET
 
 from knoop.jid import Jid
@@ -36,7 +37,8 @@ async def follow(session: Session, people: Collection[Jid]) -> None:
     known: dict[Jid, tuple[str, bool]] = {}
     for item in answer.iter(f"{ROSTER}item"):
         ours = GROUP in {group.text for group in item.findall(f"{ROSTER}group")}
-        known[compat.jid(item.get("jid", ""))] = (item.get("subscription", "none"), ours)
+        with suppress(ValueError):  # an entry that is no address is none of ours
+            known[compat.jid(item.get("jid", ""))] = (item.get("subscription", "none"), ours)
     for person in people:
         subscription, _ = known.get(person, ("none", False))
         if person not in known:

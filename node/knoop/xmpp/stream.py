@@ -16,7 +16,7 @@ from slixmpp import ClientXMPP
 from slixmpp.stanza import Iq, Message, Presence
 
 from knoop import __version__
-from knoop.xmpp.guard import SASL, SLICE, TLS, ByteGuard, GuardError, may_handle
+from knoop.xmpp.guard import MAX_DEPTH, SASL, SLICE, TLS, ByteGuard, GuardError, may_handle
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ class Stream(ClientXMPP):
         self._bytes = ByteGuard()
         self._tls_promised = False
         self._breached = False
+        self._left_out: ET.Element | None = None
         self._on_message = on_message
         self._on_presence = on_presence
         self._on_breach = on_breach
@@ -85,12 +86,14 @@ class Stream(ClientXMPP):
                 self._bytes.admit(piece)
                 super().data_received(piece)
                 self._bytes.depth(self.xml_depth)
+                if self._bytes.excess:
+                    self._prune()
         except GuardError as error:
             self._breach(str(error))
 
     def init_parser(self) -> None:
         super().init_parser()
-        self._bytes = ByteGuard()
+        self._bytes = ByteGuard(lenient=self.authenticated)
 
     def incoming_filter(self, xml: ET.Element) -> ET.Element:
         """Judge a whole top-level element by what has been proven so far."""
@@ -101,7 +104,9 @@ class Stream(ClientXMPP):
             self._tls_promised = True
         if xml.tag == f"{{{SASL}}}success" and not self._asked_for_proof:
             raise GuardError("the server says that we are logged in before it proved that it knows the password")
-        self._bytes.stanza_done()
+        if excess := self._bytes.stanza_done():
+            log.warning("left out, from %.200s: %s", xml.get("from", "the server"), excess)
+            xml = self._left_out = ET.Element(xml.tag)  # stream management still counts it
         return xml
 
     def end_sending(self) -> None:
@@ -128,6 +133,15 @@ class Stream(ClientXMPP):
         if self._tls_promised and not self.encrypted:
             raise GuardError("plaintext follows the promise of TLS")
 
+    def _prune(self) -> None:
+        """Forget what was built so far of a stanza that will be left out."""
+        element = self.xml_root
+        for _ in range(2 * MAX_DEPTH):
+            if element is None or not len(element):
+                return
+            del element[:-1]
+            element = element[-1]
+
     def _breach(self, reason: str) -> None:
         if not self._breached:
             self._breached = True
@@ -135,11 +149,14 @@ class Stream(ClientXMPP):
             self.abort()
 
     def _admit(self, stanza: Any) -> Any:
-        if isinstance(stanza, Message):
-            self._on_message(stanza.xml)
+        if stanza.xml is self._left_out:
             return None
-        if isinstance(stanza, Presence):
-            self._on_presence(stanza.xml)
+        if isinstance(stanza, Message | Presence):
+            handle = self._on_message if isinstance(stanza, Message) else self._on_presence
+            try:
+                handle(stanza.xml)
+            except Exception as error:  # noqa: BLE001 -- one bad stanza must not end the stream
+                self.exception(error)
             return None
         if isinstance(stanza, Iq) and stanza["type"] in {"get", "set"} and not self._admits(stanza.xml.get("from", "")):
             # What a server answers for a resource that is not there (RFC 6121 §8.5.3.2.3): a stranger learns nothing.
