@@ -1,0 +1,186 @@
+"""What a node loads into its memory: which modules, never how many MB; those are for `knoop bench`.
+
+Each case is a process of its own, because what another test imported is not what a node imports.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from knoop_bench.prosody import Prosody
+from knoop_bench.witness import EVENTS, READINGS, Witness
+
+ROOT = Path(__file__).parents[1]
+DEMO = ROOT / "examples" / "demo"
+START_S = 20.0
+
+# Not for a node: its person's terminal, its tests, its benchmarks, what is not there yet, what was not asked for.
+NEVER = {
+    "aiohttp", "babel", "cryptography", "dsmr_parser", "hypothesis", "knoop_bench", "lxml", "mypy", "oldmemo",
+    "omemo", "prompt_toolkit", "pytest", "setuptools", "twomemo", "uvloop",
+}  # fmt: skip
+GPIO = {"gpiozero", "lgpio", "gpiod", "colorzero"}
+
+# slixmpp colours what it logs when Pygments is there (3.3 MB). It comes with pytest and never with a node
+# (test_a_node_is_installed_without_it), so these processes do without it as a node does.
+AS_ON_A_NODE = """
+import sys
+class _Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "pygments":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, _Absent())
+"""
+REPORT = "\nimport json; print(json.dumps(sorted(sys.modules)), flush=True)"
+
+
+def loaded(code: str, *, cwd: Path = ROOT) -> set[str]:
+    """The modules in memory after this code, in a fresh process; packages by their first name, too."""
+    done = subprocess.run(
+        [sys.executable, "-c", AS_ON_A_NODE + code + REPORT], capture_output=True, text=True, cwd=cwd, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return _names(done.stdout)
+
+
+def _names(out: str) -> set[str]:
+    names = set(json.loads(out.splitlines()[-1]))
+    return names | {name.partition(".")[0] for name in names}
+
+
+def test_a_node_is_installed_without_it():
+    packages = re.findall(r"^([a-z0-9-]+)==", (ROOT / "requirements.txt").read_text("utf-8"), re.MULTILINE)
+    assert "slixmpp" in packages
+    assert not {"pygments", "pytest", "aiohttp", "lxml", "dsmr-parser"} & set(packages)
+
+
+def test_help_loads_next_to_nothing():
+    names = loaded("""
+from knoop.cli import main
+try:
+    main(["--help"])
+except SystemExit:
+    pass
+""")
+    assert not names & {*NEVER, *GPIO, "slixmpp", "sqlite3", "serial", "knoop.agent", "knoop.xmpp", "knoop_hw.board"}
+
+
+def test_checking_opens_nothing_and_loads_no_line():
+    names = loaded(f"""
+import logging
+from knoop.cli import main
+main(["check", "--config", {str(DEMO / "node.toml")!r}])
+""")
+    assert not names & {*NEVER, *GPIO, "serial", "sqlite3", "knoop_hw.board", "knoop.agent"}
+
+
+def test_the_agent_alone_loads_no_hardware():
+    names = loaded("import knoop.agent")
+    assert not names & {*NEVER, *GPIO, "serial", "knoop_hw.simulated"}
+    assert not {name for name in names if name.startswith(("knoop_hw.sensors.", "knoop.commands."))}
+
+
+def test_a_board_without_lines_loads_no_gpio_and_no_other_driver(tmp_path):
+    """Only the drivers that the configuration names are imported."""
+    names = loaded(_opening(tmp_path, '[sensor.pi]\ndriver = "system"\n'))
+    assert "knoop_hw.sensors.system" in names
+    assert not names & {*NEVER, *GPIO, "serial", "knoop_hw.serialport", "knoop_hw.simulated"}
+    assert {name for name in names if name.startswith("knoop_hw.sensors.")} == {"knoop_hw.sensors.system"}
+
+
+def test_a_simulated_board_loads_the_mock_but_no_chip(tmp_path):
+    tables = '[board]\ndriver = "simulated"\n[output.lamp]\npin = "GPIO27"\n'
+    names = loaded(_opening(tmp_path, tables))
+    assert "gpiozero" in names
+    assert not names & {*NEVER, "lgpio", "gpiod", "serial"}
+    assert not {name for name in names if name.startswith("knoop_hw.sensors.")}
+
+
+def _opening(folder: Path, tables: str) -> str:
+    """Code that opens a board with these tables, as `knoop run` does, and closes it."""
+    file = folder / "node.toml"
+    file.write_text(tables, "utf-8")
+    return f"""
+import asyncio
+from pathlib import Path
+from knoop_hw import config, decode
+from knoop_hw.board import Board
+from knoop_hw.clock import SystemClock
+async def main():
+    problems = []
+    loaded = config.load(decode.load(Path({str(file)!r})), problems)
+    assert not problems, problems
+    async with Board(loaded, clock=SystemClock()):
+        await asyncio.sleep(0.1)
+asyncio.run(main())
+"""
+
+
+@pytest.mark.prosody
+@pytest.mark.parametrize("loop", ["auto", "uvloop"])
+async def test_the_demo_node_at_work(tmp_path, loop):
+    """`knoop run`, connected, with lines, drivers and every publisher, after its first readings arrived."""
+    async with Prosody(tmp_path / "prosody", {"greenhouse": "node-secret", "anna": "anna-secret"}) as server:
+        config = _demo(tmp_path, server, loop)
+        code = AS_ON_A_NODE + "from knoop.cli import main\nmain(sys.argv[1:])" + REPORT
+        anna = Witness(
+            server.jid("anna"), "anna-secret", port=server.tls_port, ca_file=server.ca_file,
+            friends=[server.jid("greenhouse")],
+        )  # fmt: skip
+        async with anna:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", code, "run", "--config", str(config), stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE, env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")},
+            )  # fmt: skip
+            try:
+                await _at_work(anna, process)
+                process.send_signal(signal.SIGTERM)
+                async with asyncio.timeout(START_S):
+                    out, log = await process.communicate()
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+    assert process.returncode == 0, log.decode()
+    names = _names(out.decode())
+    assert {"knoop.publishers.pubsub", "knoop.publishers.chat", "knoop.publishers.room"} <= names
+    assert {"knoop_hw.sensors.p1", "knoop_hw.sensors.system", "knoop_hw.simulated", "serial", "gpiozero"} <= names
+    assert {name for name in NEVER if name in names} == ({"uvloop"} if loop == "uvloop" else set())
+    assert not names & {"lgpio", "gpiod", "knoop.terminal", "knoop.xmpp.console"}
+
+
+async def _at_work(anna: Witness, process: asyncio.subprocess.Process) -> None:
+    """Return when the owner saw a reading and the node is in its room: every sink is open then."""
+    await anna.wait(lambda seen: any(item.node in {READINGS, EVENTS} for item in seen.items), START_S)
+    assert process.stderr is not None
+    async with asyncio.timeout(START_S):
+        while b"in room" not in (line := await process.stderr.readline()):
+            assert line, "the node ended"
+
+
+def _demo(folder: Path, server: Prosody, loop: str) -> Path:
+    text = (DEMO / "node.toml").read_text("utf-8")
+    for old, new in {
+        "port = 5223": f"port = {server.tls_port}",
+        'ca_file = "ca.pem"': f'ca_file = "{server.ca_file}"',
+        'name = "greenhouse"': f'name = "greenhouse"\nloop = "{loop}"',
+    }.items():
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    shutil.copy(DEMO / "scenario.toml", folder)
+    secret = folder / "greenhouse.password"
+    secret.touch(0o600)
+    secret.write_text("node-secret", "utf-8")
+    config = folder / "node.toml"
+    config.write_text(text, "utf-8")
+    return config
