@@ -54,7 +54,7 @@ TIERS = (
     _tier("a node", "what verbs see, what a message becomes, what lives as long as a login", "knoop",
           "household conversation presence"),
     _tier("agent", "the wiring", "knoop", "agent"),
-    _tier("command line", "arguments, exit codes, the terminal", "knoop", "cli __main__ terminal"),
+    _tier("command line", "arguments, exit codes, the terminal, where things are", "knoop", "cli __main__ terminal places"),
 )  # fmt: skip
 
 WHY = {
@@ -117,12 +117,12 @@ EFFECTS = frozenset({
 
 # Who may roll dice: composition roots, and where the unguessable or the uneven is the point.
 CHANCE = {
-    "knoop.agent": "a composition root: ids of the messages it sends",
     "knoop_hw.board": "the composition root of its half: the id of a run",
     "knoop.xmpp.compat": "RFC 5802 §5.1: the nonce of a login must be unguessable",
     "knoop.xmpp.link": "jitter between reconnects; tests hand in their own",
 }
 ENVIRONMENT = {
+    "knoop.places": "finding the configuration, the state and the password is what it is for",
     "knoop.notify": "NOTIFY_SOCKET is how systemd says where to speak",
     "knoop_hw.pinfactory": "a workaround: lgpio takes its folder from LG_WD only; put back at once",
 }
@@ -133,12 +133,7 @@ LONG: Mapping[str, str] = {
 }
 
 # Where the code breaks a rule today, and what would mend it. A debt that is paid must leave this table.
-DEBTS: Mapping[tuple[str, str], str] = {
-    ("seam", "knoop.household"): "takes new_run() from knoop_hw.board; it belongs beside knoop_hw.model",
-    ("environment", "knoop.config"): "search(), state_directory() and password() read it; cli could hand it in",
-    ("chance", "knoop.conversation"): "incident ids; the agent could hand in the maker of ids",
-    ("chance", "knoop.xmpp.console"): "ids of a person's messages in `knoop chat`; its caller could hand in the maker",
-}
+DEBTS: Mapping[tuple[str, str], str] = {}
 
 
 @dataclass(frozen=True, slots=True)

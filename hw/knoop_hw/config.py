@@ -14,7 +14,7 @@ from knoop_hw.decode import load as load_file
 from knoop_hw.errors import ConfigError, Problem
 from knoop_hw.filters import NUMERIC, Options
 from knoop_hw.locate import Place
-from knoop_hw.model import NAME, VERBS, Channel
+from knoop_hw.model import NAME, Channel
 from knoop_hw.scenario import World
 from knoop_hw.scenario import read as read_scenario
 from knoop_hw.tables import BoardTable, Config, Input, Output, Sensor, SensorField, SensorHead
@@ -71,8 +71,8 @@ class _Loader:
             for name, _ in self._tables(kind):
                 if not re.fullmatch(NAME, name) or "." in name:
                     self.wrong((kind, name), "a name is a lower-case letter, then letters, digits or _")
-                elif name in VERBS or name == "alert":
-                    self.wrong((kind, name), f"'{name}' is a word people say to the node; choose another name")
+                elif name == "alert":
+                    self.wrong((kind, name), "'alert' is what the agent's own channels begin with; choose another name")
                 elif name in taken:
                     self.wrong((kind, name), f"the name is already taken by {taken[name]}; choose another")
                 taken.setdefault(name, f"{kind}.{name}")

@@ -111,7 +111,7 @@ def load(path: Path) -> Document:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        text = "there is no such file; `knoop init` makes one, --config names another"
+        text = "there is no such file; --config names another"
     except IsADirectoryError:
         text = "this is a directory; name the file in it"
     except PermissionError:

@@ -13,12 +13,6 @@ Quality = Literal["ok", "missing", "error", "estimate", "warning", "lost"]
 
 NAME = r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)?"
 
-# Words a person types at a node; no channel may have one for a name.
-VERBS = (
-    "help", "status", "read", "set", "watch", "unwatch", "history", "log", "who", "about", "ack", "quiet", "allow",
-    "revoke", "bench", "roll", "silence", "all", "invite", "claim",
-)  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Channel:

@@ -12,7 +12,6 @@ import asyncio
 import fcntl
 import logging
 import os
-import secrets
 import signal
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -37,7 +36,7 @@ from knoop.state import State
 from knoop.store import Store
 from knoop.xmpp.link import Link
 from knoop.xmpp.session import Account
-from knoop_hw.board import Board
+from knoop_hw.board import Board, new_run
 from knoop_hw.clock import Clock, SystemClock
 from knoop_hw.errors import DeviceError
 from knoop_hw.link import pair
@@ -78,7 +77,8 @@ class Agent:
         self, config: Config, *, clock: Clock, store: Store, state: State, board: BoardClient, password: str
     ) -> None:
         self.house = house = Household(
-            config, clock=clock, store=store, state=state, board=board, changed=self._changed, rights=self._rights
+            config, run=new_run(), clock=clock, store=store, state=state, board=board, changed=self._changed,
+            rights=self._rights,
         )
         self.router = house.router = Router(
             store, clock=clock, synced=house.synced, on_stored=board.stored, on_record=self._record,
@@ -98,6 +98,7 @@ class Agent:
             admits=house.admits,
         )
         self._alert_seq: dict[str, int] = {}
+        self._said = 0
         self._alerts_changed = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -199,7 +200,8 @@ class Agent:
             self.conversation.hear(stanza, late=late)
 
     def _say(self, to: Jid, text: str) -> None:
-        self.presence.send(message(str(to), text, secrets.token_hex(8)))
+        self._said += 1
+        self.presence.send(message(str(to), text, f"{self.house.run}-said-{self._said}"))
 
     def _tell(self, watcher: Jid, record: Record) -> None:
         person = self.house.access.person(watcher)

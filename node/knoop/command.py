@@ -92,7 +92,7 @@ class Request:
     """What a named person asked, freshly, of this node.
 
     `sender` is the full JID that the server vouches for. `argument` is the text behind the verb. `channels` are
-    the     channel names that `argument` resolved to (see `parse`), `value` and `for_s` what to set and for how long.
+    the channel names that `argument` resolved to (see `parse`), `value` and `for_s` what to set and for how long.
     """
 
     sender: Jid
@@ -112,12 +112,16 @@ class House(Protocol):
     name: str
     label: str
     run: str
-    source: str  # where people get the source of what runs here (AGPL-3.0 §13)
     clock: Clock
     access: Access
     alerts: Alerts
     store: Store
     state: State
+
+    @property
+    def source(self) -> str:
+        """Where people get the source of what runs here (AGPL-3.0 §13)."""
+        ...
 
     @property
     def channels(self) -> Mapping[str, Channel]:

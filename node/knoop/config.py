@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, TypeVar
@@ -21,7 +19,6 @@ from knoop_hw.model import Class
 
 T = TypeVar("T")
 TABLES = ("node", "xmpp", "people", "room", "alert", "publish", "storage")
-PASSWORD_CREDENTIAL = "xmpp.password"  # noqa: S105 -- the name of a credential, not one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,37 +116,16 @@ class Config:
     hw: tables.Config = field(repr=False)
 
 
-def search(explicit: Path | None) -> Path:
-    """The configuration to use: `--config`, `./node.toml`, XDG, `/etc/knoop`. Raises ConfigError naming them all."""
-    if explicit:
-        return explicit
-    xdg = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    places = (Path("node.toml"), xdg / "knoop" / "node.toml", Path("/etc/knoop/node.toml"))
-    for place in places:
-        if place.is_file():
-            return place
-    listed = ", ".join(str(place) for place in places)
-    raise ConfigError([Problem("", 0, "", f"no configuration found at {listed}; name one with --config FILE")])
-
-
-def state_directory() -> Path:
-    """Where the databases live: systemd's STATE_DIRECTORY, else XDG. Created 0700 when missing."""
-    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    folder = Path(given) if given else base / "knoop"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
-
-
-def load(path: Path, *, jid: Callable[[str], Jid]) -> Config:
+def load(path: Path, *, jid: Callable[[str], Jid], words: Collection[str] = ()) -> Config:
     """Decode and validate the file for both halves. Raises ConfigError with every problem at once.
 
-    `jid` turns text into a prepared address (`knoop.xmpp.compat.jid`) and raises ValueError.
+    `jid` turns text into a prepared address (`knoop.xmpp.compat.jid`) and raises ValueError. `words` are what people
+    say to the node (`knoop.commands.words`): no channel may be called so.
     """
     document = decode.load(path)
     problems: list[Problem] = []
     hw = hw_config.load(document, problems)
-    return _Loader(path, document, problems, hw, jid).load()
+    return _Loader(path, document, problems, hw, jid, words).load()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +135,10 @@ class _Loader:
     problems: list[Problem]
     hw: tables.Config
     jid: Callable[[str], Jid]
+    words: Collection[str]
 
     def load(self) -> Config:
+        self._no_verbs()
         for table in self.document.data:
             if table not in TABLES and table not in hw_config.TABLES:
                 known = decode.suggest(table, sorted((*TABLES, *hw_config.TABLES)))
@@ -178,6 +156,14 @@ class _Loader:
             file=self.path, node=node, xmpp=xmpp, jid=account, people=people, rooms=rooms, rules=rules,
             publish=publish, storage=storage, hw=self.hw,
         )  # fmt: skip
+
+    def _no_verbs(self) -> None:
+        for table in ("input", "output", "sensor"):
+            tables = self.document.data.get(table)
+            for name in tables if isinstance(tables, dict) else ():
+                if name in self.words:
+                    text = f"'{name}' is a word people say to the node; choose another name"
+                    self._problem((table, name), text)
 
     def _people(self) -> tuple[Person, ...]:
         tables = self._addressed(PersonTable, "people")
@@ -258,31 +244,3 @@ class _Loader:
             else:
                 prepared[address] = value
         return prepared
-
-
-def password(config: Config) -> str:
-    """The account's password from systemd's credential or `password_file`. Raises ConfigError with the remedy."""
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    if folder and (Path(folder) / PASSWORD_CREDENTIAL).is_file():
-        source = Path(folder) / PASSWORD_CREDENTIAL
-    elif config.xmpp.password_file:
-        source = config.xmpp.password_file
-    else:
-        text = "no password: name a file in 'password_file', or give the credential 'xmpp.password'"
-        raise _no_password(config, text)
-    try:
-        mode = stat.S_IMODE(source.stat().st_mode)
-        if mode & 0o077 and not folder:
-            raise _no_password(config, f"{source} can be read by others (mode {mode:o}); run: chmod 600 {source}")
-        text = source.read_text(encoding="utf-8").rstrip("\r\n")
-    except FileNotFoundError:
-        raise _no_password(config, f"{source} does not exist; put the account's password into it, mode 600") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise _no_password(config, f"{source} cannot be read: {error}") from None
-    if not text:
-        raise _no_password(config, f"{source} is empty; put the account's password into it")
-    return text
-
-
-def _no_password(config: Config, text: str) -> ConfigError:
-    return ConfigError([Problem(str(config.file), 0, "xmpp.password_file", text)])

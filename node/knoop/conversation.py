@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from xml.etree import ElementTree as ET
@@ -52,6 +51,7 @@ class Conversation:
         self._voice = voice
         self._send = send
         self._seen = Seen()
+        self._incidents = 0
         self._lanes: dict[Jid, asyncio.Queue[_Waiting]] = {}
         self._tasks: dict[Jid, asyncio.Task[None]] = {}
         self._strangers: tuple[int, int] = (0, 0)  # (minute, audited in it)
@@ -107,7 +107,8 @@ class Conversation:
             try:
                 reply = await self._answer(sender, person, heard)
             except Exception:
-                incident = secrets.token_hex(4)
+                self._incidents += 1
+                incident = f"{self._house.run}-{self._incidents}"
                 log.exception("incident %s: %s", incident, heard)
                 reply = refuse(INCIDENT, id=incident)
             with suppress(LinkError):  # nobody is there to be answered

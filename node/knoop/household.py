@@ -19,11 +19,9 @@ from knoop.store import Store
 from knoop.text import Voice
 from knoop.watches import Watches
 from knoop.xmpp import compat
-from knoop_hw.board import new_run
 from knoop_hw.clock import Clock
 from knoop_hw.model import Channel
 
-SOURCE = "the address that this node's distributor named"
 # A clock that has never been set shows 1970, or the image's build; this release is younger than either.
 RELEASED_NS = 1_790_000_000_000_000_000  # 2026-09-21
 OWN_DOING_S = 2.0  # the echo of a change somebody made themselves comes within milliseconds
@@ -33,14 +31,13 @@ class Household:
     """`command.House`. `changed` is called for each transition of an alert, `rights` when rights changed."""
 
     def __init__(
-        self, config: Config, *, clock: Clock, store: Store, state: State, board: BoardClient,
+        self, config: Config, *, run: str, clock: Clock, store: Store, state: State, board: BoardClient,
         changed: Callable[[Transition], None], rights: Callable[[], None],
     ) -> None:  # fmt: skip
         self.config = config
         self.name = config.node.name
         self.label = config.node.label
-        self.run = new_run()
-        self.source = SOURCE
+        self.run = run
         self.clock = clock
         self.store = store
         self.state = state
@@ -67,6 +64,15 @@ class Household:
         """The board's channels and our own, as machines see them: `alert.NAME` says raised, acknowledged, cleared."""
         own = (Channel(name=PREFIX + name, kind="sensor", type="text", cls="alarm") for name in self.alerts.rules)
         return (*self.channels.values(), *own)
+
+    @property
+    def source(self) -> str:
+        """Where the source of what runs here is (AGPL-3.0 §13): what its distributor named in the package."""
+        from importlib.metadata import metadata  # noqa: PLC0415 -- for one verb only
+
+        urls = metadata("knoop").get_all("Project-URL") or []
+        named = [url.partition(",")[2].strip() for url in urls if url.lower().startswith(("source", "repository"))]
+        return named[0] if named else "ask an owner of this node, who owes you a copy"
 
     @property
     def latest(self) -> Mapping[str, Record]:

@@ -59,6 +59,7 @@ class Presence:
         """Be present and deliver until the link ends, which raises LinkError."""
         self._session = session
         self._configured.clear()
+        self._rights_changed.clear()
         try:
             self.up = True
             self._on_link(True)
@@ -133,7 +134,6 @@ class Presence:
         running: dict[str, asyncio.Task[None]] = {}
         try:
             while True:
-                self._rights_changed.clear()
                 wanted = set(self._outbox.sinks)
                 for sink in running.keys() - wanted:
                     running.pop(sink).cancel()
@@ -146,6 +146,7 @@ class Presence:
                     if task.done():
                         task.result()
                 if self._rights_changed.is_set():
+                    self._rights_changed.clear()  # before following, so that a change meanwhile is followed, too
                     await self._follow(session)
         finally:
             for task in running.values():

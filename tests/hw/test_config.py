@@ -124,8 +124,8 @@ def test_an_empty_file_is_a_board_without_anything():
             ),
         ),
         (
-            '[input.help]\npin = "GPIO17"',
-            "node.toml:1: input.help: 'help' is a word people say to the node; choose another name",
+            '[input.alert]\npin = "GPIO17"',
+            "node.toml:1: input.alert: 'alert' is what the agent's own channels begin with; choose another name",
         ),
         (
             '[input.door]\npin = "GPIO17"\n[sensor.door]\ndriver = "system"',

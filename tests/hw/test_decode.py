@@ -181,7 +181,7 @@ def test_list_elements_count_from_one_for_people():
 
 class TestLoad:
     def test_absent(self, tmp_path):
-        with pytest.raises(ConfigError, match="there is no such file; `knoop init` makes one"):
+        with pytest.raises(ConfigError, match="there is no such file; --config names another"):
             decode.load(tmp_path / "node.toml")
 
     def test_directory(self, tmp_path):

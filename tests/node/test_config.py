@@ -2,7 +2,7 @@
 
 import pytest
 
-from knoop import config
+from knoop import commands, config, places
 from knoop.access import Role
 from knoop.alerts import Condition
 from knoop.jid import Jid
@@ -42,7 +42,7 @@ def load(tmp_path):
     def load(text):
         file = tmp_path / "node.toml"
         file.write_text(text, "utf-8")
-        return config.load(file, jid=compat.jid)
+        return config.load(file, jid=compat.jid, words=commands.words())
 
     return load
 
@@ -82,6 +82,8 @@ def test_a_good_file_becomes_people_rules_and_rooms(load):
         ('when = "door == on"', 'when = "gate == on"', "there is no channel gate"),
         ('when = "door == on"', 'when = "door < 3"', "door is a boolean"),
         ("[alert.open]", "[alert.Open]", "lower-case word"),
+        ("[input.door]", "[input.zet]", "'zet' is a word people say"),
+        ("[input.door]", "[input.roll]", "'roll' is a word people say"),
         ("[board]", "[bord]", "unknown table; did you mean 'board'?"),
     ],
 )
@@ -105,45 +107,45 @@ def test_all_mistakes_of_both_halves_come_at_once(load):
 def test_the_password_comes_from_a_private_file_or_a_credential(load, tmp_path, monkeypatch):
     made = load(GOOD.replace("[people]", 'password_file = "secret"\n\n[people]'))
     with pytest.raises(ConfigError, match="does not exist; put the account's password into it"):
-        config.password(made)
+        places.password(made)
     secret = tmp_path / "secret"
     secret.write_text("correct horse\n")
     secret.chmod(0o644)
     with pytest.raises(ConfigError, match="chmod 600"):
-        config.password(made)
+        places.password(made)
     secret.chmod(0o600)
-    assert config.password(made) == "correct horse"
+    assert places.password(made) == "correct horse"
     secret.write_text("\n")
     with pytest.raises(ConfigError, match="is empty"):
-        config.password(made)
+        places.password(made)
     (tmp_path / "xmpp.password").write_text("from systemd")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    assert config.password(made) == "from systemd"
+    assert places.password(made) == "from systemd"
 
 
 def test_without_any_password_the_remedy_is_named(load, monkeypatch):
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     with pytest.raises(ConfigError, match="name a file in 'password_file'"):
-        config.password(load(GOOD))
+        places.password(load(GOOD))
 
 
 def test_where_the_configuration_is_looked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
     with pytest.raises(ConfigError, match="name one with --config FILE"):
-        config.search(None)
+        places.search(None)
     (tmp_path / "xdg" / "knoop").mkdir(parents=True)
     (tmp_path / "xdg" / "knoop" / "node.toml").touch()
-    assert config.search(None) == tmp_path / "xdg" / "knoop" / "node.toml"
+    assert places.search(None) == tmp_path / "xdg" / "knoop" / "node.toml"
     (tmp_path / "node.toml").touch()
-    assert str(config.search(None)) == "node.toml"
+    assert str(places.search(None)) == "node.toml"
 
 
 def test_state_lives_where_systemd_or_xdg_says(tmp_path, monkeypatch):
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    folder = config.state_directory()
+    folder = places.state_directory()
     assert folder == tmp_path / "state" / "knoop"
     assert folder.stat().st_mode & 0o777 == 0o700
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "var"))
-    assert config.state_directory() == tmp_path / "var"
+    assert places.state_directory() == tmp_path / "var"

@@ -45,7 +45,7 @@ def house(tmp_path):
     file = tmp_path / "node.toml"
     file.write_text('[node]\nname = "g"\n[xmpp]\njid = "g@example.org"\n[room."fleet@rooms.example.org"]\n')
     made = Household(
-        config.load(file, jid=compat.jid), clock=FakeClock(), store=None, state=None, board=Fixed(),
+        config.load(file, jid=compat.jid), run="aaaaaaaa", clock=FakeClock(), store=None, state=None, board=Fixed(),
         changed=lambda _transition: None, rights=lambda: None,
     )
     made.access = Access([

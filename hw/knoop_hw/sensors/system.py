@@ -20,13 +20,13 @@ from knoop_hw.source import Field, Sample, poll
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """`every_s`: how often. `disk`: any path on the file system to watch. `root`:
+    """`every_s`: how often. `mount`: any path on the file system to watch. `root`:
 
     Where proc and sys are mounted.
     """
 
     every_s: Annotated[Seconds, Between(0.1, 86400)] = 60.0
-    disk: Path = Path("/")
+    mount: Path = Path("/")
     root: Path = Path("/")
 
 
@@ -85,7 +85,7 @@ class System:
 
     def _disk(self) -> float:
         """Share in use of what an ordinary user may use, in %, as df counts it."""
-        space = os.statvfs(self._config.disk)
+        space = os.statvfs(self._config.mount)
         used = space.f_blocks - space.f_bfree
         return round(100 * used / ((used + space.f_bavail) or 1), 2)
 

@@ -10,12 +10,21 @@ from types import MappingProxyType, ModuleType
 
 from knoop.command import Command
 
+# Kept for verbs that are planned, so that no channel will have to change its name.
+KEPT = frozenset({"roll", "silence", "all", "invite", "claim"})
+
 
 @cache
 def table() -> Mapping[str, Command]:
     """Every verb, by its word, sorted. Raises ValueError for a file that declares none, or a taken one."""
     names = sorted(module.name for module in iter_modules(__path__))
     return collect(import_module(f"{__name__}.{name}") for name in names)
+
+
+@cache
+def words() -> frozenset[str]:
+    """Every word that is a verb now, or is kept for one: no channel may be called so."""
+    return KEPT.union(*((command.verb, *command.aliases) for command in table().values()))
 
 
 def collect(modules: Iterable[ModuleType]) -> Mapping[str, Command]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -52,7 +51,7 @@ class Console:
     def say(self, text: str) -> None:
         """Send one line to the node. Raises LinkError."""
         self._heard.clear()
-        element = ET.Element(f"{CLIENT}message", {"to": str(self._node), "type": "chat", "id": secrets.token_hex(8)})
+        element = ET.Element(f"{CLIENT}message", {"to": str(self._node), "type": "chat", "id": self.session.new_id()})
         ET.SubElement(element, f"{CLIENT}body").text = text
         self.session.send(element)
 

@@ -22,6 +22,7 @@ from knoop.xmpp import compat
 from knoop.xmpp.fresh import DEAD_AFTER_S, PING_EVERY_S, TICK_EVERY_S, Freshness
 from knoop.xmpp.stream import Stream
 from knoop_hw.clock import Clock
+from knoop_hw.errors import ConfigError, Problem
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +65,15 @@ class Account:
 
 
 def tls_context(account: Account) -> ssl.SSLContext:
-    """The checks a server's certificate must pass: chain, dates and host, or the pinned fingerprint; TLS ≥ 1.2."""
-    context = ssl.create_default_context(cafile=str(account.ca_file) if account.ca_file else None)
+    """The checks a server's certificate must pass: chain, dates and host, or the pinned fingerprint; TLS ≥ 1.2.
+
+    Raises ConfigError for a `ca_file` that is none.
+    """
+    try:
+        context = ssl.create_default_context(cafile=str(account.ca_file) if account.ca_file else None)
+    except OSError:  # an ssl.SSLError is one
+        text = "is no CA certificate that can be read; name a PEM file, or leave it out where the server's CA is public"
+        raise ConfigError([Problem(str(account.ca_file), 0, "", text)]) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if account.fingerprint:
         context.check_hostname = False
@@ -140,6 +148,10 @@ class Session:
     def jid(self) -> Jid:
         """Our full JID as the server bound it."""
         return compat.jid(str(self._stream.boundjid))
+
+    def new_id(self) -> str:
+        """An id for a stanza that no other stanza of ours has."""
+        return str(self._stream.new_id())
 
     async def lost(self) -> None:
         """Raise LinkError when the link ends; never returns."""
@@ -262,8 +274,13 @@ class Session:
             self._end(Untrusted(f"{self.account.where}: the certificate {remedy}"))
             self._stream.abort()
         elif not isinstance(error, ssl.SSLError):  # no TLS at a STARTTLS port says nothing yet
-            known = isinstance(error, OSError) and error.errno and error.errno > 0
-            self._failure = self._unreachable(os.strerror(error.errno) if known else str(error) or "it hung up")
+            if isinstance(error, str):  # slixmpp names the domain, whichever name it looked up
+                reason = f"no address is known for {self.account.host or self.account.jid.domain}"
+            elif isinstance(error, OSError) and error.errno and error.errno > 0:
+                reason = os.strerror(error.errno)
+            else:
+                reason = str(error) or "it hung up"
+            self._failure = self._unreachable(reason)
 
     def _disconnected(self, why: Any) -> None:
         if isinstance(why, ssl.SSLCertVerificationError):
@@ -288,8 +305,9 @@ class Session:
             text = f"{self.account.where}: wrong password for {self.account.jid.bare}; correct the file in "
             self._failure = LoginRefused(text + "'xmpp.password_file' or the credential 'xmpp.password'")
         elif condition == "aborted":  # by us: see compat
-            text = f"{self.account.where}: the server asks for more than {compat.MAX_SCRAM_ITERATIONS} SCRAM iterations; "
-            self._failure = LoginRefused(text + "let it store this account's password with fewer")
+            text = f"{self.account.where}: the server asks for too many SCRAM iterations; "
+            text += f"let it keep this account's password with at most {compat.MAX_SCRAM_ITERATIONS}"
+            self._failure = LoginRefused(text)
         else:
             text = f"{self.account.where}: login refused for {self.account.jid.bare} ({condition})"
             self._failure = LoginRefused(text)

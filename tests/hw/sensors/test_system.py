@@ -37,7 +37,7 @@ async def first(config):
 
 
 async def test_what_the_kernel_says(root):
-    values = await first(system.Config(root=root, disk=root))
+    values = await first(system.Config(root=root, mount=root))
     assert 0 <= values.pop("disk") <= 100
     assert values == {"temperature": 48.312, "load": 0.42, "memory": 75.0, "uptime": 3661.25}
 
