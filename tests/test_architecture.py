@@ -54,7 +54,8 @@ TIERS = (
     _tier("a node", "what verbs see, what a message becomes, what lives as long as a login", "knoop",
           "household conversation presence"),
     _tier("agent", "the wiring", "knoop", "agent"),
-    _tier("command line", "arguments, exit codes, the terminal, where things are", "knoop", "cli __main__ terminal places"),
+    _tier("command line", "arguments, exit codes, the terminal, where things are", "knoop",
+          "cli __main__ terminal places"),
 )  # fmt: skip
 
 WHY = {

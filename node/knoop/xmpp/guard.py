@@ -8,6 +8,7 @@ comment, no processing instruction, no document type. Sizes are bounded before t
 from __future__ import annotations
 
 import re
+from xml.etree import ElementTree as ET
 
 MAX_STANZA = 256 * 1024  # XEP-0478 lets a server say its own limit; ours protects 512 MB of memory, and is ample
 MAX_DEPTH = 64  # deepest legitimate stanza seen (a MAM result with a form inside) has 11 levels
@@ -85,6 +86,19 @@ class ByteGuard:
         if not (self._lenient and bearable):
             raise GuardError(text)
         self.excess = self.excess or text
+
+
+def too_deep(xml: ET.Element) -> bool:
+    """Whether a whole stanza nests deeper than MAX_DEPTH, its stream counted: a thousand levels fit into one slice.
+
+    Copying such a tree recurses once a level and ends in RecursionError.
+    """
+    level = [xml]
+    for _ in range(MAX_DEPTH - 1):
+        level = [child for element in level for child in element]
+        if not level:
+            return False
+    return True
 
 
 def may_handle(tag: str, *, tls: bool, logged_in: bool) -> bool:

@@ -16,7 +16,7 @@ from slixmpp import ClientXMPP
 from slixmpp.stanza import Iq, Message, Presence
 
 from knoop import __version__
-from knoop.xmpp.guard import MAX_DEPTH, SASL, SLICE, TLS, ByteGuard, GuardError, may_handle
+from knoop.xmpp.guard import MAX_DEPTH, SASL, SLICE, TLS, ByteGuard, GuardError, may_handle, too_deep
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +104,8 @@ class Stream(ClientXMPP):
             self._tls_promised = True
         if xml.tag == f"{{{SASL}}}success" and not self._asked_for_proof:
             raise GuardError("the server says that we are logged in before it proved that it knows the password")
+        if too_deep(xml):
+            self._bytes.depth(MAX_DEPTH + 1)
         if excess := self._bytes.stanza_done():
             log.warning("left out, from %.200s: %s", xml.get("from", "the server"), excess)
             xml = self._left_out = ET.Element(xml.tag)  # stream management still counts it

@@ -1,0 +1,215 @@
+"""The real program in a process of its own, judged from outside: exit code, what it says, the board's trace."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from knoop_bench.prosody import Prosody
+
+KNOOP = (sys.executable, "-m", "knoop")
+NODE = "greenhouse"
+BOUND_S = 15.0  # a start takes 0.7 s on two idle cores; a busy machine must not make a test fail
+POLL_S = 0.02
+
+BOARD = """
+[board]
+driver = "simulated"
+scenario = "scenario.toml"
+
+[input.door]
+label = "Front door"
+pin = "GPIO17"
+
+[output.lamp]
+label = "Lamp"
+pin = "GPIO27"
+"""
+SCENARIO = 'trace = "board.jsonl"\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended; `said` is both streams."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        return self.out + self.err
+
+    def plainly(self, code: int, *sentences: str) -> None:
+        """The exit code of DESIGN.md's table, the sentences for people, and no traceback."""
+        assert self.code == code, self.said
+        assert "Traceback" not in self.said
+        for sentence in sentences:
+            assert sentence in self.said, self.said
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Nothing of this machine's user but the path."""
+    kept = {key: value for key, value in os.environ.items() if key in {"PATH", "LANG", "TZ", "PYTHONPATH"}}
+    return {**kept, "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state"), "XDG_CONFIG_HOME": str(folder)}
+
+
+async def knoop(*arguments: object, folder: Path, stdin: str = "", within_s: float = 40.0) -> Ended:
+    """Run one command to its end."""
+    process = await asyncio.create_subprocess_exec(
+        *KNOOP, *map(str, arguments), cwd=folder, env=environment(folder),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(within_s):
+            out, err = await process.communicate(stdin.encode())
+    except BaseException:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        raise
+    return Ended(process.returncode or 0, out.decode(), err.decode())
+
+
+async def until(true: Callable[[], Any], what: Callable[[], str], within_s: float = BOUND_S) -> None:
+    """Return when `true`; raise AssertionError with `what()` when it is not within the bound."""
+    try:
+        async with asyncio.timeout(within_s):
+            while not true():
+                await asyncio.sleep(POLL_S)
+    except TimeoutError:
+        raise AssertionError(f"not within {within_s:g} s:\n{what()}") from None
+
+
+class Running:
+    """`knoop run` on `folder/node.toml`. `start` and `stop` may be repeated; the log goes on."""
+
+    def __init__(self, folder: Path, *, before: tuple[str, ...] = ()) -> None:
+        self.folder = folder
+        self._before = before
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log = folder / "node.log"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text("utf-8", "replace") if self._log.exists() else ""
+
+    @property
+    def code(self) -> int | None:
+        """The exit code once it has ended."""
+        return self._process.poll() if self._process else None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                # setpriv ties its life to ours, also when we are killed.
+                ["setpriv", "--pdeathsig", "KILL", *self._before, *KNOOP, "run", "--config", "node.toml"],
+                cwd=self.folder, env=environment(self.folder), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )
+
+    async def says(self, text: str, *, times: int = 1, within_s: float = BOUND_S) -> None:
+        """Wait until the log holds `text` so often."""
+
+        def there() -> bool:
+            if self.code is not None and self.log.count(text) < times:
+                raise AssertionError(f"it ended with {self.code}:\n{self.log}")
+            return self.log.count(text) >= times
+
+        await until(there, lambda: f"{text!r} is not in\n{self.log}", within_s)
+
+    async def online(self, *, times: int = 1) -> None:
+        await self.says("connected as", times=times)
+
+    async def ended(self, within_s: float = BOUND_S) -> int:
+        await until(lambda: self.code is not None, lambda: self.log, within_s)
+        assert self.code is not None
+        return self.code
+
+    def tell(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """End it; returns its exit code."""
+        if self._process is None or self.code is not None:
+            return self.code or 0
+        self.tell(how)
+        try:
+            return await self.ended(8.0)
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            raise
+
+    def moves(self, channel: str = "lamp") -> list[bool]:
+        """Every transition of an output's line, as probes on the board's pins saw it."""
+        trace = self.folder / "board.jsonl"
+        lines = [json.loads(line) for line in trace.read_text("utf-8").splitlines()] if trace.exists() else []
+        return [line["level"] for line in lines if line["channel"] == channel]
+
+
+@asynccontextmanager
+async def running(folder: Path, **more: Any) -> AsyncIterator[Running]:
+    """A started node; ended with the block."""
+    node = Running(folder, **more)
+    node.start()
+    try:
+        yield node
+    finally:
+        await node.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """Where a server is."""
+
+    port: int
+    ca_file: Path
+
+    @classmethod
+    def to(cls, server: Prosody, *, starttls: bool = False) -> Way:
+        return cls(server.starttls_port if starttls else server.tls_port, server.ca_file)
+
+
+def write(
+    folder: Path, way: Way, *, jid: str, password: str = "secret", people: Mapping[str, str] | None = None,
+    board: str = BOARD, scenario: str = SCENARIO, more: str = "",
+) -> Path:
+    """A `node.toml` with its password file and scenario; `people` maps a JID to its TOML value."""
+    table = "\n".join(f'"{person}" = {value}' for person, value in (people or {"anna@localhost": '"owner"'}).items())
+    config = folder / "node.toml"
+    config.write_text(
+        f'[node]\nname = "{NODE}"\n\n'
+        f'[xmpp]\njid = "{jid}"\npassword_file = "password"\nhost = "127.0.0.1"\nport = {way.port}\n'
+        f'ca_file = "{way.ca_file}"\n\n[people]\n{table}\n{board}\n{more}\n',
+        "utf-8",
+    )
+    (folder / "scenario.toml").write_text(scenario, "utf-8")
+    secret = folder / "password"
+    secret.touch(0o600)
+    secret.write_text(password, "utf-8")
+    return config
+
+
+def chat(way: Way, node: str, person: str, folder: Path, password: str = "secret") -> tuple[object, ...]:
+    """The arguments of `knoop chat` for a person of this server."""
+    file = folder / f"{person.partition('@')[0]}.password"
+    file.write_text(password, "utf-8")
+    return (
+        "chat", node, "--as", person, "--password-file", file, "--host", "127.0.0.1", "--port", way.port,
+        "--ca-file", way.ca_file,
+    )
