@@ -153,9 +153,10 @@ def into(
     skip: Iterable[str] = (),
     given: Mapping[str, object] | None = None,
 ) -> T | None:
-    """`raw`, found at `path`, as a `kind`; None when anything in it is wrong.
+    """`raw`, found at `path`, as a `kind`; None when a value in it is missing or wrong.
 
-    Appends every problem to `problems` and never raises for what a user wrote. `skip` names keys that are
+    Appends every problem to `problems` and never raises for what a user wrote. An unknown key is a problem, too, but
+    does not hide the rest, so that a pin taken twice is found in the same run. `skip` names keys that are
     somebody else's. `given` are values of fields that the file cannot set.
     """
     made = _Decoder(document, problems).table(kind, raw, path, frozenset(skip), given or {})
@@ -227,8 +228,8 @@ class _Decoder:
                 return self.wrong(path, f"expected a table, not {_show(raw)}")
             raw = {shorthand: raw}
         hints, names = _hints(kind), {key: name for key, name in keys(kind).items() if name not in given}
-        before = len(self._problems)
         values = dict(given)
+        missing = False
         for key, item in raw.items():
             if key in skip:
                 continue
@@ -240,7 +241,8 @@ class _Decoder:
         for key, name in names.items():
             if name in required - values.keys():
                 self.wrong(path, f"'{key}' is missing")
-        if len(self._problems) > before:
+                missing = True
+        if missing or any(value is _WRONG for value in values.values()):
             return _WRONG
         try:
             return kind(**values)

@@ -54,7 +54,9 @@ def _remedy(device: Path, error: Exception) -> str:
         return f"{device} may not be opened by this user; `sudo usermod -aG dialout $USER`, then log in again"
     if number in {errno.EAGAIN, errno.EBUSY}:
         return f"{device} is in use by another program; `fuser -v {device}` names it"
-    if number in {errno.ENOTTY, errno.EINVAL, errno.ENODEV, errno.ENXIO, errno.EIO}:
+    # pyserial gives no errno for a file that is no terminal, only this text.
+    no_port = number is None and "configure port" in str(error)
+    if no_port or number in {errno.ENOTTY, errno.EINVAL, errno.ENODEV, errno.ENXIO, errno.EIO}:
         return f"{device} is not a working serial port; ports here: {_ports()}"
     return f"{device} does not open: {error}"
 

@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 from knoop.access import Person, Role
 from knoop.alerts import Condition, Rule
 from knoop.jid import Jid
 from knoop_hw import config as hw_config
 from knoop_hw import decode, tables
-from knoop_hw.decode import Document, Seconds, Size
+from knoop_hw.decode import Between, Document, Seconds, Size
 from knoop_hw.errors import ConfigError, Problem
 from knoop_hw.model import Class
 
@@ -42,7 +42,7 @@ class Xmpp:
     jid: str
     password_file: Path | None = None
     host: str = ""
-    port: int = 0
+    port: Annotated[int, Between(0, 65535)] = 0
     ca_file: Path | None = None
     fingerprint: str = ""
 

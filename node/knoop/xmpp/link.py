@@ -17,6 +17,8 @@ BASE_S = 1.0
 CAP_S = 60.0  # a server that comes back sees a fleet return within a minute, spread evenly
 REFUSED_BASE_S = 60.0  # a refused login locks accounts when hammered
 REFUSED_CAP_S = 1800.0
+BOTH = frozenset({"direct", "starttls"})
+REMEMBER_FOR = 3  # failures, after which the way that worked may be another one
 STEADY_S = 60.0  # a session that lived this long was a good one: the next failure starts from BASE_S again
 
 
@@ -34,21 +36,29 @@ class Link:
         self._rng = rng or random.Random()  # noqa: S311 -- spreads reconnects, guards nothing
         self._parts = parts
 
+    def _modes(self, failures: int, worked: str) -> frozenset[str]:
+        """How to try: SRV records say it themselves; at a fixed address first the way that worked last.
+
+        After failures both, and every other time STARTTLS alone: a server there that ignores a TLS hello would
+        otherwise hold each try until it times out.
+        """
+        if self._account.host and worked and failures < REMEMBER_FOR:
+            return frozenset({worked})
+        return frozenset({"starttls"}) if self._account.host and failures % 2 else BOTH
+
     async def run(self, serve: Callable[[Session], Awaitable[None]]) -> None:
         """Serve for ever. Raises LoginRefused only when the very first login is refused."""
         context = tls_context(self._account)
-        modes: frozenset[str] = frozenset({"direct", "starttls"})
-        failures, proven, said = 0, False, ""
+        failures, proven, said, worked = 0, False, "", ""
         while True:
             opened_ns = self._clock.boottime_ns()
             refused = False
             try:
                 session = await Session.open(
-                    self._account, clock=self._clock, context=context, modes=modes, **self._parts
+                    self._account, clock=self._clock, context=context, modes=self._modes(failures, worked),
+                    **self._parts,
                 )
-                proven, said = True, ""
-                # With a fixed address the way in that worked works again, which saves a failed handshake.
-                modes = frozenset({session.mode}) if self._account.host else modes
+                proven, said, worked = True, "", session.mode
                 try:
                     await serve(session)
                 finally:
@@ -59,8 +69,6 @@ class Link:
                 refused, reason = True, str(error)
             except LinkError as error:
                 reason = str(error)
-            if not proven:
-                modes = frozenset({"direct", "starttls"})
             steady = self._clock.boottime_ns() - opened_ns > STEADY_S * 1e9
             failures = 0 if steady else failures + 1
             base_s, cap_s = (REFUSED_BASE_S, REFUSED_CAP_S) if refused else (BASE_S, CAP_S)
