@@ -50,14 +50,14 @@ class ByteGuard:
         self._max_stanza = max_stanza
         self._max_depth = max_depth
         self._lenient = lenient
-        self._open_bytes = 0
+        self.open_bytes = 0
         self._tail = b""
 
     def admit(self, data: bytes) -> None:
         """Raise GuardError when these bytes must not reach the parser."""
-        self._open_bytes += len(data)
-        if self._open_bytes > self._max_stanza:
-            self._exceeds(f"a stanza exceeds {self._max_stanza} bytes", bearable=self._open_bytes <= MAX_LEFT_OUT)
+        self.open_bytes += len(data)
+        if self.open_bytes > self._max_stanza:
+            self._exceeds(f"a stanza exceeds {self._max_stanza} bytes", bearable=self.open_bytes <= MAX_LEFT_OUT)
         if b"\0" in data:
             raise GuardError("the stream is not UTF-8")
         joined = self._tail + data
@@ -79,7 +79,7 @@ class ByteGuard:
 
     def stanza_done(self) -> str:
         """A stanza ended: the next one has the whole budget again. Returns why this one is to be left out, or ''."""
-        excess, self.excess, self._open_bytes = self.excess, "", 0
+        excess, self.excess, self.open_bytes = self.excess, "", 0
         return excess
 
     def _exceeds(self, text: str, *, bearable: bool) -> None:

@@ -6,6 +6,7 @@ set) reach them only from those whom `admits` names; anybody else is answered as
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import ssl
 from collections.abc import Callable
@@ -19,6 +20,9 @@ from knoop import __version__
 from knoop.xmpp.guard import MAX_DEPTH, SASL, SLICE, TLS, ByteGuard, GuardError, may_handle, too_deep
 
 log = logging.getLogger(__name__)
+
+FLUSH_AT_ONCE = 16 * 1024  # bytes of an unfinished stanza; a chat message has about 500
+FLUSH_LATER_S = 0.1
 
 SCRAM = {f"SCRAM-SHA-{bits}{plus}" for bits in ("1", "256", "512") for plus in ("", "-PLUS")}
 
@@ -44,6 +48,7 @@ class Stream(ClientXMPP):
         self._bytes = ByteGuard()
         self._tls_promised = False
         self._breached = False
+        self._flushing: asyncio.TimerHandle | None = None
         self._left_out: ET.Element | None = None
         self._on_message = on_message
         self._on_presence = on_presence
@@ -84,10 +89,34 @@ class Stream(ClientXMPP):
                     return
                 piece = data[start : start + SLICE]
                 self._bytes.admit(piece)
-                super().data_received(piece)
-                self._bytes.depth(self.xml_depth)
-                if self._bytes.excess:
-                    self._prune()
+                self._parse(piece)
+            if self._bytes.open_bytes <= FLUSH_AT_ONCE:
+                self._flush()
+            elif self._flushing is None:
+                self._flushing = self.loop.call_later(FLUSH_LATER_S, self._flush)
+        except GuardError as error:
+            self._breach(str(error))
+
+    def _parse(self, piece: bytes) -> None:
+        super().data_received(piece)
+        self._bytes.depth(self.xml_depth)
+        if self._bytes.excess:
+            self._prune()
+
+    def _flush(self) -> None:
+        """Parse what expat holds back: since 2.6 it waits for twice the bytes of a token that came in pieces.
+
+        A stanza whose last tag arrived in three reads would lie there until the next one came. Where a token grows
+        large (FLUSH_AT_ONCE) this is done ten times a second at most, so that tiny pieces of it cost no quadratic time.
+        COMPAT(slixmpp 1.17): remove when its data_received flushes. Before Python 3.11.9 expat never waits.
+        """
+        self._flushing = None
+        flush = getattr(self.parser, "flush", None)
+        if flush is None or self._breached:
+            return
+        try:
+            flush()
+            self._parse(b"")
         except GuardError as error:
             self._breach(str(error))
 

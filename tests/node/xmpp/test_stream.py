@@ -1,0 +1,92 @@
+"""Bytes of a proven stream, however the network cuts them."""
+
+import asyncio
+import ssl
+
+import pytest
+
+from knoop.xmpp.stream import Stream
+
+HEADER = (
+    b"<?xml version='1.0'?><stream:stream xmlns='jabber:client' "
+    b"xmlns:stream='http://etherx.jabber.org/streams' version='1.0' id='1' from='example.org'>"
+)
+MESSAGE = (
+    "<message from='anna@example.org/phone' to='node@example.org/knoop' type='chat' id='abcdefgh'>"
+    "<body>lamp on ½</body><origin-id xmlns='urn:xmpp:sid:0' id='abcdefgh'/></message>"
+).encode()
+
+
+class Wire:
+    """The transport of an encrypted connection; what is written to it goes nowhere."""
+
+    def get_extra_info(self, name, default=None):
+        return object() if name == "ssl_object" else default
+
+    def write(self, data):
+        pass
+
+    def close(self):
+        pass
+
+    abort = close
+
+
+@pytest.fixture
+async def stream():
+    heard, breaches = [], []
+    made = Stream(
+        "node@example.org/knoop", "secret", ssl_context=ssl.create_default_context(), on_message=heard.append,
+        on_presence=heard.append, on_breach=breaches.append, admits=lambda _sender: True,
+    )
+    made.transport = Wire()
+    made.authenticated = True
+    made.init_parser()
+    made.data_received(HEADER)
+    made.heard, made.breaches = heard, breaches
+    return made
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 17, 60, 1000])
+async def test_a_message_is_heard_with_its_last_byte(stream, size):
+    """Since expat 2.6 a tag that comes in three pieces waits for more than the rest of it (CVE-2023-52425)."""
+    for count in range(1, 4):
+        for start in range(0, len(MESSAGE), size):
+            stream.data_received(MESSAGE[start : start + size])
+        assert len(stream.heard) == count
+    assert not stream.breaches
+
+
+async def test_a_message_behind_a_large_one_is_heard_soon(stream):
+    large = MESSAGE.replace(b"abcdefgh", b"a" * 100_000)
+    for start in range(0, len(large), 4096):
+        stream.data_received(large[start : start + 4096])
+    stream.data_received(MESSAGE)
+    async with asyncio.timeout(5):
+        while len(stream.heard) < 2:
+            await asyncio.sleep(0.01)
+    assert not stream.breaches
+
+
+async def test_one_byte_a_read_of_a_large_tag_costs_no_quadratic_time(stream):
+    """Counted in flushes, not in seconds: small stanzas at once, a large one by the clock."""
+    flushes = 0
+    parser = stream.parser
+
+    class Counting:
+        def __getattr__(self, name):
+            return getattr(parser, name)
+
+        def flush(self):
+            nonlocal flushes
+            flushes += 1
+
+    stream.parser = Counting()
+    attribute = b"<message from='" + b"a" * 20_000
+    for start in range(0, len(attribute), 10):
+        stream.data_received(attribute[start : start + 10])
+    assert flushes <= 16 * 1024 / 10 + 2
+    before = flushes
+    for _ in range(2000):
+        stream.data_received(b"a")
+    assert flushes == before, "the rest waits for the timer"
