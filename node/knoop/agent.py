@@ -13,7 +13,7 @@ import fcntl
 import logging
 import os
 import signal
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +24,7 @@ from knoop.alerts import AlertState, Transition
 from knoop.board import BoardClient
 from knoop.config import Config
 from knoop.conversation import Conversation
-from knoop.errors import StoreError
+from knoop.errors import LinkError, StoreError
 from knoop.household import Household
 from knoop.jid import Jid
 from knoop.notify import notify
@@ -48,13 +48,14 @@ TICK_S = 1.0
 
 
 async def serve(config: Config, *, password: str, state: Path, clock: Clock | None = None) -> int:
-    """Open everything a configuration names and be the node until SIGTERM. Returns the exit code 0.
+    """Open everything a configuration names and be the node until SIGTERM or SIGHUP. Returns the exit code 0.
 
     Raises DeviceError, StoreError, or LoginRefused when the first login is refused.
     """
     clock = clock or SystemClock()
     stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a terminal that goes away must not leave outputs on
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         _lock(state, stack)
         store = await stack.enter_async_context(Store.open(state / "readings.db", max_bytes=config.storage.max))
@@ -121,10 +122,13 @@ class Agent:
             notify("STOPPING=1")
             for task in (stopping, *tasks):
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait(tasks, timeout=STOP_TIMEOUT_S)
             await self.conversation.close()
-            async with asyncio.timeout(STOP_TIMEOUT_S):
-                await self.router.flush()
+            try:
+                async with asyncio.timeout(STOP_TIMEOUT_S):
+                    await self.router.flush()
+            except TimeoutError:
+                log.error("the disk did not take the last readings within %g s; what it has is safe", STOP_TIMEOUT_S)
 
     async def _restore(self) -> None:
         """Go on where the last start ended: alerts, quiet hours, the last values, rights."""
@@ -136,7 +140,7 @@ class Agent:
         )
         house.quiet = await self._state.quiet_until()
         await self._board.connected(self.router)
-        await self.router.restore()
+        await self.router.restore(channel.name for channel in house.all_channels)
         await house.rights_changed()
         for damaged in (self._store.set_aside, self._state.set_aside):
             if damaged:
@@ -206,7 +210,8 @@ class Agent:
     def _tell(self, watcher: Jid, record: Record) -> None:
         person = self.house.access.person(watcher)
         if person and self.presence.up and person.reads(record.channel):
-            self._say(watcher, self.house.sentence(record, person.lang))
+            with suppress(LinkError):  # the link may end in this very instant
+                self._say(watcher, self.house.sentence(record, person.lang))
 
     def _about(self) -> ET.Element:
         assert self._board.hello is not None, "the board says hello before any session"

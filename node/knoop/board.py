@@ -79,17 +79,17 @@ class BoardClient:
         hello = self.hello
         if hello is None or channel not in self.channels:
             raise SetRefused("unknown", f"{channel}: no such channel")
-        self._id += 1
-        asked = self._asked[self._id] = asyncio.get_running_loop().create_future()
+        self._id = number = self._id + 1
+        asked = self._asked[number] = asyncio.get_running_loop().create_future()
         for_ms = None if for_s is None else max(1, round(for_s * 1000))
         try:
-            await self._link.send(Set(id=self._id, channel=channel, value=value, for_ms=for_ms, by=str(by.bare)))
+            await self._link.send(Set(id=number, channel=channel, value=value, for_ms=for_ms, by=str(by.bare)))
             async with asyncio.timeout(SET_TIMEOUT_S):
                 answer = await asked
         except (TimeoutError, LinkClosed):
             raise SetRefused("device", f"{channel}: the hardware half does not answer") from None
         finally:
-            self._asked.pop(self._id, None)
+            self._asked.pop(number, None)
         if isinstance(answer, Failed):
             raise SetRefused(answer.error, answer.text)
         at_ns = wall_ns(answer.reading.boottime_ns, self._clock, synced=True)

@@ -110,6 +110,11 @@ class Database:
                 return self._attempt(work, durable=durable)
         except sqlite3.DatabaseError as error:
             raise self._explain(error) from error
+        except OSError as error:
+            if isinstance(error, StoreError):
+                raise
+            text = f"{self.path}: {error.strerror or error}; check the disk and who may write there"
+            raise StoreError(text) from error
 
     def _attempt(self, work: Callable[[sqlite3.Connection], T], *, durable: bool) -> T:
         if self._connection is None:  # replacing a corrupt file failed half-way

@@ -20,7 +20,7 @@ async def deliver(sink: str, publisher: Publisher, *, outbox: Router, clock: Clo
     wake = outbox.wake(sink)
     while True:
         wake.clear()  # before looking, so that what comes meanwhile wakes us again
-        records = await outbox.pending(sink)
+        records = await outbox.pending(sink, limit=publisher.at_once)
         if not records:
             await wake.wait()
             continue

@@ -72,6 +72,10 @@ class Presence:
                 if self._config.publish.pubsub == "pep":
                     group.create_task(self._persist(lambda: self._state(session), "the pub-sub nodes"))
         except BaseExceptionGroup as errors:
+            # Up to Python 3.12 a group that failed forgets that it was also told to stop.
+            stopping = asyncio.current_task()
+            if stopping is not None and stopping.cancelling():
+                raise asyncio.CancelledError from None
             raise _cause(errors) from None
         finally:
             self._session = None
@@ -87,7 +91,7 @@ class Presence:
         self._session.send(stanza)
 
     def show(self) -> None:
-        """Tell people and rooms how we are (RFC 6121 §4.7.2)."""
+        """Tell people and rooms how we are (RFC 6121 §4.7.2); what the alarms are called only where all are told."""
         if not self.up:
             return
         health = self._health()
@@ -95,11 +99,14 @@ class Presence:
             presence = ET.Element(f"{CLIENT}presence")
             if health.show:
                 ET.SubElement(presence, f"{CLIENT}show").text = health.show
-            if health.alarms:
-                ET.SubElement(presence, f"{CLIENT}status").text = ", ".join(health.alarms)
             self.send(presence)
-            for room in self._rooms.values():
-                room.show(", ".join(health.alarms), health.show)
+            for jid in self._rooms:
+                self._show_in(jid)
+
+    def _show_in(self, jid: Jid) -> None:
+        health = self._health()
+        told = ", ".join(health.alarms) if "alarm" in self._config.rooms[jid].classes else ""
+        self._rooms[jid].show(told, health.show)
 
     def rights_changed(self) -> None:
         """Let roster, whitelist and sinks follow the rights at once."""
@@ -132,6 +139,7 @@ class Presence:
     async def _sinks(self, session: Session) -> None:
         """A delivery for each sink there is; they come and go with the rights."""
         running: dict[str, asyncio.Task[None]] = {}
+        following: asyncio.Task[None] | None = None
         try:
             while True:
                 wanted = set(self._outbox.sinks)
@@ -147,20 +155,21 @@ class Presence:
                         task.result()
                 if self._rights_changed.is_set():
                     self._rights_changed.clear()  # before following, so that a change meanwhile is followed, too
-                    await self._follow(session)
+                    if following:
+                        following.cancel()  # what it told the server so far is told again
+                    following = asyncio.create_task(self._persist(lambda: self._follow(session), "rights"))
         finally:
-            for task in running.values():
+            tasks = [*running.values(), *([following] if following else [])]
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*running.values(), return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _follow(self, session: Session) -> None:
-        try:
-            await roster.follow(session, self._people())
-            if self._config.publish.pubsub == "pep":
-                for node in nodes.NODES:
-                    await nodes.allow(session, node.name, self._readers())
-        except Refusal as error:
-            log.error("rights do not reach the server: %s", error)
+        await roster.follow(session, self._people())
+        if self._config.publish.pubsub == "pep":
+            await self._configured.wait()
+            for node in nodes.NODES:
+                await nodes.allow(session, node.name, self._readers())
 
     async def _sink(self, session: Session, sink: str) -> None:
         kind, _, target = sink.partition(":")
@@ -195,8 +204,7 @@ class Presence:
         settings = self._config.rooms[jid]
         room = self._rooms[jid] = Room(session, jid, settings.nick or self._config.node.name)
         await room.join(password=settings.password)
-        health = self._health()
-        room.show(", ".join(health.alarms), health.show)
+        self._show_in(jid)
         log.info("in room %s as %s", jid, room.nick)
         return room
 

@@ -116,6 +116,7 @@ class Router:
         self._seen: dict[str, tuple[str, int]] = {}
         self._held, self._memory = deque[_Held](), deque[_Held]()
         self._committing: list[_Held] = []
+        self._unmarked: dict[str, set[int]] = {}  # sink → rows it has, which the disk does not know yet
         self._wakes: dict[str, asyncio.Event] = {}
         self._some, self._urgent = asyncio.Event(), asyncio.Event()
         self._dropped: Counter[Class] = Counter()
@@ -147,10 +148,11 @@ class Router:
         for sink in sinks:
             self.wake(sink).set()
 
-    async def restore(self) -> None:
-        """Fill `latest` from the store for the board's channels that said nothing yet."""
+    async def restore(self, channels: Iterable[str]) -> None:
+        """Fill `latest` from the store for those of `channels` that said nothing yet."""
+        wanted = set(channels)
         for record in await self._store.latest():
-            if record.channel in self._channels:
+            if record.channel in wanted:
                 self.latest.setdefault(record.channel, record)
 
     def hello(self, hello: Hello) -> None:
@@ -222,18 +224,20 @@ class Router:
         """What `sink` has not got: best class first, then oldest; `row` is 0 where no disk has it."""
         memory = [held.record for held in self._memory if sink in held.sinks]
         try:
-            records = await self._store.pending(sink, limit=limit)
+            records = await self._store.pending(sink, limit=limit + len(self._unmarked.get(sink, ())))
         except StoreError as error:
             if not memory:
                 raise
             _log.warning("sending from memory only: %s", error)
             records = []
+        sent = self._unmarked.get(sink, set())
+        records = [record for record in records if record.row not in sent]
         known = {record.identity for record in records}
         merged = [*records, *(record for record in memory if record.identity not in known)]
         return sorted(merged, key=lambda record: CLASSES.index(record.cls))[:limit]
 
     async def delivered(self, sink: str, records: Sequence[Record]) -> None:
-        """`sink` has these records. Raises StoreError where that cannot be kept: they are sent again."""
+        """`sink` has these records. Where the disk does not take that, it is remembered: nothing is sent again."""
         remembered = {held.record.identity: held for held in self._memory}
         rows = [record.row for record in records if record.row]
         for record in (one for one in records if not one.row):
@@ -243,8 +247,15 @@ class Router:
                 rows += [found.row for found in await self._store.add([(record, ())])]
         self._memory = deque(held for held in self._memory if held.sinks)
         self._answer()
-        if rows:
-            await self._store.delivered(sink, rows)
+        unmarked = self._unmarked.setdefault(sink, set())
+        unmarked.update(rows)
+        if unmarked:
+            try:
+                await self._store.delivered(sink, unmarked)
+            except StoreError as error:
+                self._say(error)
+            else:
+                unmarked.clear()
 
     def _accept(self, records: Iterable[Record], floor: int) -> None:
         """Hold the new ones among these records, then tell of each: a listener's failure loses no reading."""
@@ -258,7 +269,10 @@ class Router:
                 self._urgent.set()
         self._some.set()  # also when nothing is new: the board waits for its answer
         for record in new:
-            self._on_record(record)
+            try:
+                self._on_record(record)
+            except Exception:  # noqa: BLE001 -- whoever listens, the readings go on
+                _log.exception("a listener failed at %s", record.identity)
 
     def _is_new(self, record: Record) -> bool:
         """Whether this is no repeat: within a run the numbers of a channel only grow."""

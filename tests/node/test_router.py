@@ -262,11 +262,11 @@ async def test_who_lost_the_right_gets_no_more(tmp_path):
         assert await it.store.backlog() == {"pubsub": 2}
 
 
-async def test_a_listener_that_fails_loses_no_reading(tmp_path):
+async def test_a_listener_that_fails_loses_no_reading_and_ends_nobody(tmp_path, caplog):
     async with house(tmp_path) as it:
         it.router._on_record = lambda record: {}[record.channel]
-        with pytest.raises(KeyError):
-            it.router.take(Readings(upto=2, items=(reading("door", 1), reading("door", 2))))
+        it.router.take(Readings(upto=2, items=(reading("door", 1), reading("door", 2))))
+        assert caplog.text.count("a listener failed") == 2
         await it.settled(lambda: it.stored == [2])
         assert await it.pending("pubsub") == [("door", 1), ("door", 2)]
 
@@ -290,9 +290,27 @@ async def test_after_a_restart_the_last_values_are_known(tmp_path):
         it.router.take(Readings(upto=1, items=(reading("door", 1),)))
         await it.router.flush()
     async with house(tmp_path) as it:
-        await it.router.restore()
+        await it.router.restore(["door", "alert.frost"])
         assert it.router.latest["door"].seq == 1
         assert it.records == []
+
+
+async def test_what_was_sent_is_not_sent_again_while_the_disk_takes_no_mark(tmp_path, monkeypatch):
+    async with house(tmp_path) as it:
+        it.router.take(Readings(upto=2, items=(reading("door", 1), reading("door", 2))))
+        await it.settled(lambda: it.stored == [2])
+        mark = it.store.delivered
+
+        async def read_only(sink, rows):
+            raise StoreError("the disk is read-only")
+
+        monkeypatch.setattr(it.store, "delivered", read_only)
+        await it.router.delivered("pubsub", await it.router.pending("pubsub", limit=1))
+        assert await it.pending("pubsub") == [("door", 2)]
+        monkeypatch.setattr(it.store, "delivered", mark)
+        await it.router.delivered("pubsub", await it.router.pending("pubsub"))
+        assert await it.pending("pubsub") == []
+        assert await it.store.pending("pubsub") == [], "the first one is marked now, too"
 
 
 async def test_old_history_goes_once_an_hour(tmp_path):

@@ -17,7 +17,9 @@ from knoop.xmpp.session import Session
 
 
 class Publisher(Protocol):
-    """One open sink."""
+    """One open sink. `at_once` records are sent together, few enough that a slow link (1 kB/s) answers in time."""
+
+    at_once: int
 
     async def send(self, records: Sequence[Record]) -> None:
         """Return when the other side has all of them, in order. LinkError or Refusal: none may be taken as sent."""

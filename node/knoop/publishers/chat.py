@@ -27,6 +27,8 @@ def message(to: str, body: str, stanza_id: str) -> ET.Element:
 class Chat:
     """One person's chat, addressed to the bare JID so that the server chooses the device or keeps it."""
 
+    at_once = 10  # about 3 kB
+
     def __init__(self, session: Session, person: str, voice: Voice, lang: str) -> None:
         self._session = session
         self._person = person

@@ -16,6 +16,8 @@ from knoop.xmpp.session import Session
 class PubSub:
     """Telemetry in batches to the readings node; each event and alarm as an item of its own to the events node."""
 
+    at_once = 25  # about 3 kB as one item of telemetry, 7 kB as events
+
     def __init__(self, session: Session, service: str) -> None:
         self._session = session
         self._service = service

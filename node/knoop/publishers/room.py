@@ -14,6 +14,8 @@ from knoop.xmpp.session import Session
 class RoomSink:
     """One joined room; `settings` of `open` is its `Room`."""
 
+    at_once = 5  # said one after the other, each reflected first
+
     def __init__(self, room: Room, voice: Voice) -> None:
         self._room = room
         self._voice = voice

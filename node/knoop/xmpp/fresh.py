@@ -3,11 +3,12 @@
 A stamp (XEP-0203) admits lateness; its absence proves nothing: a server's stream management, a stalled link or a
 stopped process deliver late stanzas unstamped (measured with Prosody 0.12: up to 12.7 s). So a ping goes out every
 15 s, and while one is unanswered for more than 5 s, or after the process itself did not run for 5 s, everything is
-late until the next pong has come behind it on the same, ordered stream (RFC 6120 §10.1).
+late until a prompt pong has come behind it on the same, ordered stream (RFC 6120 §10.1).
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 
 PING_EVERY_S = 15.0
@@ -37,13 +38,18 @@ class Freshness:
         """A ping with this id was written to the stream."""
         self._pings[ping_id] = now_ns
 
-    def pong(self, ping_id: str) -> None:
-        """The answer came: everything sent before that ping has arrived, too."""
-        while self._pings:
-            known, _ = self._pings.popitem(last=False)
-            if known == ping_id:
-                self._stalled = False
-                return
+    def pong(self, ping_id: str, now_ns: int) -> bool:
+        """The answer came: everything sent before that ping has arrived, too. True when it came late: ping at once.
+
+        What stands behind a late pong waited as long as it did, so only a prompt one ends the lateness.
+        """
+        sent_ns = self._pings.get(ping_id)
+        if sent_ns is None:
+            return False
+        while self._pings.popitem(last=False)[0] != ping_id:
+            pass
+        self._stalled = now_ns - sent_ns > LATE_AFTER_S * 1e9
+        return self._stalled
 
     def waiting_s(self, now_ns: int) -> float:
         """How long the oldest unanswered ping waits, 0.0 when none does."""
@@ -60,13 +66,13 @@ class Seen:
     """Which stanza ids have acted already; outlives a session, because a repeat may come with the next one."""
 
     def __init__(self) -> None:
-        self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._seen: OrderedDict[bytes, None] = OrderedDict()
 
     def first_time(self, sender: str, stanza_id: str) -> bool:
         """Whether this stanza id of this bare JID is new; a stanza without an id cannot be recognised."""
         if not stanza_id:
             return True
-        key = (sender, stanza_id)
+        key = hashlib.blake2b(f"{sender} {stanza_id}".encode("utf-8", "replace"), digest_size=16).digest()
         if key in self._seen:
             return False
         self._seen[key] = None

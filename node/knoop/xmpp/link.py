@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
@@ -52,7 +53,6 @@ class Link:
         failures, proven, said, worked = 0, False, "", ""
         while True:
             opened_ns = self._clock.boottime_ns()
-            refused = False
             try:
                 session = await Session.open(
                     self._account, clock=self._clock, context=context, modes=self._modes(failures, worked),
@@ -63,12 +63,13 @@ class Link:
                     await serve(session)
                 finally:
                     await session.close()
-            except LoginRefused as error:
-                if not proven:
-                    raise
-                refused, reason = True, str(error)
             except LinkError as error:
-                reason = str(error)
+                stopping = asyncio.current_task()
+                if stopping is not None and stopping.cancelling():
+                    raise asyncio.CancelledError from None  # told to stop in the instant in which the link ended
+                refused, reason = isinstance(error, LoginRefused), str(error)
+                if refused and not proven:
+                    raise
             steady = self._clock.boottime_ns() - opened_ns > STEADY_S * 1e9
             failures = 0 if steady else failures + 1
             base_s, cap_s = (REFUSED_BASE_S, REFUSED_CAP_S) if refused else (BASE_S, CAP_S)

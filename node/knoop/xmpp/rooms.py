@@ -10,7 +10,7 @@ import asyncio
 import logging
 from xml.etree import ElementTree as ET
 
-from knoop.errors import LinkError, Refusal
+from knoop.errors import Refusal
 from knoop.jid import Jid
 from knoop.xmpp import compat
 from knoop.xmpp.inbound import CLIENT
@@ -50,7 +50,8 @@ class Room:
             async with asyncio.timeout(JOIN_TIMEOUT_S):
                 await self._session.or_lost(self._joined)
         except TimeoutError:
-            raise LinkError(f"room {self.jid} did not answer within {JOIN_TIMEOUT_S:g} s") from None
+            text = f"room {self.jid} did not answer within {JOIN_TIMEOUT_S:g} s"
+            raise Refusal("remote-server-timeout", text) from None
 
     async def say(self, text: str, stanza_id: str) -> None:
         """Speak; returns when the room reflected this id to us, so everybody has it. Raises Refusal, LinkError."""
@@ -63,13 +64,16 @@ class Room:
             async with asyncio.timeout(REFLECT_TIMEOUT_S):
                 await self._session.or_lost(reflected)
         except TimeoutError:
-            raise LinkError(f"room {self.jid} did not reflect a message within {REFLECT_TIMEOUT_S:g} s") from None
+            self._leave(set())  # a room that forgot us says nothing; joining again tells
+            text = f"room {self.jid} did not reflect a message within {REFLECT_TIMEOUT_S:g} s"
+            raise Refusal("remote-server-timeout", text) from None
         finally:
             self._said.pop(stanza_id, None)
 
     def show(self, status: str, show: str = "") -> None:
         """Our presence in the room: a status line and RFC 6121 §4.7.2.1's show (`dnd` while an alarm waits)."""
-        self._session.send(self._presence(status=status, show=show))
+        if self._joined.done():
+            self._session.send(self._presence(status=status, show=show))
 
     def handle(self, stanza: ET.Element) -> None:
         """A message or presence from this room (bare or occupant)."""
@@ -105,7 +109,10 @@ class Room:
         if waiting is None or waiting.done():
             return
         if message.get("type") == "error":
-            waiting.set_exception(Refusal(*self._error(message)))
+            condition, text = self._error(message)
+            if condition in {"not-acceptable", "item-not-found", "gone"}:  # §7.4: we are not in it, for the room
+                self._leave(set())
+            waiting.set_exception(Refusal(condition, text))
         elif resource == self.nick:
             waiting.set_result(None)
 

@@ -159,6 +159,7 @@ class Session:
 
     async def or_lost(self, waited: asyncio.Future[T]) -> T:
         """The result of `waited`, or LinkError when the link ends first."""
+        waited.add_done_callback(lambda done: done.cancelled() or done.exception())  # whoever waits may be gone by then
         either: set[asyncio.Future[Any]] = {waited, self._lost}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if waited.done():
@@ -216,7 +217,8 @@ class Session:
             pass  # an error answer is an answer: the stream is alive and in order
         except IqTimeout:
             raise LinkError(f"no answer to a ping within {DEAD_AFTER_S:g} s") from None
-        self.fresh.pong(request["id"])
+        if self.fresh.pong(request["id"], self._clock.boottime_ns()):
+            self._spawn(self._ping_or_end())
         return (self._clock.boottime_ns() - started_ns) / 1e9
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -308,6 +310,8 @@ class Session:
             text = f"{self.account.where}: the server asks for too many SCRAM iterations; "
             text += f"let it keep this account's password with at most {compat.MAX_SCRAM_ITERATIONS}"
             self._failure = LoginRefused(text)
+        elif condition == "temporary-auth-failure":
+            self._failure = self._unreachable("it cannot check passwords just now")
         else:
             text = f"{self.account.where}: login refused for {self.account.jid.bare} ({condition})"
             self._failure = LoginRefused(text)

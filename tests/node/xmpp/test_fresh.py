@@ -16,7 +16,7 @@ def test_a_quiet_link_is_fresh():
     assert not fresh.late(14 * S)
 
 
-def test_late_while_a_ping_waits_for_more_than_five_seconds_and_until_its_pong():
+def test_late_while_a_ping_waits_for_more_than_five_seconds_and_until_a_prompt_pong():
     fresh = Freshness(0)
     running(fresh, 1, 15)
     fresh.ping("a", 15 * S)
@@ -25,15 +25,27 @@ def test_late_while_a_ping_waits_for_more_than_five_seconds_and_until_its_pong()
     running(fresh, 21, 21)
     assert fresh.late(20 * S + 1)
     assert fresh.late(21 * S)
-    fresh.pong("a")
-    assert not fresh.late(21 * S)
+    assert fresh.pong("a", 21 * S), "a late pong asks for another ping: what stands behind it is as old"
+    assert fresh.late(21 * S)
+    fresh.ping("b", 21 * S)
+    assert not fresh.pong("b", 22 * S)
+    assert not fresh.late(22 * S)
+
+
+def test_what_stands_behind_a_late_pong_is_late():
+    """A downlink that stalled for 10 s gave a ten seconds old command right behind the pong that ended its lateness."""
+    fresh = Freshness(0)
+    fresh.ping("a", 0)
+    running(fresh, 1, 10)
+    fresh.pong("a", 10 * S)
+    assert fresh.late(10 * S + 30_000_000)
 
 
 def test_the_pong_of_a_later_ping_answers_for_the_earlier_one():
     fresh = Freshness(0)
     fresh.ping("a", 0)
     fresh.ping("b", 1 * S)
-    fresh.pong("b")
+    fresh.pong("b", 2 * S)
     assert fresh.waiting_s(2 * S) == 0
 
 
@@ -41,10 +53,17 @@ def test_the_pong_of_an_earlier_ping_says_nothing_of_a_later_one():
     fresh = Freshness(0)
     fresh.ping("a", 0)
     fresh.ping("b", 1 * S)
-    fresh.pong("a")
+    fresh.pong("a", 2 * S)
     assert fresh.waiting_s(7 * S) == 6
     running(fresh, 1, 7)
     assert fresh.late(7 * S)
+
+
+def test_a_pong_of_no_known_ping_says_nothing():
+    fresh = Freshness(0)
+    fresh.ping("a", 0)
+    assert not fresh.pong("x", 1 * S)
+    assert fresh.waiting_s(2 * S) == 2
 
 
 def test_a_process_that_was_stopped_finds_everything_late_until_a_new_pong():
@@ -55,8 +74,8 @@ def test_a_process_that_was_stopped_finds_everything_late_until_a_new_pong():
     assert fresh.late(63 * S)
     fresh.ping("a", 63 * S)
     assert fresh.late(63 * S + 1)
-    fresh.pong("a")
-    assert not fresh.late(63 * S + 2)
+    fresh.pong("a", 64 * S)
+    assert not fresh.late(64 * S)
 
 
 def test_an_id_acts_once_per_sender_and_memory_is_bounded():
@@ -68,3 +87,6 @@ def test_an_id_acts_once_per_sender_and_memory_is_bounded():
     for number in range(2000):
         seen.first_time("anna@example.org", f"n{number}")
     assert len(seen._seen) == 1000
+    seen.first_time("anna@example.org", "x" * 200_000)
+    assert not seen.first_time("anna@example.org", "x" * 200_000)
+    assert max(len(key) for key in seen._seen) == 16, "a long id takes no more memory than a short one"

@@ -1,11 +1,17 @@
-"""How long to wait before trying again."""
+"""How long to wait before trying again, how to try, and when to stop."""
 
+import asyncio
 import random
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knoop.xmpp.link import CAP_S, pause_s
+from knoop.errors import LinkError
+from knoop.jid import Jid
+from knoop.xmpp import link
+from knoop.xmpp.link import BOTH, CAP_S, Link, pause_s
+from knoop.xmpp.session import Account
+from knoop_hw.clock import SystemClock
 
 
 @given(st.integers(0, 10_000), st.integers())
@@ -18,3 +24,46 @@ def test_a_fleet_spreads_evenly_over_the_minute():
     pauses = [pause_s(20, base_s=1.0, cap_s=CAP_S, rng=random.Random(seed)) for seed in range(1000)]
     peak = max(sum(second <= pause < second + 1 for pause in pauses) for second in range(60))
     assert peak <= 100, "at most 10 % of a fleet in any second"
+
+
+def a_link(host="127.0.0.1"):
+    account = Account(jid=Jid("node", "example.org"), password="x", host=host, port=5222)
+    return Link(account, clock=SystemClock(), rng=random.Random(1))
+
+
+def test_the_way_that_worked_is_tried_first_and_not_for_ever():
+    fixed = a_link()
+    assert fixed._modes(0, "") == BOTH
+    assert fixed._modes(1, "") == {"starttls"}, "a server that ignores a TLS hello must not hold every try"
+    assert [fixed._modes(failures, "direct") for failures in (0, 2)] == [{"direct"}, {"direct"}]
+    assert fixed._modes(4, "direct") == BOTH
+    assert a_link(host="")._modes(3, "direct") == BOTH, "SRV records say it themselves"
+
+
+async def test_being_told_to_stop_is_not_lost_when_the_link_ends_in_that_instant(monkeypatch):
+    """Up to Python 3.12 the session's failure hides the cancellation: the node went on reconnecting for ever."""
+
+    class Proven:
+        mode = "direct"
+
+        async def close(self):
+            pass
+
+    serving = asyncio.Event()
+
+    async def opened(*_args, **_parts):
+        return Proven()
+
+    async def serve(_session):
+        try:
+            serving.set()
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise LinkError("the server went away") from None
+
+    monkeypatch.setattr(link.Session, "open", opened)
+    task = asyncio.create_task(a_link().run(serve))
+    await serving.wait()
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=5)
+    assert done and task.cancelled()
