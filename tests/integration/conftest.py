@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ import pytest_asyncio
 from knoop_bench.certificates import Authority
 from knoop_bench.prosody import Prosody
 from knoop_bench.witness import Witness
+
+# A run started in the background inherits SIGINT as ignored, and so would every program that the tests start and stop.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _numbers = itertools.count(1)
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from knoop.errors import LinkError, LoginRefused
-from knoop.xmpp.session import Account, Session, tls_context
+from knoop.xmpp.session import LOGIN_TIMEOUT_S, Account, Session, tls_context
 from knoop_hw.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -37,28 +37,29 @@ class Link:
         self._rng = rng or random.Random()  # noqa: S311 -- spreads reconnects, guards nothing
         self._parts = parts
 
-    def _modes(self, failures: int, worked: str) -> frozenset[str]:
+    def _modes(self, failures: int, worked: str, *, hung: bool) -> frozenset[str]:
         """How to try: SRV records say it themselves; at a fixed address first the way that worked last.
 
-        After failures both, and every other time STARTTLS alone: a server there that ignores a TLS hello would
-        otherwise hold each try until it times out.
+        After failures both, but STARTTLS alone after one that hung: a server there that ignores a TLS hello would
+        otherwise hold each try. Only then, since at a port for direct TLS it hides the reason of the failure.
         """
         if self._account.host and worked and failures < REMEMBER_FOR:
             return frozenset({worked})
-        return frozenset({"starttls"}) if self._account.host and failures % 2 else BOTH
+        return frozenset({"starttls"}) if self._account.host and hung else BOTH
 
     async def run(self, serve: Callable[[Session], Awaitable[None]]) -> None:
         """Serve for ever. Raises LoginRefused only when the very first login is refused."""
         context = tls_context(self._account)
-        failures, proven, said, worked = 0, False, "", ""
+        failures, proven, said, worked, hung = 0, False, "", "", False
         while True:
             opened_ns = self._clock.boottime_ns()
+            opened = False
             try:
                 session = await Session.open(
-                    self._account, clock=self._clock, context=context, modes=self._modes(failures, worked),
-                    **self._parts,
+                    self._account, clock=self._clock, context=context,
+                    modes=self._modes(failures, worked, hung=hung), **self._parts,
                 )
-                proven, said, worked = True, "", session.mode
+                opened, proven, said, worked = True, True, "", session.mode
                 try:
                     await serve(session)
                 finally:
@@ -70,7 +71,8 @@ class Link:
                 refused, reason = isinstance(error, LoginRefused), str(error)
                 if refused and not proven:
                     raise
-            steady = self._clock.boottime_ns() - opened_ns > STEADY_S * 1e9
+            lasted_s = (self._clock.boottime_ns() - opened_ns) / 1e9
+            steady, hung = lasted_s > STEADY_S, not (opened or hung) and lasted_s >= LOGIN_TIMEOUT_S
             failures = 0 if steady else failures + 1
             base_s, cap_s = (REFUSED_BASE_S, REFUSED_CAP_S) if refused else (BASE_S, CAP_S)
             wait_s = pause_s(failures, base_s=base_s, cap_s=cap_s, rng=self._rng)
