@@ -44,7 +44,7 @@ TIERS = (
           "timer lines outputs restore pinfactory serialport simulated sensing link sensors.*"),
     _tier("board", "all that is open, and the protocol", "knoop_hw", "board"),
     _tier("words", "addresses, records, errors, what systemd and the log hear", "knoop",
-          "- jid record errors health words logs notify bench"),
+          "- jid record errors health words logs notify bench together"),
     _tier("deciding", "rights, alerts, sentences, payloads, the configuration", "knoop",
           "access alerts command commands commands.* config parse payload text watches"),
     _tier("keeping", "SQLite in a thread, reading to sinks, the agent's end of the seam", "knoop",

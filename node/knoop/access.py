@@ -1,7 +1,8 @@
 """Who may do what: pure, decided on prepared addresses, default deny.
 
 People come from node.toml, grants from chat. A grant gives rights to an address that node.toml does not name,
-and only narrows those of one that it does: what the file says cannot be exceeded by a message.
+and only narrows those of one that it does: what the file says cannot be exceeded by a message. Nor can what the
+granting owner has: see `commands.revoke.not_for_you` for whose rights are whose to change.
 """
 
 from __future__ import annotations
@@ -77,6 +78,10 @@ class Person:
         """Whether `only` covers this channel."""
         return not self.only or channel in self.only or channel.partition(".")[0] in self.only
 
+    def covers(self, other: Person) -> bool:
+        """Whether all that `other` may touch may be touched by this person, too; roles are another question."""
+        return not self.only or (bool(other.only) and all(self.reads(name) for name in other.only))
+
 
 class Access:
     """The rights of everybody; immutable, `with_grants` makes the next one.
@@ -101,6 +106,15 @@ class Access:
     def named(self, jid: Jid) -> bool:
         """Whether node.toml itself gives this address rights, by name or by its domain."""
         return jid.bare in self._people or Jid(EVERYBODY, jid.domain) in self._people
+
+    def individual(self, jid: Jid) -> bool:
+        """Whether rights were given or taken under this very address, not just to its domain."""
+        return jid.bare in self._people or jid.bare in self._grants
+
+    def role_in_file(self, jid: Jid) -> Role:
+        """What node.toml alone says of this address, by name or by its domain."""
+        person = self._people.get(jid.bare) or self._people.get(Jid(EVERYBODY, jid.domain))
+        return person.role if person is not None else Role.NONE
 
     def person(self, jid: Jid) -> Person | None:
         """The person behind an address, with the rights that count; None for a stranger."""
@@ -140,12 +154,17 @@ class Access:
         return replace(everybody, jid=jid, name="") if everybody is not None else None
 
 
+def within(person: Person, only: tuple[str, ...]) -> tuple[str, ...]:
+    """What of `only` (empty: of everything) `person` has; empty means no limit, or nothing where both had one."""
+    if not person.only or not only:
+        return person.only or only
+    asked = replace(person, only=only)
+    both = tuple(name for name in only if person.reads(name))
+    return both + tuple(name for name in person.only if asked.reads(name) and name not in both)
+
+
 def _narrowed(person: Person, grant: Person) -> Person:
-    only = person.only or grant.only
-    if person.only and grant.only:
-        wider = replace(grant, only=person.only)
-        only = tuple(name for name in grant.only if wider.reads(name))
-        only += tuple(name for name in person.only if grant.reads(name) and name not in only)
-        if not only:
-            return replace(person, role=Role.NONE)
+    only = within(person, grant.only)
+    if person.only and not only:
+        return replace(person, role=Role.NONE)
     return replace(person, role=min(person.role, grant.role), only=only)

@@ -34,6 +34,7 @@ from knoop.record import Record
 from knoop.router import Router
 from knoop.state import State
 from knoop.store import Store
+from knoop.xmpp import compat
 from knoop.xmpp.link import Link
 from knoop.xmpp.session import Account
 from knoop_hw.board import Board, new_run
@@ -95,7 +96,7 @@ class Agent:
         self._store = store
         self._board = board
         self._link = Link(
-            _account(config, password), clock=clock, on_message=self._message, on_presence=self.presence.stanza,
+            _account(config, password), clock=clock, on_message=self._message, on_presence=self._presence,
             admits=house.admits,
         )
         self._alert_seq: dict[str, int] = {}
@@ -200,8 +201,20 @@ class Agent:
         self.house.link = (up, self._clock.boottime_ns())
 
     def _message(self, stanza: ET.Element, late: bool) -> None:
+        if stanza.get("type") == "error":
+            self._gone(stanza.get("from", ""))
         if not self.presence.room_stanza(stanza):
             self.conversation.hear(stanza, late=late)
+
+    def _presence(self, stanza: ET.Element) -> None:
+        if stanza.get("type") in {"unavailable", "error"}:
+            self._gone(stanza.get("from", ""))
+        self.presence.stanza(stanza)
+
+    def _gone(self, sender: str) -> None:
+        """A device went away: it watches nothing any more."""
+        with suppress(ValueError):
+            self.house.watches.gone(compat.jid(sender))
 
     def _say(self, to: Jid, text: str) -> None:
         self._said += 1

@@ -141,6 +141,10 @@ class House(Protocol):
         """How the node is, now."""
         ...
 
+    def synced(self) -> bool:
+        """Whether the wall clock can be right at all."""
+        ...
+
     async def set(self, channel: str, value: bool | float, *, for_s: float | None, by: Jid) -> Record:
         """Move an output and return the level read back; raises knoop_hw.errors.SetRefused."""
         ...

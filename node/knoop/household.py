@@ -126,7 +126,7 @@ class Household:
             Person(jid=compat.jid(grant.jid), role=Role.parse(grant.role), only=grant.only)
             for grant in await self.state.grants()
         )
-        self.watches.keep(frozenset(person.jid for person in self.access.everyone()))
+        self.watches.keep(lambda watcher: self.access.person(watcher) is not None)
         if self.router:
             await self.router.route(self.routes())
         self._rights()
@@ -187,8 +187,8 @@ class Household:
         def told(record: Record, before: Record | None) -> bool:
             if not news(record, before) or not person.reads(self.alerts.watched(record.channel)):
                 return False
-            if self.quiet.get(str(person.jid), 0) > self.clock.time_ns():
-                return False
+            if self.synced() and self.quiet.get(str(person.jid), 0) > self.clock.time_ns():
+                return False  # a clock that was never set lies before the end of every quiet time, also of a past one
             done_ns = self._doings.get((person.jid, record.channel))
             return done_ns is None or not 0 <= record.boottime_ns - done_ns < OWN_DOING_S * 1e9
 

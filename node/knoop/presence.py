@@ -18,6 +18,7 @@ from knoop.jid import Jid
 from knoop.publishers import Voice
 from knoop.record import Record
 from knoop.router import Router
+from knoop.together import together
 from knoop.xmpp import compat, nodes, roster
 from knoop.xmpp.inbound import CLIENT
 from knoop.xmpp.rooms import Room
@@ -65,18 +66,14 @@ class Presence:
             self._on_link(True)
             log.info("connected as %s (%s TLS)", session.jid, session.mode)
             self.show()
-            async with asyncio.TaskGroup() as group:
-                group.create_task(session.lost())
-                group.create_task(self._persist(lambda: roster.follow(session, self._people()), "the roster"))
-                group.create_task(self._sinks(session))
-                if self._config.publish.pubsub == "pep":
-                    group.create_task(self._persist(lambda: self._state(session), "the pub-sub nodes"))
-        except BaseExceptionGroup as errors:
-            # Up to Python 3.12 a group that failed forgets that it was also told to stop.
-            stopping = asyncio.current_task()
-            if stopping is not None and stopping.cancelling():
-                raise asyncio.CancelledError from None
-            raise _cause(errors) from None
+            works = [
+                session.lost(),
+                self._persist(lambda: roster.follow(session, self._people()), "the roster"),
+                self._sinks(session),
+            ]
+            if self._config.publish.pubsub == "pep":
+                works.append(self._persist(lambda: self._state(session), "the pub-sub nodes"))
+            await together(*works)
         finally:
             self._session = None
             self._rooms.clear()
@@ -184,18 +181,8 @@ class Presence:
             settings = person.lang if person else ""
         try:
             async with publishers.open_sink(sink, session=session, voice=self._voice, settings=settings) as publisher:
-                works = [asyncio.create_task(deliver(sink, publisher, outbox=self._outbox, clock=self._clock))]
-                if room:
-                    works.append(asyncio.create_task(room.lost()))
-                try:
-                    await asyncio.wait(works, return_when=asyncio.FIRST_COMPLETED)
-                    for work in works:
-                        if work.done():
-                            work.result()
-                finally:
-                    for work in works:
-                        work.cancel()
-                    await asyncio.gather(*works, return_exceptions=True)
+                works = [deliver(sink, publisher, outbox=self._outbox, clock=self._clock)]
+                await together(*works, *([room.lost()] if room else []))
         finally:
             if room:
                 self._rooms.pop(room.jid, None)
@@ -230,14 +217,3 @@ class Presence:
                     log.error("%s: %s; trying again every %g s", what, error, RETRY_S)
                 said = str(error)
             await self._clock.sleep(RETRY_S)
-
-
-def _cause(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The lost link, unless something else went wrong as well."""
-    lost, rest = errors.split(LinkError)
-    if rest is not None or lost is None:
-        return rest or errors
-    first: BaseException = lost
-    while isinstance(first, BaseExceptionGroup):
-        first = first.exceptions[0]
-    return first

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
+from typing import TextIO
 
 from knoop.jid import Jid
 from knoop.logs import printable
@@ -21,14 +24,46 @@ async def converse(account: Account, node: Jid) -> int:
     if sys.stdin.isatty():
         return await _interactive(account, node)
     async with Console(account, node, clock=SystemClock(), on_text=_say) as console:
-        loop = asyncio.get_running_loop()
+        # A file of our own: at exit the interpreter needs the lock of sys.stdin, which a reader that waits holds.
+        source = open(  # noqa: SIM115, ASYNC230 -- nothing is opened or closed; and closing would wait for that lock
+            sys.stdin.fileno(), encoding=sys.stdin.encoding, errors="replace", closefd=False
+        )
         unanswered = 0
-        while line := await loop.run_in_executor(None, sys.stdin.readline):
+        while line := await console.session.or_lost(_line(source)):
             if line.strip():
                 _say(f"> {line.strip()}")
                 console.say(line.strip())
                 unanswered += not await console.answered(ANSWER_TIMEOUT_S)
     return EX_UNANSWERED if unanswered else 0
+
+
+def _line(source: TextIO) -> asyncio.Future[str]:
+    """The next line of a file or pipe, "" at its end; Ctrl-C need not wait for it.
+
+    A read that waits cannot be cancelled, and the loop's executor keeps the program from ending until it returns:
+    so it happens in a daemon thread. The loop itself could read a pipe, but no regular file (epoll_ctl(2), EPERM).
+    """
+    loop = asyncio.get_running_loop()
+    line: asyncio.Future[str] = loop.create_future()
+
+    def tell(result: str | OSError) -> None:
+        if line.done():
+            return
+        if isinstance(result, OSError):
+            line.set_exception(result)
+        else:
+            line.set_result(result)
+
+    def read() -> None:
+        try:
+            result: str | OSError = source.readline()
+        except OSError as error:
+            result = error
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(tell, result)
+
+    threading.Thread(target=read, daemon=True, name="stdin").start()
+    return line
 
 
 def _say(text: str) -> None:

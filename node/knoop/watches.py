@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from knoop.jid import Jid
@@ -38,9 +38,13 @@ class Watches:
         ended = self._watches.pop(watcher, None)
         return len(ended.channels) if ended else 0
 
-    def keep(self, allowed: frozenset[Jid]) -> None:
-        """End the watches of everybody but these bare JIDs."""
-        for watcher in [watcher for watcher in self._watches if watcher.bare not in allowed]:
+    def gone(self, watcher: Jid) -> None:
+        """This device (full JID) went offline or does not exist: what it is sent would pile up with its server."""
+        self._watches.pop(watcher, None)
+
+    def keep(self, allowed: Callable[[Jid], bool]) -> None:
+        """End the watches of all whom `allowed`, asked with the full JID, does not want any more."""
+        for watcher in [watcher for watcher in self._watches if not allowed(watcher)]:
             del self._watches[watcher]
 
     def feed(self, record: Record, now_ns: int) -> list[tuple[Jid, Record]]:

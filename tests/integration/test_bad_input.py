@@ -587,6 +587,29 @@ async def test_chat_without_a_terminal_reads_lines_and_prints_answers(node_of, p
         assert node.moves() == [True]
 
 
+async def test_ctrl_c_ends_a_chat_that_waits_on_a_pipe(node_of, prosody, tmp_path):
+    """It read in the loop's executor, which kept it until the next line came."""
+    node, account, owner = node_of()
+    async with started(node):
+        talk = chat(Way.to(prosody), account.jid, owner.jid, tmp_path, owner.password)
+        process = await asyncio.create_subprocess_exec(
+            *KNOOP, *map(str, talk), cwd=tmp_path, env=environment(tmp_path),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )
+        try:
+            async with asyncio.timeout(20):
+                process.stdin.write(b"lamp?\n")
+                assert [await process.stdout.readline() for _ in range(2)] == [b"> lamp?\n", b"Lamp is off.\n"]
+                process.send_signal(signal.SIGINT)
+            async with asyncio.timeout(2):
+                assert await process.wait() == 130
+            assert await process.stderr.read() == b""
+        finally:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
 async def test_chat_with_nobody_there_says_so(prosody, account, tmp_path):
     owner = account("anna")
     talk = chat(Way.to(prosody), "nobody@localhost", owner.jid, tmp_path, owner.password)

@@ -16,6 +16,7 @@ from knoop.alerts import Alerts, Condition, Rule, Transition
 from knoop.command import Reply, not_yours
 from knoop.commands import table
 from knoop.health import Health
+from knoop.household import RELEASED_NS
 from knoop.jid import Jid
 from knoop.parse import parse
 from knoop.record import Record
@@ -121,6 +122,9 @@ class GreenHouse:
             faulty=tuple(name for name, record in self.latest.items() if record.value is None),
             version="0.1.0",
         )
+
+    def synced(self) -> bool:
+        return self.clock.time_ns() > RELEASED_NS
 
     async def set(self, channel: str, value: bool | float, *, for_s: float | None, by: Jid) -> Record:
         return await self.report(channel, self.board.set(channel, value, for_s))

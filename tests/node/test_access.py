@@ -158,3 +158,26 @@ people = st.builds(
 def test_whatever_the_chat_grants_a_named_person_gets_no_more(file, granted, channel, needed):
     without = Access([file]).may(BRAM, needed, channel)
     assert Access([file], [granted]).may(BRAM, needed, channel) <= without
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "covered"),
+    [
+        ((), (), True), ((), ("door",), True), (("door",), (), False), (("door",), ("door",), True),
+        (("door", "air"), ("air.temperature",), True), (("air.temperature",), ("air",), False),
+        (("door",), ("door", "lamp"), False),
+    ],
+)  # fmt: skip
+def test_who_covers_whom(mine, theirs, covered):
+    assert replace(OWNER, only=mine).covers(replace(VIEWER, only=theirs)) is covered
+
+
+def test_what_the_file_says_and_what_an_address_has_of_its_own():
+    everybody = Person(jid=Jid(EVERYBODY, "house.example"), role=Role.OWNER)
+    finn = Jid("finn", "house.example", "x")
+    access = Access([OWNER, VIEWER, everybody], [grant(CLEO, Role.OWNER), grant(ANNA, Role.NONE)])
+    assert [access.role_in_file(jid) for jid in (ANNA, BRAM, CLEO, finn)] == [
+        Role.OWNER, Role.VIEWER, Role.NONE, Role.OWNER,
+    ]  # fmt: skip
+    assert [access.individual(jid) for jid in (ANNA, BRAM, CLEO, finn)] == [True, True, True, False]
+    assert access.with_grants([grant(finn.bare, Role.VIEWER)]).individual(finn)

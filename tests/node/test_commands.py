@@ -12,6 +12,7 @@ from tests.node.house import ANNA, BRAM, CHANNELS, CLEO, DIRK, PEOPLE, STRANGER,
 from knoop.access import Access, Person, Role
 from knoop.command import Command, Request
 from knoop.commands import collect, table, words
+from knoop.jid import Jid
 from knoop_hw.clock import FakeClock
 from knoop_hw.model import Channel
 
@@ -502,3 +503,84 @@ async def test_no_verb_trips_over_an_empty_or_strange_request(house, verb):
     for argument in ("", " ", "\x00{channel}%s", "🤷" * 300, "9" * 5000):
         reply = await request(house, ANNA, verb, argument=argument)
         assert house.voice("nl").render(reply)
+
+
+LENA = Jid("lena", "example.org", "phone")  # owns only the door and the air
+ONLY_PART = Person(jid=LENA.bare, role=Role.OWNER, name="Lena", only=("door", "air.temperature"))
+
+
+@pytest.fixture
+async def shared(house):
+    """The greenhouse with an owner of a part of it."""
+    house.access = Access([*PEOPLE, ONLY_PART])
+    return house
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (
+            "allow eve@example.org operator",
+            "eve@example.org: operator, only door, air.temperature (given in chat).\n"
+            "You can give no more than your own: door, air.temperature.",
+        ),
+        (
+            "allow eve@example.org viewer only air door",
+            "eve@example.org: viewer, only door, air.temperature (given in chat).\n"
+            "You can give no more than your own: door, air.temperature.",
+        ),
+        ("allow eve@example.org owner only door", "eve@example.org: owner, only door (given in chat)."),
+        ("allow eve@example.org viewer only lamp", "There is no channel lamp. Nothing was changed."),
+    ],
+)
+async def test_an_owner_of_a_part_cannot_grant_the_whole(shared, text, answer):
+    assert await shared.ask(LENA, text) == answer
+    eve = shared.access.person(shared.jid("eve@example.org"))
+    assert eve is None or ONLY_PART.covers(eve)
+
+
+@pytest.mark.parametrize("text", ["allow {} viewer only door", "revoke {}"])
+@pytest.mark.parametrize(("who", "theirs"), [(CLEO, False), (BRAM, False), (DIRK, True)])
+async def test_an_owner_of_a_part_changes_only_rights_that_lie_within_it(shared, text, who, theirs):
+    answer = await shared.ask(LENA, text.format(who.bare))
+    refused = f"{who.bare} has rights beyond yours, so they are for another owner to change."
+    assert (answer != refused) is theirs
+    assert bool(await shared.state.grants()) is theirs
+
+
+async def test_an_owner_of_a_part_sees_nothing_beyond_it_in_who_and_log(shared):
+    await shared.state.audit(at_ns=1, who="anna", action="lamp on", result="done", via="chat", encrypted=False)
+    assert await shared.ask(LENA, "who") == (
+        "Lena (lena@example.org): owner, only door, air.temperature (from node.toml).\n"
+        "dirk@example.org: viewer, only door (from node.toml)."
+    )
+    answer = await shared.ask(LENA, "log")
+    assert answer == "The log is about the whole node, and you may see only a part of it."
+    assert "lamp on" in await shared.ask(ANNA, "log")
+
+
+@pytest.mark.parametrize("text", ["revoke {}", "allow {} viewer", "allow {} owner only door", "allow {} owner"])
+async def test_an_owner_by_chat_cannot_lock_out_an_owner_by_file(house, text):
+    house.access = Access([*PEOPLE, Person(jid=Jid("*", "house.example"), role=Role.OWNER)])
+    await house.ask(ANNA, "allow eve@example.org owner")
+    eve, finn = house.jid("eve@example.org/x"), house.jid("finn@house.example/x")
+    before = house.access.everyone()
+    for owner in (ANNA, finn):
+        assert await house.ask(eve, text.format(owner.bare)) == (
+            f"node.toml makes {owner.bare} an owner; only another owner named there can change that."
+        )
+    assert house.access.everyone() == before
+    assert await house.ask(eve, "revoke bram@example.org") == "bram@example.org has no rights here any more."
+    assert (await house.hear(finn, "revoke anna@example.org")).ok, "an owner by node.toml is one by its domain, too"
+    assert (await house.hear(finn, "revoke eve@example.org")).ok
+
+
+async def test_quiet_is_not_promised_before_the_clock_is_set(house):
+    await house.ask(CLEO, "quiet 2h")
+    house.clock.jump(-house.clock.time_ns() / 1e9)
+    for text in ("quiet", "quiet 2h"):
+        assert await house.ask(CLEO, text) == (
+            "I do not know what time it is yet, so I cannot keep quiet. Please ask again later."
+        )
+    assert await house.ask(CLEO, "quiet off") == "I speak up again."
+    assert await house.state.quiet_until() == {}

@@ -2,19 +2,22 @@
 
 import asyncio
 import contextlib
+import threading
 from dataclasses import replace
 from xml.etree import ElementTree as ET
 
 import pytest
-from tests.node.house import greenhouse
+from tests.node.house import PEOPLE, greenhouse
 
-from knoop.access import Role
+from knoop.access import Access, Person, Role
 from knoop.command import N_, Command, say
 from knoop.commands import table
-from knoop.conversation import MAX_WAITING, STRANGERS_AUDITED_PER_MIN, Conversation
+from knoop.conversation import CUT_OFF, MAX_LANES, MAX_WAITING, STRANGERS_AUDITED_PER_MIN, Conversation
 from knoop.errors import LinkError
+from knoop.jid import Jid
 
 ANNA = "anna@example.org/phone"
+A_WHOLE_DOMAIN = Access([*PEOPLE, Person(jid=Jid("*", "house.example"), role=Role.VIEWER)])
 
 
 def message(text, sender=ANNA, stanza_id="", inner="", kind="chat"):
@@ -33,9 +36,10 @@ class Talk:
         self.said = []
         self.online = True
         self._more = asyncio.Event()
-        self.conversation = Conversation(
-            house, verbs=verbs, voice=lambda lang: house.voice(lang or "en"), send=self._send
-        )
+        self.conversation = Conversation(house, verbs=verbs, voice=self._voice, send=self._send)
+
+    def _voice(self, lang):
+        return self.house.voice(lang or "en")
 
     def _send(self, to, text):
         if not self.online:
@@ -226,3 +230,114 @@ async def test_a_sender_that_is_no_address_is_nobody(talk):
     talk.hear("lamp on", sender="a b@c@d")
     talk.hear("lamp?")
     assert await talk.answers(1) == ["Lamp is off."]
+
+
+async def test_a_device_whose_name_is_an_emoji_is_answered(talk):
+    talk.hear("lamp on", sender="anna@example.org/📱")
+    assert await talk.answers(1) == ["Lamp is on."]
+    assert talk.said[0][0] == "anna@example.org/📱"
+
+
+# Lanes ----------------------------------------------------------------------------------------------------------------
+
+
+async def test_many_who_once_spoke_do_not_lock_others_out(talk):
+    """Lanes were never freed: after 64 people of a domain with rights, nobody new was heard until a restart."""
+    talk.house.access = A_WHOLE_DOMAIN
+    for number in range(MAX_LANES + 6):
+        talk.hear("lamp?", sender=f"v{number}@house.example/x")
+        await talk.answers(number + 1)
+    talk.hear("lamp on")
+    assert (await talk.answers(MAX_LANES + 7))[-1] == "Lamp is on."
+
+
+async def test_who_is_named_is_heard_however_many_of_a_domain_are_waiting(tmp_path):
+    release = asyncio.Event()
+
+    async def slow(_request, _house):
+        await release.wait()
+        return say(N_("done"))
+
+    verbs = {**table(), "about": Command(verb="about", role=Role.VIEWER, summary=N_("x"), usage=("about",), run=slow)}
+    async with open_talk(tmp_path, verbs) as talk:
+        talk.house.access = A_WHOLE_DOMAIN
+        for number in range(MAX_LANES + 1):
+            talk.hear("about", sender=f"v{number}@house.example/x")
+        talk.hear("lamp on")
+        assert await talk.answers(1) == ["Lamp is on."]
+        release.set()
+        await talk.answers(1 + MAX_LANES)
+        talk.hear("lamp?", sender="late@house.example/x")
+        assert len(await talk.answers(2 + MAX_LANES)) == 2 + MAX_LANES, "the one too many was left out, later ones not"
+
+
+# What is in the audit log ---------------------------------------------------------------------------------------------
+
+
+async def test_a_verb_that_raises_is_in_the_audit_log(tmp_path):
+    async def fail(_request, _house):
+        raise RuntimeError("secret detail")
+
+    broken = replace(table()["set"], run=fail)
+    async with open_talk(tmp_path, {**table(), "set": broken}) as talk:
+        talk.hear("lamp on")
+        incident = (await talk.answers(1))[0].rstrip(".").rpartition(" ")[2]
+        assert await talk.audit(1) == [(ANNA, "lamp on", f"failed: incident {incident}")]
+
+
+async def test_an_answer_that_cannot_be_said_is_an_incident_and_the_next_one_is_answered(tmp_path, caplog):
+    """What failed while a reply was put into words ended that person's lane: never answered again."""
+
+    async def odd(_request, _house):
+        return say(N_("{nothing} has this name"))
+
+    verbs = {**table(), "status": Command(verb="status", role=Role.VIEWER, summary=N_("x"), usage=("status",), run=odd)}
+    async with open_talk(tmp_path, verbs) as talk:
+        talk.hear("status")
+        talk.hear("lamp on")
+        unsaid, answer = await talk.answers(2)
+        assert answer == "Lamp is on."
+        incident = unsaid.rstrip(".").rpartition(" ")[2]
+        assert incident in caplog.text
+        assert "KeyError" in caplog.text
+        assert (ANNA, "status", f"failed: incident {incident}") in await talk.audit(2)
+
+
+async def test_a_request_that_the_stop_cut_off_is_in_the_audit_log(tmp_path):
+    acting = asyncio.Event()
+
+    async def act(_request, _house):
+        acting.set()
+        await asyncio.Event().wait()
+
+    async with open_talk(tmp_path, {**table(), "set": replace(table()["set"], run=act)}) as talk:
+        talk.hear("lamp on")
+        async with asyncio.timeout(5):
+            await acting.wait()
+        await talk.conversation.close()
+        assert await talk.audit(1) == [(ANNA, "lamp on", CUT_OFF)]
+        assert talk.said == []
+
+
+async def test_a_stop_while_the_audit_line_waits_for_the_disk_does_not_lose_it(talk):
+    release, busy = threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def hold(_db):
+        loop.call_soon_threadsafe(busy.set)
+        release.wait(5)
+
+    holding = asyncio.create_task(talk.house.state._db.run(hold))
+    async with asyncio.timeout(5):
+        await busy.wait()
+        talk.hear("lamp on")
+        while not talk.conversation._audits:
+            await asyncio.sleep(0.005)
+    assert talk.house.board.moves == [("lamp", True, None)]
+    closing = asyncio.create_task(talk.conversation.close())
+    while talk.conversation._tasks:
+        await asyncio.sleep(0.005)
+    release.set()
+    await closing
+    await holding
+    assert await talk.audit(1) == [(ANNA, "lamp on", "done")]

@@ -6,6 +6,7 @@ from knoop.access import Access, Person, Role
 from knoop.household import Household, news
 from knoop.jid import Jid
 from knoop.record import Record
+from knoop.state import State
 from knoop_hw.clock import FakeClock
 from knoop_hw.model import Channel
 
@@ -94,3 +95,27 @@ def test_whose_requests_reach_a_handler(house):
     assert house.admits("zoe@example.net/x"), "a whole domain that node.toml named"
     assert house.people() == {ANNA, BRAM}
     assert house.readers() == {ANNA}
+
+
+def test_quiet_hours_that_are_over_silence_nothing_before_the_clock_is_set(house):
+    """A clock that shows 1970 lies before the end of every quiet time there ever was: alarms were not told."""
+    alarm = record(cls="alarm")
+    house.quiet = {str(ANNA): house.clock.time_ns() - 1}
+    house.clock.jump(-house.clock.time_ns() / 1e9)
+    assert not house.synced()
+    assert "chat:anna@example.org" in told(house, alarm)
+
+
+async def test_a_watch_of_one_of_a_whole_domain_outlives_a_change_of_rights(house, tmp_path):
+    """`*@example.net` was asked for instead of the watcher: any grant to anybody ended their watches."""
+    zoe, carl = Jid("zoe", "example.net", "x"), Jid("carl", "example.com", "x")
+    for watcher in (zoe, carl):
+        house.watch(watcher, ["door"], for_s=60)
+    async with State.open(tmp_path / "state.db") as house.state:
+        await house.state.grant("dora@example.org", "viewer")
+        await house.rights_changed()
+        assert (house.unwatch(zoe), house.unwatch(carl)) == (1, 0)
+        house.watch(zoe, ["door"], for_s=60)
+        await house.state.grant("zoe@example.net", "none")
+        await house.rights_changed()
+        assert house.unwatch(zoe) == 0

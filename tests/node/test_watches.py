@@ -7,6 +7,7 @@ from knoop.watches import MAX_WATCHES, Watches
 S = 1_000_000_000
 PHONE = Jid("anna", "example.org", "phone")
 DESK = Jid("anna", "example.org", "desk")
+BRAM = Jid("bram", "example.org", "laptop")
 
 
 def record(seq, channel="air.temperature"):
@@ -48,8 +49,18 @@ def test_a_watch_ends_by_itself():
 def test_who_lost_every_right_is_told_no_more():
     watches = Watches()
     watches.start(PHONE, ["air.temperature"], until_ns=100 * S)
-    watches.keep(frozenset())
-    assert watches.feed(record(1), 0) == []
+    watches.start(BRAM, ["air.temperature"], until_ns=100 * S)
+    watches.keep(lambda watcher: watcher == BRAM)
+    assert watches.feed(record(1), 0) == [(BRAM, record(1))]
+
+
+def test_a_device_that_went_offline_is_told_no_more():
+    watches = Watches()
+    for watcher in (PHONE, DESK):
+        watches.start(watcher, ["air.temperature"], until_ns=100 * S)
+    watches.gone(PHONE)
+    watches.gone(BRAM)
+    assert watches.feed(record(1), 0) == [(DESK, record(1))]
 
 
 def test_their_number_is_bounded():

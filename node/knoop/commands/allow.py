@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from knoop.access import EVERYBODY, Role
-from knoop.command import N_, Command, House, Reply, Request, Sentence, refuse
+from knoop.access import EVERYBODY, Role, within
+from knoop.command import N_, Command, House, Reply, Request, Sentence, readable, refuse
+from knoop.commands.revoke import not_for_you
 from knoop.commands.who import ROLES, rights
 
 WORDS = {"kijker": Role.VIEWER, "bediener": Role.OPERATOR, "eigenaar": Role.OWNER}
@@ -12,7 +13,10 @@ USAGE = ("allow bram@example.org viewer", "allow bram@example.org operator only 
 
 
 async def run(request: Request, house: House) -> Reply:
-    """`JID ROLE [only CHANNEL …]`; the answer is what the rights are afterwards."""
+    """`JID ROLE [only CHANNEL …]`; the answer is what the rights are afterwards.
+
+    An owner limited by `only` gives at most that, and the other channels do not exist for them here either.
+    """
     text, word, *rest = (*request.argument.split(), "", "")
     role, only = _role(word), tuple(name.strip(",").lower() for name in rest[1:] if name.strip(","))
     rest = [part for part in rest if part]
@@ -24,12 +28,15 @@ async def run(request: Request, house: House) -> Reply:
         return refuse(N_("“{text}” is no address. Nothing was changed."), text=text)
     if jid.local in {"", EVERYBODY}:
         return refuse(N_("A whole server can get rights in node.toml only. Nothing was changed."))
-    if jid == request.sender.bare:
-        return refuse(N_("Your own rights are for another owner to change."))
-    unknown = tuple(name for name in only if not _exists(name, house))
+    if (reply := not_for_you(jid, request, house)) is not None:
+        return reply
+    mine = readable(request, house)
+    unknown = tuple(name for name in only if not any(name in {channel, channel.partition(".")[0]} for channel in mine))
     if unknown:
         return refuse(N_("There is no channel {channels}. Nothing was changed."), channels=unknown)
-    await house.state.grant(str(jid), str(role), only)
+    me = house.access.person(request.sender)
+    given = within(me, only) if me is not None else only
+    await house.state.grant(str(jid), str(role), given)
     await house.rights_changed()
     person = house.access.person(jid)
     if person is None:  # node.toml limits them to channels that this grant does not name
@@ -41,6 +48,8 @@ async def run(request: Request, house: House) -> Reply:
     if person.role < role:
         allowed = {"role": Sentence(ROLES[person.role])}
         lines.append(Sentence(N_("node.toml allows no more than {role}; chat can only narrow that."), allowed))
+    if given != only:
+        lines.append(Sentence(N_("You can give no more than your own: {channels}."), {"channels": given}))
     return Reply(tuple(lines), ok=person.role == role)
 
 
@@ -49,10 +58,6 @@ def _role(word: str) -> Role | None:
         return WORDS.get(word.lower()) or Role.parse(word) or None  # NONE is what revoke is for
     except ValueError:
         return None
-
-
-def _exists(name: str, house: House) -> bool:
-    return any(name in {channel, channel.partition(".")[0]} for channel in house.channels)
 
 
 COMMAND = Command(

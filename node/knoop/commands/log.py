@@ -12,7 +12,10 @@ MOST = 50
 
 
 async def run(request: Request, house: House) -> Reply:
-    """The last lines of the audit log, newest last."""
+    """The last lines of the audit log, newest last; it is about everything, so not for an owner of a part."""
+    me = house.access.person(request.sender)
+    if me is None or me.only:
+        return refuse(N_("The log is about the whole node, and you may see only a part of it."))
     count = request.argument.strip() or str(USUAL)
     if not re.fullmatch("[0-9]{1,4}", count):
         return refuse(N_("Say how many lines, for example: {example}"), example="log 20")

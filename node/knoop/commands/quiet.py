@@ -9,11 +9,16 @@ LONGEST_S = 7 * 86400.0  # who wants silence for longer wants another `notify` i
 
 
 async def run(request: Request, house: House) -> Reply:
-    """Quiet for a span, not any more, or until when it is now; only ever for the person who asks."""
+    """Quiet for a span, not any more, or until when it is now; only ever for the person who asks.
+
+    Quiet hours outlive a restart, so they are kept in wall-clock time and promised only while that is known.
+    """
     now_ns, me = house.clock.time_ns(), str(request.sender.bare)
     if request.value is False:
         await house.state.quiet(me, 0)
         return say(N_("I speak up again."))
+    if not house.synced():
+        return refuse(N_("I do not know what time it is yet, so I cannot keep quiet. Please ask again later."))
     if request.for_s is None:
         until_ns = (await house.state.quiet_until()).get(me, 0)
         if until_ns > now_ns:

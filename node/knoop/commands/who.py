@@ -8,9 +8,14 @@ from knoop.command import N_, Command, House, Reply, Request, Sentence
 ROLES = {Role.VIEWER: N_("viewer"), Role.OPERATOR: N_("operator"), Role.OWNER: N_("owner")}
 
 
-async def run(_request: Request, house: House) -> Reply:
-    """One line a person: what they may do, and where the right comes from."""
-    return Reply(tuple(rights(person, named=house.access.named(person.jid)) for person in house.access.everyone()))
+async def run(request: Request, house: House) -> Reply:
+    """One line a person: what they may do, and where the right comes from.
+
+    An owner limited by `only` sees themselves and those whose rights they may change: nobody with rights beyond.
+    """
+    me = house.access.person(request.sender)
+    seen = [person for person in house.access.everyone() if me is not None and me.covers(person)]
+    return Reply(tuple(rights(person, named=house.access.named(person.jid)) for person in seen))
 
 
 def rights(person: Person, *, named: bool) -> Sentence:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import secrets
+import unicodedata
 from functools import lru_cache
 from typing import Any
 
@@ -18,16 +19,37 @@ from knoop.jid import Jid
 MAX_SCRAM_ITERATIONS = 100_000  # OWASP's figure for a login is 210,000 of SHA-512 at rest; servers send 4,096–10,000
 
 
+MAX_RESOURCE = 1023  # bytes (RFC 6122 §2.1)
+_JOINER = "\u200d"  # holds 👩‍🌾 together
+
+
 @lru_cache(maxsize=512)
 def jid(text: str) -> Jid:
     """The prepared address in `text` (RFC 6122). Raises ValueError that names the text."""
+    bare, slash, resource = text.partition("/")
     try:
-        prepared = JID(text)
+        prepared = JID(bare)
+        if not prepared.domain:
+            raise InvalidJID("no domain")  # noqa: TRY301 -- one sentence for whatever is wrong with it
+        return Jid(prepared.user, prepared.domain, _resource(resource) if slash else "")
     except InvalidJID:
         raise ValueError(f"{text!r} is not an XMPP address like name@example.org") from None
-    if not prepared.domain:
-        raise ValueError(f"{text!r} is not an XMPP address like name@example.org")
-    return Jid(prepared.user, prepared.domain, prepared.resource)
+
+
+def _resource(text: str) -> str:
+    """A resource, prepared where that is possible. Raises InvalidJID.
+
+    COMPAT(slixmpp 1.17): its resourceprep knows Unicode 3.2, of 2002, so it refuses a phone called 📱, whose owner
+    would be a stranger. Rights never depend on a resource: what is only unknown there is kept as the server stamped it.
+    Remove when JID("a/📱") is accepted (RFC 7622's OpaqueString).
+    """
+    try:
+        return str(JID(f"x/{text}").resource)
+    except InvalidJID:
+        harmful = any(unicodedata.category(c) in {"Cc", "Cf", "Cs", "Zl", "Zp"} and c != _JOINER for c in text)
+        if harmful or not 0 < len(text.encode("utf-8", "replace")) <= MAX_RESOURCE:
+            raise
+        return text
 
 
 class _Scram(SCRAM):

@@ -32,7 +32,7 @@ class Console:
             self._account, clock=self._clock, context=tls_context(self._account), on_message=self._message,
             on_presence=self._presence, admits=lambda sender: compat.jid(sender).bare == self._node if sender else True,
         )
-        await roster.follow(self._session, {self._node})
+        await roster.ensure(self._session, self._node)
         self._session.send(ET.Element(f"{CLIENT}presence"))
         return self
 

@@ -31,6 +31,30 @@ def test_what_is_no_address_is_a_value_error_that_shows_it(text):
         compat.jid(text)
 
 
+@pytest.mark.parametrize("name", ["📱", "Anna’s 📱", "👩\u200d🌾", "טלפון 1", "x" * 1023, "a/b@c", "\u00a0"])
+def test_a_resource_that_stringprep_does_not_know_makes_nobody_a_stranger(name):
+    jid = compat.jid(f"ANNA@example.org/{name}")
+    assert jid.bare == Jid("anna", "example.org")
+    assert jid.resource
+
+
+def test_a_resource_that_stringprep_does_not_know_is_kept_as_it_is():
+    assert str(compat.jid("anna@example.org/📱")) == "anna@example.org/📱"
+    assert compat.jid("anna@example.org/ｐhone").resource == "phone", "what it knows is prepared as before"
+
+
+@pytest.mark.parametrize("name", ["", "a\nb📱", "\x00", "📱\x1b[2J", "📱\u202e", "📱\u2028", "📱" * 256])
+def test_a_resource_with_control_characters_or_without_end_is_no_address(name):
+    with pytest.raises(ValueError, match="is not an XMPP address"):
+        compat.jid(f"anna@example.org/{name}")
+
+
+def test_the_bare_part_is_prepared_whatever_the_resource():
+    for text in ("📱@example.org/📱", "anna@@example.org/📱", "anna @example.org/📱", "@example.org/📱", "/📱"):
+        with pytest.raises(ValueError, match="is not an XMPP address"):
+            compat.jid(text)
+
+
 def test_parts():
     jid = compat.jid("anna@example.org/Phone")
     assert (jid.local, jid.domain, jid.resource, str(jid.bare)) == ("anna", "example.org", "Phone", "anna@example.org")

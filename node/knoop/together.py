@@ -1,0 +1,25 @@
+"""Several works at once, until one of them fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+
+async def together(*works: Coroutine[Any, Any, None]) -> None:
+    """Return when all are done, or raise what the first one raised, after the others were cancelled and have ended.
+
+    Unlike asyncio.TaskGroup, which up to Python 3.12 hides a cancellation behind a failure of the same instant and
+    leaves the task counting as cancelled, being told to stop always gets through, and a failure comes as it is.
+    """
+    tasks: list[asyncio.Task[None]] = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in tasks:
+            if task in done:
+                task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

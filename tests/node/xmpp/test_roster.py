@@ -1,0 +1,85 @@
+"""Which entries of a roster are made, kept and removed."""
+
+from xml.etree import ElementTree as ET
+
+from knoop.jid import Jid
+from knoop.xmpp import roster
+from knoop.xmpp.console import Console
+from knoop.xmpp.inbound import CLIENT
+from knoop.xmpp.roster import ROSTER
+from knoop.xmpp.session import Account, Session
+from knoop_hw.clock import FakeClock
+
+ANNA, GREENHOUSE = Jid("anna", "example.org"), Jid("greenhouse", "example.org")
+
+
+class Server:
+    """One account's roster on its server (RFC 6121 §2): what is set is kept, what is sent is noted."""
+
+    def __init__(self, **entries):
+        self.items = {f"{name}@example.org": value for name, value in entries.items()}  # (subscription, groups)
+        self.sent = []
+
+    async def iq(self, kind, child):
+        answer = ET.Element(f"{CLIENT}iq")
+        if kind == "get":
+            query = ET.SubElement(answer, f"{ROSTER}query")
+            for jid, (subscription, groups) in self.items.items():
+                item = ET.SubElement(query, f"{ROSTER}item", {"jid": jid, "subscription": subscription})
+                for group in groups:
+                    ET.SubElement(item, f"{ROSTER}group").text = group
+            return answer
+        [item] = child
+        if item.get("subscription") == "remove":
+            del self.items[item.get("jid")]
+        else:
+            before, _ = self.items.get(item.get("jid"), ("none", ()))
+            self.items[item.get("jid")] = (before, tuple(group.text for group in item))
+        return answer
+
+    def send(self, stanza):
+        self.sent.append((stanza.get("type"), stanza.get("to")))
+
+    async def close(self):
+        pass
+
+
+async def test_a_node_removes_who_lost_every_right_and_nobody_whom_it_did_not_add():
+    server = Server(anna=("both", ("Knoop",)), bram=("both", ("Knoop",)), friend=("both", ("Friends",)))
+    await roster.follow(server, {ANNA})
+    assert server.items == {
+        "anna@example.org": ("both", ("Knoop",)), "friend@example.org": ("both", ("Friends",)),
+    }
+    assert server.sent == []
+
+
+async def test_a_node_adds_whom_it_follows_to_its_group():
+    server = Server()
+    await roster.follow(server, {ANNA})
+    assert server.items == {"anna@example.org": ("none", ("Knoop",))}
+    assert server.sent == [("subscribe", "anna@example.org"), ("subscribed", "anna@example.org")]
+
+
+async def test_a_chat_with_one_node_leaves_a_persons_other_nodes_alone(monkeypatch):
+    """`knoop chat` pruned every entry in the group Knoop but the one it talked with."""
+    server = Server(barn=("both", ("Knoop",)), bram=("both", ("Friends", "Knoop")))
+    before = dict(server.items)
+
+    async def log_in(*_, **__):
+        return server
+
+    monkeypatch.setattr(Session, "open", log_in)
+    account = Account(jid=ANNA, password="secret")
+    async with Console(account, GREENHOUSE, clock=FakeClock(), on_text=print):
+        pass
+    assert server.items == {**before, "greenhouse@example.org": ("none", ())}
+    assert server.sent == [
+        ("subscribe", "greenhouse@example.org"), ("subscribed", "greenhouse@example.org"), (None, None),
+    ]
+
+
+async def test_a_chat_leaves_the_groups_of_its_own_entry_as_the_person_made_them():
+    server = Server(greenhouse=("to", ("Garden",)))
+    await roster.ensure(server, GREENHOUSE)
+    assert server.items == {"greenhouse@example.org": ("to", ("Garden",))}
+    assert server.sent == [("subscribed", "greenhouse@example.org")]
