@@ -443,6 +443,21 @@ asyncio.run(main())
     assert said.split() == ["ok", "True"]
 
 
+def test_the_promised_sensor_keeps_the_contract_with_the_line_that_the_contract_asks_for(tmp_path):
+    """A driver without a line in the contract's table is told which one; with it, and nothing else, it passes."""
+    folder = house(tmp_path)
+    for name in ("tests/hw", "tests/data"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    contract = folder / "tests/hw/sensors/test_contract.py"
+    code = f"import pytest; print(int(pytest.main(['-q', '-p', 'no:cacheprovider', '-k', 'processes', '{contract}'])))"
+    line = re.search(r"add to `given` in \S+test_contract.py a configuration that works here: (.*)", run(code, folder))
+    assert line
+    text = contract.read_text("utf-8")
+    contract.write_text(text.replace("given = {\n", f"given = {{\n            {line[1]}\n"), "utf-8")
+    said = run(code, folder)
+    assert said.splitlines()[-1] == "0", said
+
+
 def test_the_promised_verb_answers(tmp_path):
     said = run("""
 import asyncio, tempfile

@@ -104,7 +104,9 @@ class Board:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Hang up, stop the sensors, take the outputs to their safe levels and close everything."""
+        """Take the outputs to their safe levels, then hang up, stop the sensors and close everything."""
+        if self._outputs is not None:
+            self._outputs.close()  # before anything that may have to wait
         await self._stack.aclose()
 
     def _factory(self, stack: AsyncExitStack) -> Any:

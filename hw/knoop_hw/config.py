@@ -108,10 +108,23 @@ class _Loader:
                     partners[output.name].add(other)
                     partners[other].add(output.name)
                     waits[other] = max(waits[other], output.interlock_wait_s)
+        self._not_both_on(outputs, partners)
         return [
             replace(output, interlock=tuple(sorted(partners[output.name])), interlock_wait_s=waits[output.name])
             for output in outputs
         ]
+
+    def _not_both_on(self, outputs: list[Output], partners: dict[str, set[str]]) -> None:
+        """No guard is asked at start and at the end: there the configuration keeps interlocked outputs apart."""
+        for key in ("initial", "safe"):
+            on: list[str] = []
+            for output in outputs:
+                if getattr(output, key) != "on":
+                    continue
+                if (other := next((name for name in on if name in partners[output.name]), None)) is not None:
+                    text = f'output.{other} has "on" too; they are interlocked: set one to "off"'
+                    self.wrong(("output", output.name, key), text)
+                on.append(output.name)
 
     def _world(self, board: BoardTable) -> World | None:
         if board.driver != "simulated":

@@ -13,7 +13,7 @@ from typing import Literal
 
 from knoop_hw.errors import SetRefused
 
-Cause = Literal["max_on", "lease", "dead_man"]
+Cause = Literal["max_on", "lease", "dead_man", "fault"]
 Level = bool | float
 
 
@@ -64,11 +64,17 @@ class Guard:
         self._beat_ns = now_ns
         self.has_moved = False
         self._lease: tuple[int, Level] | None = None  # until when, and what then
+        self._unsure_ns: int | None = None  # since when the line may have another level than the one here
 
     @property
     def on(self) -> bool:
         """Whether the output does something."""
         return bool(self._value)
+
+    @property
+    def lasting(self) -> Level:
+        """The level it has once its lease, if there is one, is over."""
+        return self._value if self._lease is None else self._lease[1]
 
     @property
     def off_since_ns(self) -> int | None:
@@ -118,13 +124,34 @@ class Guard:
 
     def applied(self, value: Level, *, now_ns: int, for_s: float | None = None, forced: bool = False) -> None:
         """The line has this level now: by request, for `for_s` if that is given, or `forced` by `due`."""
-        former = self._lease[1] if self._lease is not None else self._value
+        former = self.lasting
         if bool(value) != self.on:
             self._since_ns, self.has_moved = now_ns, True
         self._value = value
-        self._lease = None
+        self._lease = self._unsure_ns = None
         if for_s is not None and not forced and former != value:
             self._lease = (now_ns + int(for_s * 1e9), former)
+
+    def failed(self, value: Level, *, now_ns: int, for_s: float | None = None) -> None:
+        """The line was told this level and did not show it.
+
+        The output counts as on if it was or may be, and is due to go to its safe level at once.
+        """
+        if value:
+            self.applied(value, now_ns=now_ns, for_s=for_s)
+        self._unsure_ns = now_ns
+
+    def returning(self, value: Level, *, now_ns: int, others: Iterable[Guard] = ()) -> Level:
+        """The level to apply when a lease is over, as `request` allows it.
+
+        Raises SetRefused also when the beat is overdue and the level is not the safe one (`dead-man`, never sent).
+        """
+        limits = self.limits
+        if limits.dead_man_s is not None and value != limits.safe_level:
+            silent_s = (now_ns - self._beat_ns) / 1e9
+            if silent_s >= limits.dead_man_s:
+                raise SetRefused("dead-man", f"{self.name}: the agent has been silent for {_time(silent_s)} (dead_man)")
+        return self.request(value, now_ns=now_ns, others=others)
 
     def beat(self, now_ns: int) -> None:
         """The agent lives."""
@@ -135,7 +162,10 @@ class Guard:
         self._lease = None
 
     def due(self) -> Due | None:
-        """The next change that must happen if nobody says anything; None when nothing is due."""
+        """The next change that must happen if nobody says anything; None when nothing is due.
+
+        A lease ends with what `returning` allows.
+        """
         limits, safe = self.limits, self.limits.safe_level
         coming: list[Due] = []
         if self._lease is not None:
@@ -147,6 +177,8 @@ class Guard:
             coming.append(Due(self._since_ns + int(limits.max_on_s * 1e9), limits.level(False), "max_on"))
         if limits.dead_man_s is not None and safe is not None and self._value != safe:
             coming.append(Due(self._beat_ns + int(limits.dead_man_s * 1e9), safe, "dead_man"))
+        if self._unsure_ns is not None and safe is not None:
+            coming.append(Due(self._unsure_ns, safe, "fault"))
         return min(coming, key=lambda due: due.at_ns, default=None)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,34 +38,29 @@ class Outputs:
     """
 
     def __init__(
-        self,
-        configs: Iterable[Output],
-        *,
-        factory: Any,
-        clock: Clock,
-        report: Report,
-        memory: Memory,
+        self, configs: Iterable[Output], *, factory: Any, clock: Clock, report: Report, memory: Memory
     ) -> None:
         """Open all lines, or none: raises DeviceError.
 
         `memory` is for those with `initial = "restore"`.
         """
         self._clock, self._report, self._memory = clock, report, memory
-        restored = memory.recall()
+        configs = tuple(configs)
         self._open: dict[str, _Open] = {}
+        self._retry_ns: dict[str, int] = {}  # lines that fail, and when they are asked again
         self._timer = Timer(self._enforce, clock=clock)
+        on = _on_at_start(configs, memory.recall())
         try:
             for config in configs:
-                self._add(config, factory, restored.get(config.name, False))
+                self._add(config, factory, config.name in on)
+            for name, output in self._open.items():
+                report(name, output.line.value, "ok", clock.boottime_ns())
         except DeviceError:
             self.close()
             raise
-        for output in self._open.values():
-            report(output.config.name, output.line.value, "ok", clock.boottime_ns())
         self._timer.at(self._due_ns())
 
-    def _add(self, config: Output, factory: Any, restored: bool) -> None:
-        initial = restored if config.initial == "restore" else config.initial == "on"
+    def _add(self, config: Output, factory: Any, initial: bool) -> None:
         line = OutputLine(config, factory=factory, initial=initial)
         limits = Limits(
             pwm=config.kind == "pwm", safe=config.safe, max_on_s=config.max_on_s, min_off_s=config.min_off_s,
@@ -95,80 +91,103 @@ class Outputs:
         for output in self._open.values():
             output.guard.beat(now_ns)
 
-    def levels(self) -> dict[str, bool]:
-        """Which outputs are on, for `initial = "restore"`."""
-        return {name: output.guard.on for name, output in self._open.items() if output.config.initial == "restore"}
-
     def close(self) -> None:
-        """Take every output to its safe level, then let go of the lines; closing twice is fine."""
+        """Take every output to its safe level, then let go of the lines, whatever fails; closing twice is fine."""
         self._timer.close()
-        for output in self._open.values():
-            safe = output.guard.limits.safe_level
-            try:
-                if safe is not None and not _same(output.line.value, safe):
-                    self._move(output, safe)
-            except DeviceError as error:
-                log.error("%s (on closing)", error)
-            output.line.close()
+        for step in (self._make_safe, lambda output: output.line.close()):
+            for name, output in self._open.items():
+                try:
+                    step(output)
+                except Exception as error:  # noqa: BLE001 -- lgpio.error is a bare Exception; the next has its turn
+                    log.error("output.%s: %s (on closing)", name, str(error).removeprefix(f"output.{name}: "))
         self._open.clear()
+
+    def _make_safe(self, output: _Open) -> None:
+        safe = output.guard.limits.safe_level
+        if safe is None:
+            return
+        with suppress(DeviceError):  # a line that cannot be read may still be set
+            if _same(output.line.value, safe):
+                return
+        self._move(output, safe)
 
     def _partners(self, output: _Open) -> list[Guard]:
         return [self._open[name].guard for name in output.config.interlock if name in self._open]
 
     def _apply(self, output: _Open, level: Level, *, for_s: float | None = None, forced: bool = False) -> Level:
-        shown = self._move(output, level)
-        output.guard.applied(shown, now_ns=self._clock.boottime_ns(), for_s=for_s, forced=forced)
-        self._timer.at(self._due_ns())
+        name, now_ns = output.config.name, self._clock.boottime_ns()
+        try:
+            shown = self._move(output, level)
+            output.guard.applied(shown, now_ns=now_ns, for_s=for_s, forced=forced)
+        except DeviceError:
+            output.guard.failed(level, now_ns=now_ns, for_s=for_s)
+            raise
+        finally:
+            self._timer.at(self._due_ns())
         self._remember()
-        if not _same(shown, level):
-            name, pin = output.config.name, output.config.pin
-            raise DeviceError(f"output.{name}: {pin} reads {shown} after it was set to {level}; check its wiring")
+        if self._retry_ns.pop(name, None) is not None:
+            log.warning("output.%s: is back", name)
         return shown
 
     def _move(self, output: _Open, level: Level) -> Level:
-        """Set the line and report what it then shows."""
-        name = output.config.name
+        """Set the line and report what it then shows. Raises DeviceError, also when that is another level."""
+        name, pin = output.config.name, output.config.pin
         try:
             shown = output.line.set(level)
         except DeviceError:
             self._report(name, None, "error", self._clock.boottime_ns())
             raise
         self._report(name, shown, "ok", self._clock.boottime_ns())
+        if not _same(shown, level):
+            raise DeviceError(f"output.{name}: {pin} reads {shown} after it was set to {level}; check its wiring")
         return shown
 
     def _remember(self) -> None:
-        """Not on closing: what is restored is the level that people wanted, not the safe one."""
+        """Not on closing: what is restored is the level that people wanted to last, not the safe one."""
         kept = [output for output in self._open.values() if output.config.initial == "restore"]
-        self._memory.remember({output.config.name: output.guard.on for output in kept})
+        self._memory.remember({output.config.name: bool(output.guard.lasting) for output in kept})
 
     def _due_ns(self) -> int | None:
         """When the first guard wants something.
 
         A beat only moves this later, so it need not be asked again then.
         """
-        return min((due.at_ns for output in self._open.values() if (due := output.guard.due())), default=None)
+        coming = ((name, output.guard.due()) for name, output in self._open.items())
+        return min((max(due.at_ns, self._retry_ns.get(name, 0)) for name, due in coming if due), default=None)
 
     def _enforce(self) -> None:
         now_ns = self._clock.boottime_ns()
-        retry_ns: int | None = None
-        for output in self._open.values():
+        for name, output in self._open.items():
             due = output.guard.due()
-            if due is None or due.at_ns > now_ns:
+            if due is None or max(due.at_ns, self._retry_ns.get(name, 0)) > now_ns:
                 continue
-            name = output.config.name
             try:
                 if due.cause == "lease":
-                    output.guard.request(due.value, now_ns=now_ns, others=self._partners(output))
+                    output.guard.returning(due.value, now_ns=now_ns, others=self._partners(output))
                 self._apply(output, due.value, forced=True)
                 log.info("%s: set to %s by %s", name, due.value, due.cause)
             except SetRefused as refused:
                 output.guard.let_go()
+                self._remember()
                 log.warning("%s: does not return to %s after its lease: %s", name, due.value, refused)
             except DeviceError as error:
-                retry_ns = now_ns + RETRY_NS
-                log.error("%s; trying again every second", error)
-        due_ns = self._due_ns()
-        self._timer.at(due_ns if retry_ns is None else retry_ns)
+                if name not in self._retry_ns:
+                    log.error("%s; trying again every second", error)
+                self._retry_ns[name] = now_ns + RETRY_NS
+        self._timer.at(self._due_ns())
+
+
+def _on_at_start(configs: tuple[Output, ...], restored: Mapping[str, bool]) -> set[str]:
+    """The outputs that start on; of interlocked ones no second is restored."""
+    on = {config.name for config in configs if config.initial == "on"}
+    for config in configs:
+        if config.initial != "restore" or not restored.get(config.name):
+            continue
+        if there := on.intersection(config.interlock):
+            log.warning("output.%s: starts off: it is interlocked with %s", config.name, min(there))
+        else:
+            on.add(config.name)
+    return on
 
 
 def _same(shown: Level, wanted: Level) -> bool:

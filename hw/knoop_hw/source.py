@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import importlib
 import pkgutil
-from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from threading import Thread
 from typing import Any, Protocol
 
 from knoop_hw.clock import Clock
@@ -93,13 +94,52 @@ def load(name: str) -> Driver:
 async def poll(
     read: Callable[[], tuple[Sample, ...]], *, every_s: float, clock: Clock
 ) -> AsyncIterator[tuple[Sample, ...]]:
-    """Run the blocking `read` every `every_s` seconds in one worker thread: a slow bus delays only itself.
+    """Run the blocking `read` every `every_s` seconds in a thread: a slow bus delays only itself.
 
-    An exception of `read` ends the iteration; the board decides what it means for the channels.
+    An exception of `read` ends the iteration; the board decides what it means for the channels. A `read` that
+    hangs is left behind when the iteration is cancelled.
     """
-    loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="knoop-poll") as worker:
-        while True:
-            started_ns = clock.boottime_ns()
-            yield await loop.run_in_executor(worker, read)
-            await clock.sleep(every_s - (clock.boottime_ns() - started_ns) / 1e9)
+    while True:
+        started_ns = clock.boottime_ns()
+        yield await _in_daemon(read)
+        await clock.sleep(every_s - (clock.boottime_ns() - started_ns) / 1e9)
+
+
+def _in_daemon(read: Callable[[], tuple[Sample, ...]]) -> asyncio.Future[tuple[Sample, ...]]:
+    """An executor's threads are joined when the interpreter exits; nothing waits for a daemon."""
+    done: Future[tuple[Sample, ...]] = Future()
+    done.set_running_or_notify_cancel()
+
+    def work() -> None:
+        try:
+            done.set_result(read())
+        except BaseException as error:  # noqa: BLE001 -- raised where it is awaited
+            done.set_exception(error)
+
+    Thread(target=work, name="knoop-poll", daemon=True).start()
+    return asyncio.wrap_future(done)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Polled:
+    """A Source that needs no class of its own: `read` gives field → value, every `every_s` seconds.
+
+    It blocks in a thread, as in `poll`; a field that it leaves out is `missing`.
+    """
+
+    fields: tuple[Field, ...]
+    read: Callable[[], Mapping[str, Value]]
+    every_s: float
+    clock: Clock
+
+    def samples(self) -> AsyncIterator[tuple[Sample, ...]]:
+        """What `read` gives, stamped when it began; raises what it raises."""
+        return poll(self._take, every_s=self.every_s, clock=self.clock)
+
+    def _take(self) -> tuple[Sample, ...]:
+        at_ns, values = self.clock.boottime_ns(), self.read()
+        return tuple(_sample(field.name, values.get(field.name), at_ns) for field in self.fields)
+
+
+def _sample(field: str, value: Value, at_ns: int) -> Sample:
+    return Sample(field=field, value=value, quality="missing" if value is None else "ok", boottime_ns=at_ns)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
+import os
+import threading
 
 import pytest
 
+from knoop_hw import config, decode
 from knoop_hw.board import Board, new_run
 from knoop_hw.clock import SystemClock
 from knoop_hw.errors import DeviceError
-from knoop_hw.link import LinkClosed, pair
+from knoop_hw.link import LinkClosed, QueueLink, pair
 from knoop_hw.messages import Beat, Done, Failed, Hello, Readings, Set, Stored
 
 HOUSE = """
@@ -353,6 +357,85 @@ async def test_leaving_hangs_up_and_leaves_no_task(configured, clock, connect):
         agent = await connect(board)
     with pytest.raises(LinkClosed):
         await agent.link.send(Beat())
+
+
+class Hung:
+    """A machine whose load average is a pipe that nobody fills: reading it waits in the kernel."""
+
+    def __init__(self, root):
+        self.root, self.left = root, False
+        self._pipe = root / "proc/loadavg"
+        self._pipe.parent.mkdir(parents=True)
+        os.mkfifo(self._pipe)
+        self._writer = None
+        self._bound = threading.Timer(10, self.release)  # a board that waits would wait for ever
+
+    async def reading(self):
+        """Return when the sensor hangs: a pipe can be opened for writing once it has a reader."""
+        async with asyncio.timeout(5):
+            while self._writer is None:
+                try:
+                    self._writer = os.open(self._pipe, os.O_WRONLY | os.O_NONBLOCK)
+                except OSError as error:
+                    assert error.errno == errno.ENXIO
+                    await asyncio.sleep(0.01)
+        self._bound.start()
+
+    def release(self):
+        self._bound.cancel()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            os.close(writer)
+
+    @property
+    def hangs(self):
+        return self._writer is not None
+
+
+@pytest.fixture
+def hung(tmp_path):
+    machine = Hung(tmp_path / "machine")
+    yield machine
+    machine.release()
+
+
+async def test_a_sensor_that_hangs_keeps_no_output_on(configured, clock, hung):
+    tables = f'[output.heater]\npin = "GPIO27"\n[sensor.pi]\ndriver = "system"\nroot = "{hung.root}"\n'
+    async with Board(configured(tables), clock=clock) as board:
+        board.outputs.set("heater", True)
+        await hung.reading()
+    assert hung.hangs, "closing waited for the sensor"
+    assert board.simulated.level("heater") is False
+
+
+async def test_a_board_with_sensors_only_closes_at_once_while_one_hangs(clock, hung):
+    problems = []
+    document = decode.parse(f'[sensor.pi]\ndriver = "system"\nroot = "{hung.root}"\n', "node.toml")
+    async with Board(config.load(document, problems), clock=clock) as board:
+        assert (problems, board.simulated) == ([], None)
+        await hung.reading()
+    assert hung.hangs, "closing waited for the sensor"
+
+
+async def test_outputs_are_safe_before_an_agent_that_is_slow_to_hang_up(configured, clock):
+    class Lingering(QueueLink):
+        async def close(self):
+            await gone.wait()
+            await super().close()
+
+    gone = asyncio.Event()
+    _, end = pair()
+    link = Lingering(end._out, end._into, through_json=False)
+    board = await Board(configured(HOUSE, WEATHER), clock=clock).__aenter__()
+    serving = asyncio.create_task(board.serve(link))
+    board.outputs.set("lamp", True)
+    await clock.advance(0)
+    closing = asyncio.create_task(board.__aexit__(None, None, None))
+    await clock.advance(0)
+    waits, level = not closing.done(), board.simulated.level("lamp")
+    gone.set()
+    await asyncio.wait_for(asyncio.gather(closing, serving), 1)
+    assert (waits, level) == (True, False)
 
 
 async def test_a_board_without_lines_or_sensors(configured, clock, connect):

@@ -144,6 +144,15 @@ def test_an_empty_file_is_a_board_without_anything():
             "node.toml:3: output.up.interlock[1]: an output cannot be interlocked with itself",
         ),
         (
+            '[output.up]\npin = "GPIO5"\ninitial = "on"\ninterlock = ["down"]\n'
+            '[output.down]\npin = "GPIO6"\ninitial = "on"',
+            'node.toml:7: output.down.initial: output.up has "on" too; they are interlocked: set one to "off"',
+        ),
+        (
+            '[output.up]\npin = "GPIO5"\nsafe = "on"\n[output.down]\npin = "GPIO6"\nsafe = "on"\ninterlock = ["up"]',
+            'node.toml:6: output.down.safe: output.up has "on" too; they are interlocked: set one to "off"',
+        ),
+        (
             '[output.up]\npin = "GPIO5"\ndead_man = true\nsafe = "keep"',
             'node.toml:3: output.up.dead_man: needs a safe value; set safe to "off" or "on"',
         ),
@@ -213,6 +222,14 @@ def test_an_empty_file_is_a_board_without_anything():
 )
 def test_one_mistake_one_sentence(text, problem):
     assert load(text)[1] == [problem]
+
+
+def test_interlocked_outputs_of_which_one_starts_on_and_outputs_that_are_not_interlocked_may_be_on():
+    _, problems = load(
+        '[output.up]\npin = "GPIO5"\ninitial = "on"\ninterlock = ["down"]\n[output.down]\npin = "GPIO6"\nsafe = "on"\n'
+        '[output.lamp]\npin = "GPIO27"\ninitial = "on"\nsafe = "on"\n'
+    )
+    assert problems == []
 
 
 def test_a_scenario_is_read_beside_the_configuration_and_its_mistakes_are_told_too(tmp_path):

@@ -154,6 +154,44 @@ class TestDeadMan:
         ask(light, False, 1)
         assert light.due() == Due(2 * S, True, "dead_man")
 
+    def test_no_lease_returns_to_a_level_that_is_not_safe_once_the_beat_is_overdue(self):
+        pump = guard(dead_man_s=2, value=True)
+        ask(pump, False, 0, for_s=60)
+        for beat_s, at_s in ((57, 60), (58, 60)):  # at 58 + 2 it is overdue as well
+            pump.beat(beat_s * S)
+            with pytest.raises(SetRefused, match=r"^pump: the agent has been silent for \d s \(dead_man\)$"):
+                pump.returning(True, now_ns=at_s * S)
+        pump.beat(59 * S)
+        assert pump.returning(True, now_ns=60 * S) is True
+
+    def test_a_lease_returns_to_the_safe_level_whoever_is_dead(self):
+        light = guard("light", dead_man_s=2, safe="on", value=True)
+        assert light.returning(True, now_ns=60 * S) is True
+
+
+class TestFault:
+    """A line that did not confirm what it was told."""
+
+    def test_on_that_was_not_confirmed_counts_as_on_and_goes_to_safe_at_once(self):
+        up, down = guard("up"), guard("down")
+        up.failed(True, now_ns=3 * S)
+        assert up.due() == Due(3 * S, False, "fault")
+        assert refused(down, True, 3, others=[up])[0] == "interlock"
+        up.applied(False, now_ns=4 * S, forced=True)
+        assert up.due() is None
+
+    def test_off_that_was_not_confirmed_counts_as_on(self):
+        pump = guard(max_on_s=60)
+        ask(pump, True, 0)
+        pump.failed(False, now_ns=10 * S)
+        assert pump.on
+        assert pump.due() == Due(10 * S, False, "fault")
+
+    def test_without_a_safe_level_its_lease_and_max_on_still_end(self):
+        lock = guard("lock", safe="keep", max_on_s=60)
+        lock.failed(True, now_ns=0, for_s=10)
+        assert lock.due() == Due(10 * S, False, "lease")
+
 
 @given(
     st.lists(st.tuples(st.floats(0, 30), st.booleans(), st.none() | st.floats(0.1, 40)), max_size=40),

@@ -6,16 +6,17 @@ Source: proc(5); the kernel's Documentation/ABI/testing/sysfs-class-thermal (mil
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from knoop_hw.clock import Clock
 from knoop_hw.decode import Between, Seconds
 from knoop_hw.errors import BadReading
-from knoop_hw.source import Field, Sample, poll
+from knoop_hw.source import Field, Polled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,54 +41,44 @@ def fields(config: Config) -> tuple[Field, ...]:
 
 
 @asynccontextmanager
-async def open(config: Config, *, clock: Clock) -> AsyncIterator[System]:  # noqa: A001 -- the contract's name
+async def open(config: Config, *, clock: Clock) -> AsyncIterator[Polled]:  # noqa: A001 -- the contract's name
     """Begin to measure; always succeeds."""
-    yield System(config, clock)
+    read = partial(_read, config, _zone(config.root))
+    yield Polled(fields=fields(config), read=read, every_s=config.every_s, clock=clock)
 
 
-class System:
-    """The open sensor."""
+def _read(config: Config, zone: Path | None) -> dict[str, float]:
+    """All values; raises OSError when the kernel does not answer."""
+    proc = config.root / "proc"
+    values = {
+        "load": float(_words(proc / "loadavg")[0]),
+        "memory": _memory(_words(proc / "meminfo")),
+        "disk": _disk(config.mount),
+        "uptime": float(_words(proc / "uptime")[0]),
+    }
+    if zone is not None:
+        values["temperature"] = int(zone.read_text(encoding="ascii")) / 1000
+    return values
 
-    def __init__(self, config: Config, clock: Clock) -> None:
-        self._config, self._clock = config, clock
-        self.fields = fields(config)
-        zone = _zone(config.root)
-        self._read: dict[str, Callable[[], float]] = {
-            "load": lambda: float(self._words("loadavg")[0]),
-            "memory": self._memory,
-            "disk": self._disk,
-            "uptime": lambda: float(self._words("uptime")[0]),
-        }
-        if zone is not None:
-            self._read["temperature"] = lambda: int(zone.read_text(encoding="ascii")) / 1000
 
-    def samples(self) -> AsyncIterator[tuple[Sample, ...]]:
-        """All values every `every_s`; raises OSError when the kernel does not answer."""
-        return poll(self._sample, every_s=self._config.every_s, clock=self._clock)
+def _words(file: Path) -> list[str]:
+    return file.read_text(encoding="ascii").split()
 
-    def _sample(self) -> tuple[Sample, ...]:
-        now_ns = self._clock.boottime_ns()
-        return tuple(
-            Sample(field=item.name, value=self._read[item.name](), boottime_ns=now_ns) for item in self.fields
-        )  # fmt: skip
 
-    def _words(self, name: str) -> list[str]:
-        return (self._config.root / "proc" / name).read_text(encoding="ascii").split()
+def _memory(words: list[str]) -> float:
+    """Share in use, in %: what is not available without swapping (proc(5), MemAvailable)."""
+    try:
+        total, available = (int(words[words.index(key) + 1]) for key in ("MemTotal:", "MemAvailable:"))
+    except ValueError:
+        raise BadReading("/proc/meminfo has no MemTotal or MemAvailable") from None
+    return round(100 * (total - available) / total, 2)
 
-    def _memory(self) -> float:
-        """Share in use, in %: what is not available without swapping (proc(5), MemAvailable)."""
-        words = self._words("meminfo")
-        try:
-            total, available = (int(words[words.index(key) + 1]) for key in ("MemTotal:", "MemAvailable:"))
-        except ValueError:
-            raise BadReading("/proc/meminfo has no MemTotal or MemAvailable") from None
-        return round(100 * (total - available) / total, 2)
 
-    def _disk(self) -> float:
-        """Share in use of what an ordinary user may use, in %, as df counts it."""
-        space = os.statvfs(self._config.mount)
-        used = space.f_blocks - space.f_bfree
-        return round(100 * used / ((used + space.f_bavail) or 1), 2)
+def _disk(mount: Path) -> float:
+    """Share in use of what an ordinary user may use, in %, as df counts it."""
+    space = os.statvfs(mount)
+    used = space.f_blocks - space.f_bfree
+    return round(100 * used / ((used + space.f_bavail) or 1), 2)
 
 
 def _zone(root: Path) -> Path | None:
