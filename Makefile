@@ -28,6 +28,8 @@ demo: .venv prosody  ## a private server and a node with real readings: chat wit
 
 bench: .venv prosody  ## measure stanzas, CPU and memory against a private Prosody
 	$(BIN)/knoop bench --local
+	$(RUN) -m pytest tests/bench/test_benchmarks.py --benchmark-enable --benchmark-timer=time.process_time \
+	    --benchmark-columns=min,median,rounds --benchmark-warmup=on -q
 
 bench-quick: .venv prosody  ## the same in a minute: ratios only
 	$(BIN)/knoop bench --local --quick
