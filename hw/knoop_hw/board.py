@@ -105,9 +105,13 @@ class Board:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Take the outputs to their safe levels, then hang up, stop the sensors and close everything."""
-        if self._outputs is not None:
-            self._outputs.close()  # before anything that may have to wait
+        self.release()
         await self._stack.aclose()
+
+    def release(self) -> None:
+        """Take the outputs to their safe levels and let go of them, before anything that may have to wait."""
+        if self._outputs is not None:
+            self._outputs.close()
 
     def _factory(self, stack: AsyncExitStack) -> Any:
         if self._config.board.driver == "simulated":

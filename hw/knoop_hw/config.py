@@ -115,16 +115,20 @@ class _Loader:
         ]
 
     def _not_both_on(self, outputs: list[Output], partners: dict[str, set[str]]) -> None:
-        """No guard is asked at start and at the end: there the configuration keeps interlocked outputs apart."""
-        for key in ("initial", "safe"):
-            on: list[str] = []
+        """No guard is asked at start and at the end: there the configuration keeps interlocked outputs apart.
+
+        An output that keeps its level at the end may be on then.
+        """
+        for key, may_be_on in (("initial", {"on"}), ("safe", {"on", "keep"})):
+            seen: dict[str, str] = {}
             for output in outputs:
-                if getattr(output, key) != "on":
-                    continue
-                if (other := next((name for name in on if name in partners[output.name]), None)) is not None:
-                    text = f'output.{other} has "on" too; they are interlocked: set one to "off"'
-                    self.wrong(("output", output.name, key), text)
-                on.append(output.name)
+                level = getattr(output, key)
+                for other in sorted(partners[output.name] & seen.keys()):
+                    if "on" in {level, seen[other]} and {level, seen[other]} <= may_be_on:
+                        text = f'output.{other} has "{seen[other]}"; they are interlocked: set one to "off"'
+                        self.wrong(("output", output.name, key), text)
+                        break
+                seen[output.name] = level
 
     def _world(self, board: BoardTable) -> World | None:
         if board.driver != "simulated":

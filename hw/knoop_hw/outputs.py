@@ -94,8 +94,10 @@ class Outputs:
     def close(self) -> None:
         """Take every output to its safe level, then let go of the lines, whatever fails; closing twice is fine."""
         self._timer.close()
+        # What goes off goes first: an interlocked partner must not meet it.
+        order = sorted(self._open.items(), key=lambda item: bool(item[1].guard.limits.safe_level))
         for step in (self._make_safe, lambda output: output.line.close()):
-            for name, output in self._open.items():
+            for name, output in order:
                 try:
                     step(output)
                 except Exception as error:  # noqa: BLE001 -- lgpio.error is a bare Exception; the next has its turn
@@ -113,6 +115,14 @@ class Outputs:
 
     def _partners(self, output: _Open) -> list[Guard]:
         return [self._open[name].guard for name in output.config.interlock if name in self._open]
+
+    def _partners_off(self, output: _Open) -> None:
+        """Before an output is forced on: what is interlocked with it goes off. Raises DeviceError when it does not."""
+        for name in output.config.interlock:
+            partner = self._open.get(name)
+            if partner is not None and partner.guard.on:
+                self._apply(partner, partner.guard.limits.level(on=False), forced=True)
+                log.warning("%s: off, because %s is forced on", name, output.config.name)
 
     def _apply(self, output: _Open, level: Level, *, for_s: float | None = None, forced: bool = False) -> Level:
         name, now_ns = output.config.name, self._clock.boottime_ns()
@@ -164,6 +174,8 @@ class Outputs:
             try:
                 if due.cause == "lease":
                     output.guard.returning(due.value, now_ns=now_ns, others=self._partners(output))
+                elif due.value:
+                    self._partners_off(output)
                 self._apply(output, due.value, forced=True)
                 log.info("%s: set to %s by %s", name, due.value, due.cause)
             except SetRefused as refused:

@@ -13,6 +13,7 @@ import fcntl
 import logging
 import os
 import signal
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -55,7 +56,9 @@ async def serve(config: Config, *, password: str, state: Path, clock: Clock | No
     """
     clock = clock or SystemClock()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGHUP):  # a terminal that goes away must not leave outputs on
+    # A terminal that goes away must not leave outputs on; under nohup it is told to stay.
+    numbers = [signal.SIGTERM, *([signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else [])]
+    for number in numbers:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
         _lock(state, stack)
@@ -68,7 +71,7 @@ async def serve(config: Config, *, password: str, state: Path, clock: Clock | No
         agent = Agent(
             config, clock=clock, store=store, state=memory, board=BoardClient(agent_end, clock=clock), password=password
         )
-        await agent.run(stop)
+        await agent.run(stop, release=board.release)
     return 0
 
 
@@ -103,8 +106,11 @@ class Agent:
         self._said = 0
         self._alerts_changed = asyncio.Event()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Be the node until `stop`; then what was taken is safe. Raises LoginRefused when the first login is."""
+    async def run(self, stop: asyncio.Event, *, release: Callable[[], None]) -> None:
+        """Be the node until `stop`; then `release` the outputs first, and leave what was taken safe on disk.
+
+        Raises LoginRefused when the first login is refused.
+        """
         await self._restore()
         works = (
             self._board.listen(self.router), self._board.beat(), self.router.run(), self._tick(), self._save_alerts(),
@@ -121,6 +127,7 @@ class Agent:
                     task.result()
         finally:
             notify("STOPPING=1")
+            release()
             for task in (stopping, *tasks):
                 task.cancel()
             await asyncio.wait(tasks, timeout=STOP_TIMEOUT_S)

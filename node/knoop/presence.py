@@ -60,17 +60,13 @@ class Presence:
         """Be present and deliver until the link ends, which raises LinkError."""
         self._session = session
         self._configured.clear()
-        self._rights_changed.clear()
+        self._rights_changed.set()  # roster and whitelists follow the rights from the start
         try:
             self.up = True
             self._on_link(True)
             log.info("connected as %s (%s TLS)", session.jid, session.mode)
             self.show()
-            works = [
-                session.lost(),
-                self._persist(lambda: roster.follow(session, self._people()), "the roster"),
-                self._sinks(session),
-            ]
+            works = [session.lost(), self._sinks(session)]
             if self._config.publish.pubsub == "pep":
                 works.append(self._persist(lambda: self._state(session), "the pub-sub nodes"))
             await together(*works)
@@ -145,15 +141,19 @@ class Presence:
                 for sink in wanted - running.keys():
                     running[sink] = asyncio.create_task(self._persist(partial(self._sink, session, sink), sink))
                 changed = asyncio.create_task(self._rights_changed.wait())
-                await asyncio.wait({changed, *running.values()}, return_when=asyncio.FIRST_COMPLETED)
+                at_work = {*running.values(), *([following] if following else [])}
+                await asyncio.wait({changed, *at_work}, return_when=asyncio.FIRST_COMPLETED)
                 changed.cancel()
-                for task in running.values():
+                for task in at_work:
                     if task.done():
                         task.result()
+                if following and following.done():
+                    following = None
                 if self._rights_changed.is_set():
                     self._rights_changed.clear()  # before following, so that a change meanwhile is followed, too
                     if following:
                         following.cancel()  # what it told the server so far is told again
+                        await asyncio.wait({following})
                     following = asyncio.create_task(self._persist(lambda: self._follow(session), "rights"))
         finally:
             tasks = [*running.values(), *([following] if following else [])]
@@ -175,25 +175,26 @@ class Presence:
         if kind == "pubsub":
             await self._configured.wait()
         elif kind == "room":
-            settings = room = await self._join(session, compat.jid(target))
+            jid = compat.jid(target)
+            settings = room = Room(session, jid, self._config.rooms[jid].nick or self._config.node.name)
         elif kind == "chat":
             person = next((p for p in self._config.people if p.jid == compat.jid(target)), None)
             settings = person.lang if person else ""
         try:
+            if room:
+                await self._join(room)
             async with publishers.open_sink(sink, session=session, voice=self._voice, settings=settings) as publisher:
                 works = [deliver(sink, publisher, outbox=self._outbox, clock=self._clock)]
                 await together(*works, *([room.lost()] if room else []))
         finally:
-            if room:
-                self._rooms.pop(room.jid, None)
+            if room and self._rooms.get(room.jid) is room:
+                del self._rooms[room.jid]
 
-    async def _join(self, session: Session, jid: Jid) -> Room:
-        settings = self._config.rooms[jid]
-        room = self._rooms[jid] = Room(session, jid, settings.nick or self._config.node.name)
-        await room.join(password=settings.password)
-        self._show_in(jid)
-        log.info("in room %s as %s", jid, room.nick)
-        return room
+    async def _join(self, room: Room) -> None:
+        self._rooms[room.jid] = room
+        await room.join(password=self._config.rooms[room.jid].password)
+        self._show_in(room.jid)
+        log.info("in room %s as %s", room.jid, room.nick)
 
     async def _state(self, session: Session) -> None:
         """Configure the nodes, then keep what is known of every channel on the server."""

@@ -13,7 +13,7 @@ import math
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from knoop.errors import StoreError
@@ -116,7 +116,7 @@ class Router:
         self._seen: dict[str, tuple[str, int]] = {}
         self._held, self._memory = deque[_Held](), deque[_Held]()
         self._committing: list[_Held] = []
-        self._unmarked: dict[str, set[int]] = {}  # sink → rows it has, which the disk does not know yet
+        self._unmarked: dict[str, dict[str, Record]] = {}  # sink → what it has, by identity, unknown to the disk yet
         self._wakes: dict[str, asyncio.Event] = {}
         self._some, self._urgent = asyncio.Event(), asyncio.Event()
         self._dropped: Counter[Class] = Counter()
@@ -139,13 +139,15 @@ class Router:
     async def route(self, routes: Iterable[Route]) -> None:
         """Use these routes from now on; what waited for a sink that is in none of them is forgotten."""
         self._routes = tuple(routes)
-        sinks = self.sinks
-        for held in (*self._memory, *self._held):
-            held.sinks = tuple(sink for sink in held.sinks if sink in sinks)
+        for held in (*self._memory, *self._committing, *self._held):
+            held.sinks = tuple(sink for sink in held.sinks if sink in self.sinks)
+        for gone in self._unmarked.keys() - self.sinks:
+            del self._unmarked[gone]
         with suppress(StoreError):  # nobody asks for them any more; they go at the next change
-            for gone in (await self._store.backlog()).keys() - sinks:
-                await self._store.forget(gone)
-        for sink in sinks:
+            for waiting in await self._store.backlog():
+                if waiting not in self.sinks:  # asked anew each time: the routes may have changed meanwhile
+                    await self._store.forget(waiting)
+        for sink in self.sinks:
             self.wake(sink).set()
 
     async def restore(self, channels: Iterable[str]) -> None:
@@ -223,39 +225,45 @@ class Router:
     async def pending(self, sink: str, *, limit: int = 100) -> list[Record]:
         """What `sink` has not got: best class first, then oldest; `row` is 0 where no disk has it."""
         memory = [held.record for held in self._memory if sink in held.sinks]
+        sent = self._unmarked.get(sink, {})
         try:
-            records = await self._store.pending(sink, limit=limit + len(self._unmarked.get(sink, ())))
+            records = await self._store.pending(sink, limit=limit + len(sent))
         except StoreError as error:
             if not memory:
                 raise
             _log.warning("sending from memory only: %s", error)
             records = []
-        sent = self._unmarked.get(sink, set())
-        records = [record for record in records if record.row not in sent]
         known = {record.identity for record in records}
         merged = [*records, *(record for record in memory if record.identity not in known)]
+        merged = [record for record in merged if record.identity not in sent]
         return sorted(merged, key=lambda record: CLASSES.index(record.cls))[:limit]
 
     async def delivered(self, sink: str, records: Sequence[Record]) -> None:
         """`sink` has these records. Where the disk does not take that, it is remembered: nothing is sent again."""
-        remembered = {held.record.identity: held for held in self._memory}
-        rows = [record.row for record in records if record.row]
-        for record in (one for one in records if not one.row):
-            if held := remembered.get(record.identity):
+        unmarked = self._unmarked.setdefault(sink, {})
+        # By identity: a row's number may be another reading's after a damaged file was replaced.
+        unmarked.update({record.identity: replace(record, row=0) for record in records})
+        for held in self._memory:
+            if held.record.identity in unmarked and sink in held.sinks:
                 held.sinks = tuple(other for other in held.sinks if other != sink)
-            else:  # the disk took it while it was under way; adding again finds its row
-                rows += [found.row for found in await self._store.add([(record, ())])]
+                del unmarked[held.record.identity]
         self._memory = deque(held for held in self._memory if held.sinks)
         self._answer()
-        unmarked = self._unmarked.setdefault(sink, set())
-        unmarked.update(rows)
-        if unmarked:
-            try:
-                await self._store.delivered(sink, unmarked)
-            except StoreError as error:
-                self._say(error)
-            else:
-                unmarked.clear()
+        under_way = {held.record.identity for held in self._committing}
+        marking = [record for identity, record in unmarked.items() if identity not in under_way]
+        rows = {record.identity: record.row for record in records if record.row}
+        lost = [record for record in marking if record.identity not in rows]
+        try:
+            if lost:  # adding again finds the row that the disk gave it meanwhile
+                rows |= {found.identity: found.row for found in await self._store.add((one, ()) for one in lost)}
+            await self._store.delivered(sink, [rows[record.identity] for record in marking if record.identity in rows])
+        except StoreError as error:
+            self._say(error)
+            while len(unmarked) > REMEMBERED:
+                del unmarked[next(iter(unmarked))]
+        else:
+            for record in marking:
+                unmarked.pop(record.identity, None)
 
     def _accept(self, records: Iterable[Record], floor: int) -> None:
         """Hold the new ones among these records, then tell of each: a listener's failure loses no reading."""

@@ -146,11 +146,15 @@ def test_an_empty_file_is_a_board_without_anything():
         (
             '[output.up]\npin = "GPIO5"\ninitial = "on"\ninterlock = ["down"]\n'
             '[output.down]\npin = "GPIO6"\ninitial = "on"',
-            'node.toml:7: output.down.initial: output.up has "on" too; they are interlocked: set one to "off"',
+            'node.toml:7: output.down.initial: output.up has "on"; they are interlocked: set one to "off"',
         ),
         (
             '[output.up]\npin = "GPIO5"\nsafe = "on"\n[output.down]\npin = "GPIO6"\nsafe = "on"\ninterlock = ["up"]',
-            'node.toml:6: output.down.safe: output.up has "on" too; they are interlocked: set one to "off"',
+            'node.toml:6: output.down.safe: output.up has "on"; they are interlocked: set one to "off"',
+        ),
+        (
+            '[output.up]\npin = "GPIO5"\nsafe = "on"\n[output.down]\npin = "GPIO6"\nsafe = "keep"\ninterlock = ["up"]',
+            'node.toml:6: output.down.safe: output.up has "on"; they are interlocked: set one to "off"',
         ),
         (
             '[output.up]\npin = "GPIO5"\ndead_man = true\nsafe = "keep"',

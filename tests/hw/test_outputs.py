@@ -221,6 +221,31 @@ class TestTheDeadMan:
         assert one.level("pump") is True
 
 
+class TestForcedOn:
+    """An output with safe = "on" (a heater that must not freeze) and its interlocked partner are never on together."""
+
+    TABLE = (
+        '[output.b]\npin = "GPIO6"\ninterlock = ["a"]\n'
+        '[output.a]\npin = "GPIO5"\nsafe = "on"\ndead_man = true\n'
+    )
+
+    async def test_by_the_dead_man_the_partner_goes_off_first(self, rig, clock):
+        one = rig(self.TABLE)
+        one.outputs.beat()
+        one.outputs.set("b", True)
+        await clock.advance(3)
+        assert (one.level("a"), one.level("b")) == (True, False)
+        moves = [(name, value) for name, value, _ in one.heard if name in "ab"][-2:]
+        assert moves == [("b", False), ("a", True)]
+
+    async def test_on_closing_the_partner_goes_off_first(self, rig, clock):
+        one = rig(self.TABLE.replace("dead_man = true", ""))
+        one.outputs.set("b", True)
+        before = len(one.heard)
+        one.outputs.close()
+        assert [(name, value) for name, value, _ in one.heard[before:]] == [("b", False), ("a", True)]
+
+
 class TestClosing:
     TABLE = '[output.a]\npin = "GPIO5"\n[output.b]\npin = "GPIO6"\n[output.c]\npin = "GPIO27"\n'
 

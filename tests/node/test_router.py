@@ -313,6 +313,48 @@ async def test_what_was_sent_is_not_sent_again_while_the_disk_takes_no_mark(tmp_
         assert await it.store.pending("pubsub") == [], "the first one is marked now, too"
 
 
+async def test_what_was_sent_is_known_by_its_identity_not_by_a_row_that_may_be_anothers(tmp_path):
+    """After a damaged file was replaced rows count from 1 again: three alarms were hidden and then deleted unsent."""
+    async with house(tmp_path) as it:
+        old = Record(
+            run="p7m2c4aa", channel="door", seq=7, cls="event", type="boolean", value=True, boot="boot",
+            boottime_ns=1, at_ns=2, row=1,
+        )  # fmt: skip
+        it.router._unmarked["pubsub"] = {old.identity: old}
+        it.router.take(Readings(upto=1, items=(reading("door", 1),)))
+        await it.settled(lambda: it.stored == [1])
+        [waiting] = await it.router.pending("pubsub")
+        assert (waiting.seq, waiting.row) == (1, 1)
+        await it.router.delivered("pubsub", [waiting])
+        assert await it.store.pending("pubsub") == []
+        assert it.router._unmarked["pubsub"] == {}
+
+
+async def test_what_one_sink_got_from_memory_is_kept_for_the_others(tmp_path, monkeypatch):
+    """While a commit was under way, marking what one sink had took the record away from every other sink."""
+    async with house(tmp_path) as it:
+        alarm = Record(
+            run="p7m2c4aa", channel="alarm.x", seq=1, cls="alarm", type="text", value="raised", boot="boot",
+            boottime_ns=1, at_ns=2,
+        )  # fmt: skip
+        add, going, fail = it.store.add, asyncio.Event(), asyncio.Event()
+
+        async def slow(entries):
+            going.set()
+            await fail.wait()
+            raise StoreError("the disk is gone")
+
+        monkeypatch.setattr(it.store, "add", slow)
+        it.router.put(alarm)
+        await going.wait()
+        await it.router.delivered("pubsub", [alarm])
+        fail.set()
+        await it.settled(lambda: it.router._memory)
+        assert [one.identity for one in await it.router.pending(ROOM)] == [alarm.identity]
+        assert await it.router.pending("pubsub") == []
+        monkeypatch.setattr(it.store, "add", add)
+
+
 async def test_old_history_goes_once_an_hour(tmp_path):
     async with house(tmp_path, retain_s=60.0) as it:
         it.router.take(Readings(upto=1, items=(reading("door", 1, boottime_ns=it.clock.boottime_ns()),)))

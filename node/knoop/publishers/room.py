@@ -14,7 +14,7 @@ from knoop.xmpp.session import Session
 class RoomSink:
     """One joined room; `settings` of `open` is its `Room`."""
 
-    at_once = 5  # said one after the other, each reflected first
+    at_once = 1  # a room that slows us down must not hear the first lines again
 
     def __init__(self, room: Room, voice: Voice) -> None:
         self._room = room

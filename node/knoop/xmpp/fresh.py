@@ -49,7 +49,7 @@ class Freshness:
         while self._pings.popitem(last=False)[0] != ping_id:
             pass
         self._stalled = now_ns - sent_ns > LATE_AFTER_S * 1e9
-        return self._stalled
+        return self._stalled and not self._pings  # one that is under way will do
 
     def waiting_s(self, now_ns: int) -> float:
         """How long the oldest unanswered ping waits, 0.0 when none does."""

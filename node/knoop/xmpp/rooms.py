@@ -72,7 +72,7 @@ class Room:
 
     def show(self, status: str, show: str = "") -> None:
         """Our presence in the room: a status line and RFC 6121 §4.7.2.1's show (`dnd` while an alarm waits)."""
-        if self._joined.done():
+        if self._joined.done() and self._joined.exception() is None:
             self._session.send(self._presence(status=status, show=show))
 
     def handle(self, stanza: ET.Element) -> None:

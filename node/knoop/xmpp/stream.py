@@ -117,7 +117,7 @@ class Stream(ClientXMPP):
         try:
             flush()
             self._parse(b"")
-        except GuardError as error:
+        except (GuardError, ET.ParseError, ValueError) as error:
             self._breach(str(error))
 
     def init_parser(self) -> None:

@@ -78,6 +78,24 @@ def test_a_process_that_was_stopped_finds_everything_late_until_a_new_pong():
     assert not fresh.late(64 * S)
 
 
+def test_pings_do_not_multiply_on_a_link_that_is_always_slow():
+    """With a round trip of 6 s every pong is late and asks for a ping: there must not be ever more of them."""
+    fresh, under_way, most = Freshness(0), {}, 0
+    for second in range(1, 601):
+        fresh.tick(second * S)
+        if second % 15 == 0:
+            under_way[f"p{second}"] = second
+            fresh.ping(f"p{second}", second * S)
+        for ping_id, sent in list(under_way.items()):
+            if second - sent >= 6:
+                del under_way[ping_id]
+                if fresh.pong(ping_id, second * S):
+                    under_way[f"a{second}"] = second
+                    fresh.ping(f"a{second}", second * S)
+        most = max(most, len(under_way))
+    assert most <= 2
+
+
 def test_an_id_acts_once_per_sender_and_memory_is_bounded():
     seen = Seen()
     assert seen.first_time("anna@example.org", "1")
