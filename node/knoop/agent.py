@@ -30,6 +30,7 @@ from knoop.household import Household
 from knoop.jid import Jid
 from knoop.notify import notify
 from knoop.presence import Presence
+from knoop.publishers import Voice
 from knoop.publishers.chat import message
 from knoop.record import Record
 from knoop.router import Router
@@ -91,7 +92,8 @@ class Agent:
         )
         self.presence = Presence(
             config, clock=clock, outbox=self.router, people=house.people, readers=house.readers, health=house.health,
-            sentence=house.sentence, about=self._about, present=self._present, on_link=self._linked,
+            voice=Voice(sentence=house.sentence, may_hear=house.may_hear),
+            about=self._about, present=self._present, on_link=self._linked,
         )
         self.conversation = Conversation(house, verbs=commands.table(), voice=house.voice, send=self._say)
         self._clock = clock

@@ -152,6 +152,11 @@ class Household:
         """What the node says by itself about one record."""
         return self.voice(lang).event(record, self.alerts)
 
+    def may_hear(self, who: str, record: Record) -> bool:
+        """Whether this bare JID may read this record now."""
+        person = self.access.person(self.jid(who))
+        return person is not None and person.reads(self.alerts.watched(record.channel))
+
     def people(self) -> frozenset[Jid]:
         """The bare addresses of everybody with rights; a whole domain is nobody in particular."""
         return frozenset(person.jid for person in self.access.everyone() if person.jid.local != EVERYBODY)

@@ -16,7 +16,6 @@ from knoop.errors import LinkError, Refusal, StoreError
 from knoop.health import Health
 from knoop.jid import Jid
 from knoop.publishers import Voice
-from knoop.record import Record
 from knoop.router import Router
 from knoop.together import together
 from knoop.xmpp import compat, nodes, roster
@@ -36,7 +35,7 @@ class Presence:
 
     def __init__(
         self, config: Config, *, clock: Clock, outbox: Router, people: Callable[[], Collection[Jid]],
-        readers: Callable[[], Collection[Jid]], health: Callable[[], Health], sentence: Callable[[Record, str], str],
+        readers: Callable[[], Collection[Jid]], health: Callable[[], Health], voice: Voice,
         about: Callable[[], ET.Element], present: Callable[[], list[tuple[str, ET.Element]]],
         on_link: Callable[[bool], None],
     ) -> None:  # fmt: skip
@@ -47,7 +46,7 @@ class Presence:
         self._people = people
         self._readers = readers
         self._health = health
-        self._voice = Voice(sentence=sentence)
+        self._voice = voice
         self._about = about
         self._present = present
         self._on_link = on_link

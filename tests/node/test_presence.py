@@ -8,6 +8,7 @@ from knoop import presence
 from knoop.errors import LinkError, Refusal
 from knoop.jid import Jid
 from knoop.presence import Presence
+from knoop.publishers import Voice
 from knoop_hw.clock import FakeClock
 
 
@@ -53,7 +54,8 @@ def made(clock):
     health = Health(link_up=True, link_since_s=0, uptime_s=0, version="0")
     return Presence(
         Config(), clock=clock, outbox=Outbox(), people=frozenset, readers=frozenset, health=lambda: health,
-        sentence=lambda _record, _lang: "", about=lambda: None, present=list, on_link=lambda _up: None,
+        voice=Voice(sentence=lambda _record, _lang: "", may_hear=lambda _who, _record: True),
+        about=lambda: None, present=list, on_link=lambda _up: None,
     )
 
 

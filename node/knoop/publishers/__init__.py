@@ -28,9 +28,13 @@ class Publisher(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voice:
-    """How this node speaks to people: the sentence for a record, in the language of `lang` ('' is the node's)."""
+    """How this node speaks to people: the sentence for a record, in the language of `lang` ('' is the node's).
+
+    `may_hear` says whether a bare JID may read a record now: rights may have narrowed while it waited.
+    """
 
     sentence: Callable[[Record, str], str]
+    may_hear: Callable[[str, Record], bool]
 
 
 def open_sink(sink: str, *, session: Session, voice: Voice, settings: object) -> AbstractAsyncContextManager[Publisher]:

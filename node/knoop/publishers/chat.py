@@ -36,8 +36,10 @@ class Chat:
         self._lang = lang
 
     async def send(self, records: Sequence[Record]) -> None:
-        """One sentence a record, in order, then the ping. Raises LinkError."""
+        """One sentence a record that the person may still hear, in order, then the ping. Raises LinkError."""
         for record in records:
+            if not self._voice.may_hear(self._person, record):
+                continue
             self._session.send(message(self._person, self._voice.sentence(record, self._lang), record.identity))
         await self._session.ping()
 
