@@ -63,8 +63,8 @@ class Presence:
         try:
             self.up = True
             self._on_link(True)
-            log.info("connected as %s (%s TLS)", session.jid, session.mode)
             self.show()
+            log.info("connected as %s (%s TLS)", session.jid, session.mode)
             works = [session.lost(), self._sinks(session)]
             if self._config.publish.pubsub == "pep":
                 works.append(self._persist(lambda: self._state(session), "the pub-sub nodes"))
