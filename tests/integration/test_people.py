@@ -16,6 +16,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import pytest_asyncio
+from tests.integration.running import BOARD as DOOR_AND_LAMP
 from tests.integration.running import NODE, Running, Way, running, until, write
 
 from knoop_bench import schema
@@ -39,19 +40,7 @@ PEOPLE = {
     "olga@localhost": '{ role = "operator", only = ["lamp"] }',
     "dirk@localhost": '{ role = "operator", lang = "nl" }',
 }
-BOARD = """
-[board]
-driver = "simulated"
-scenario = "scenario.toml"
-
-[input.door]
-label = "Front door"
-pin = "GPIO17"
-
-[output.lamp]
-label = "Lamp"
-pin = "GPIO27"
-
+BOARD = f"""{DOOR_AND_LAMP}
 [output.pump]
 label = "Pump"
 pin = "GPIO23"
