@@ -52,7 +52,7 @@ TIERS = (
     _tier("xmpp", "bytes, login, stanzas: the only place that knows the library", "knoop", "xmpp xmpp.*"),
     _tier("ways out", "one publisher a file, one delivery a sink", "knoop", "publishers publishers.* delivery"),
     _tier("a node", "what verbs see, what a message becomes, what lives as long as a login", "knoop",
-          "household conversation presence"),
+          "household execution conversation presence"),
     _tier("agent", "the wiring", "knoop", "agent"),
     _tier("command line", "arguments, exit codes, the terminal, where things are", "knoop",
           "cli __main__ terminal places"),

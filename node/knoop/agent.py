@@ -26,18 +26,19 @@ from knoop.board import BoardClient
 from knoop.config import Config
 from knoop.conversation import Conversation
 from knoop.errors import LinkError, StoreError
+from knoop.execution import Execution
 from knoop.household import Household
 from knoop.jid import Jid
 from knoop.notify import notify
 from knoop.presence import Presence
 from knoop.publishers import Voice
-from knoop.publishers.chat import message
 from knoop.record import Record
 from knoop.router import Router
 from knoop.state import State
 from knoop.store import Store
 from knoop.xmpp import compat
 from knoop.xmpp.link import Link
+from knoop.xmpp.outbound import message
 from knoop.xmpp.session import Account
 from knoop_hw.board import Board, new_run
 from knoop_hw.clock import Clock, SystemClock
@@ -46,6 +47,7 @@ from knoop_hw.link import pair
 
 log = logging.getLogger(__name__)
 
+FEATURES: tuple[str, ...] = ("urn:xmpp:receipts",)  # what we announce (XEP-0030), beside the library's own
 STOP_TIMEOUT_S = 5.0
 TICK_S = 1.0
 
@@ -95,14 +97,17 @@ class Agent:
             voice=Voice(sentence=house.sentence, may_hear=house.may_hear),
             about=self._about, present=self._present, on_link=self._linked,
         )
-        self.conversation = Conversation(house, verbs=commands.table(), voice=house.voice, send=self._say)
+        self.execution = Execution(house, verbs=commands.table())
+        self.conversation = Conversation(
+            house, execution=self.execution, voice=house.voice, send=self._say, write=self.presence.send
+        )
         self._clock = clock
         self._state = state
         self._store = store
         self._board = board
         self._link = Link(
             _account(config, password), clock=clock, on_message=self._message, on_presence=self._presence,
-            admits=house.admits,
+            admits=house.admits, features=FEATURES,
         )
         self._alert_seq: dict[str, int] = {}
         self._said = 0
@@ -134,6 +139,7 @@ class Agent:
                 task.cancel()
             await asyncio.wait(tasks, timeout=STOP_TIMEOUT_S)
             await self.conversation.close()
+            await self.execution.close()
             try:
                 async with asyncio.timeout(STOP_TIMEOUT_S):
                     await self.router.flush()

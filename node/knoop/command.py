@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 Takes = Literal["nothing", "text", "channels", "value", "span"]
+Via = Literal["chat", "form", "room"]
 
 
 def N_(message: str) -> str:  # noqa: N802 -- gettext's own name for "translate later"
@@ -102,7 +103,7 @@ class Request:
     value: bool | float | None = None
     for_s: float | None = None
     lang: str = "en"
-    via: Literal["chat", "room"] = "chat"
+    via: Via = "chat"
     encrypted: bool = False
 
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from knoop.command import N_, Command, Reply, Request, refuse
+from knoop.command import N_, Command, Reply, Request, Via, refuse
 from knoop.jid import Jid
 from knoop.words import (
     ALL,
@@ -51,9 +50,7 @@ class Intent:
     value: bool | float | None = None
     for_s: float | None = None
 
-    def request(
-        self, sender: Jid, *, lang: str = "en", via: Literal["chat", "room"] = "chat", encrypted: bool = False
-    ) -> Request:
+    def request(self, sender: Jid, *, lang: str = "en", via: Via = "chat", encrypted: bool = False) -> Request:
         """The request that this person makes with it."""
         return Request(
             sender=sender, verb=self.verb, argument=self.argument, channels=self.channels, value=self.value,

@@ -12,8 +12,9 @@ from tests.node.house import PEOPLE, greenhouse
 from knoop.access import Access, Person, Role
 from knoop.command import N_, Command, say
 from knoop.commands import table
-from knoop.conversation import CUT_OFF, MAX_LANES, MAX_WAITING, STRANGERS_AUDITED_PER_MIN, Conversation
+from knoop.conversation import MAX_LANES, MAX_WAITING, STRANGERS_AUDITED_PER_MIN, Conversation
 from knoop.errors import LinkError
+from knoop.execution import CUT_OFF, Execution
 from knoop.jid import Jid
 
 ANNA = "anna@example.org/phone"
@@ -34,9 +35,17 @@ class Talk:
     def __init__(self, house, verbs):
         self.house = house
         self.said = []
+        self.written = []
         self.online = True
         self._more = asyncio.Event()
-        self.conversation = Conversation(house, verbs=verbs, voice=self._voice, send=self._send)
+        self.execution = Execution(house, verbs=verbs)
+        self.conversation = Conversation(
+            house, execution=self.execution, voice=self._voice, send=self._send, write=self.written.append
+        )
+
+    async def close(self):
+        await self.conversation.close()
+        await self.execution.close()
 
     def _voice(self, lang):
         return self.house.voice(lang or "en")
@@ -77,7 +86,7 @@ async def open_talk(folder, verbs=None):
         try:
             yield made
         finally:
-            await made.conversation.close()
+            await made.close()
 
 
 async def test_a_person_is_answered_where_they_spoke(talk):
@@ -86,6 +95,15 @@ async def test_a_person_is_answered_where_they_spoke(talk):
     assert talk.said[0][0] == ANNA
     assert talk.house.board.moves == [("lamp", True, None)]
     assert await talk.audit(1) == [(ANNA, "lamp on", "done")]
+
+
+async def test_a_client_that_asks_for_a_receipt_gets_one_and_a_strangers_does_not(talk):
+    wish = "<request xmlns='urn:xmpp:receipts'/>"
+    talk.hear("lamp?", sender="mallory@example.net/x", stanza_id="m0", inner=wish)
+    talk.hear("lamp?", stanza_id="m1", inner=wish)
+    await talk.answers(1)
+    [receipt] = talk.written
+    assert (receipt.get("to"), receipt[0].tag, receipt[0].get("id")) == (ANNA, "{urn:xmpp:receipts}received", "m1")
 
 
 async def test_a_stranger_hears_nothing_and_is_in_the_audit_log(talk):
@@ -314,7 +332,7 @@ async def test_a_request_that_the_stop_cut_off_is_in_the_audit_log(tmp_path):
         talk.hear("lamp on")
         async with asyncio.timeout(5):
             await acting.wait()
-        await talk.conversation.close()
+        await talk.close()
         assert await talk.audit(1) == [(ANNA, "lamp on", CUT_OFF)]
         assert talk.said == []
 
@@ -331,10 +349,10 @@ async def test_a_stop_while_the_audit_line_waits_for_the_disk_does_not_lose_it(t
     async with asyncio.timeout(5):
         await busy.wait()
         talk.hear("lamp on")
-        while not talk.conversation._audits:
+        while not talk.execution._audits:
             await asyncio.sleep(0.005)
     assert talk.house.board.moves == [("lamp", True, None)]
-    closing = asyncio.create_task(talk.conversation.close())
+    closing = asyncio.create_task(talk.close())
     while talk.conversation._tasks:
         await asyncio.sleep(0.005)
     release.set()

@@ -8,20 +8,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from xml.etree import ElementTree as ET
 
 from knoop.publishers import Voice
 from knoop.record import Record
-from knoop.xmpp.inbound import CLIENT
+from knoop.xmpp.outbound import message
 from knoop.xmpp.session import Session
-
-
-def message(to: str, body: str, stanza_id: str) -> ET.Element:
-    """A chat message with a stable id: `id` and XEP-0359 origin-id are the reading's identity."""
-    element = ET.Element(f"{CLIENT}message", {"to": to, "type": "chat", "id": stanza_id})
-    ET.SubElement(element, f"{CLIENT}body").text = body
-    ET.SubElement(element, "{urn:xmpp:sid:0}origin-id", {"id": stanza_id})
-    return element
 
 
 class Chat:

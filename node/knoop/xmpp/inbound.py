@@ -1,4 +1,4 @@
-"""A message stanza → what somebody said, or why it is nothing to act on. Pure: XML in, dataclass out.
+"""A message stanza → what somebody said or did, or why it is nothing to act on. Pure: XML in, dataclass out.
 
 Only the outermost, live, type-checked message counts. What a carbon, an archive or a forward wraps is somebody's
 quotation; a correction changes what was already acted on; a room's messages are not a person's.
@@ -27,18 +27,49 @@ ENCRYPTED = (
     "{jabber:x:encrypted}x", "{urn:xmpp:openpgp:0}openpgp",
 )
 CORRECTION = "{urn:xmpp:message-correct:0}replace"
+REPLY = "{urn:xmpp:reply:0}reply"
+REACTIONS = "{urn:xmpp:reactions:0}reactions"
+RECEIPTS = "{urn:xmpp:receipts}"
+MARKABLE = "{urn:xmpp:chat-markers:0}markable"
+MAX_REACTIONS = 20  # one is usual
 # What a person's client may show the sender as a reason to repeat; everything else is ignored in silence.
 ANSWERABLE: frozenset[Why] = frozenset({"delayed", "corrected", "encrypted"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """A live chat message: `sender` as the server stamped it (text, full JID), `text` stripped, `lang` or ''."""
+    """A live chat message: `sender` as the server stamped it (text, full JID), `text` stripped, `lang` or ''.
+
+    `reply_to` is the id of the message it answers (XEP-0461), or ''. `receipt` and `markable`: its client would like
+    to hear that it arrived (XEP-0184) and was read (XEP-0333).
+    """
 
     sender: str
     id: str
     text: str
     lang: str
+    reply_to: str = ""
+    receipt: bool = False
+    markable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reacted:
+    """Live reactions (XEP-0444) to the message `to`: the emoji that now stand there, none when taken back."""
+
+    sender: str
+    id: str
+    to: str
+    emoji: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """A client's receipt (XEP-0184): the message `to` arrived there."""
+
+    sender: str
+    id: str
+    to: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +81,8 @@ class Ignored:
     why: Why
 
 
-def chat(message: ET.Element) -> Said | Ignored:
-    """Judge one `<message/>` of the stream (RFC 6121 §5.2.2, XEP-0203, 0280, 0297, 0308, 0313)."""
+def chat(message: ET.Element) -> Said | Reacted | Received | Ignored:
+    """Judge one `<message/>` of the stream (RFC 6121 §5.2.2, XEP-0184, 0203, 0280, 0297, 0308, 0313, 0444, 0461)."""
     sender = message.get("from", "")
     stanza_id = message.get("id", "")
 
@@ -68,6 +99,15 @@ def chat(message: ET.Element) -> Said | Ignored:
         return ignored("wrapped")
     if tags & set(ENCRYPTED):
         return ignored("encrypted")
+    receipt = message.find(f"{RECEIPTS}received")
+    if receipt is not None:  # also late: that it arrived stays true
+        return Received(sender=sender, id=stanza_id, to=receipt.get("id", ""))
+    reactions = message.find(REACTIONS)
+    if reactions is not None:  # what a client adds as a body is for those that cannot show reactions
+        if tags & set(DELAY):
+            return ignored("delayed")
+        emoji = tuple((one.text or "").strip() for one in list(reactions)[:MAX_REACTIONS])
+        return Reacted(sender=sender, id=stanza_id, to=reactions.get("id", ""), emoji=emoji)
     bodies = message.findall(f"{CLIENT}body")
     if not bodies:
         return ignored("empty")
@@ -81,4 +121,9 @@ def chat(message: ET.Element) -> Said | Ignored:
     if not text:
         return ignored("empty")
     lang = message.get("{http://www.w3.org/XML/1998/namespace}lang", "")
-    return Said(sender=sender, id=stanza_id, text=text[: MAX_TEXT + 1], lang=lang)
+    reply = message.find(REPLY)
+    return Said(
+        sender=sender, id=stanza_id, text=text[: MAX_TEXT + 1], lang=lang,
+        reply_to=reply.get("id", "") if reply is not None else "",
+        receipt=f"{RECEIPTS}request" in tags, markable=MARKABLE in tags,
+    )

@@ -93,6 +93,7 @@ class Session:
         on_message: Callable[[ET.Element, bool], None],
         on_presence: Callable[[ET.Element], None],
         admits: Callable[[str], bool],
+        on_request: Callable[[ET.Element], bool] = lambda _iq: False,
         features: tuple[str, ...] = (),
         modes: frozenset[Literal["direct", "starttls"]] = frozenset({"direct", "starttls"}),
     ) -> None:
@@ -110,7 +111,7 @@ class Session:
         self._stream = Stream(
             str(account.jid), account.password, ssl_context=context,
             on_message=self._message, on_presence=on_presence, on_breach=self._breach, admits=admits,
-            features=features,
+            on_request=on_request, features=features,
         )
         self._stream.enable_direct_tls = "direct" in modes
         self._stream.enable_starttls = "starttls" in modes

@@ -1,7 +1,8 @@
 """slixmpp's client behind the guard: what a peer sends reaches the parser bounded and a handler only when proven.
 
 Messages and presences never reach slixmpp's own handlers: they go to our callbacks as plain XML. Requests (IQ get and
-set) reach them only from those whom `admits` names; anybody else is answered as if nobody were here.
+set) are heard only from those whom `admits` names; anybody else is answered as if nobody were here. `on_request` is
+asked first: what it takes (True) it answers itself, the rest is slixmpp's (disco, version, ping).
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Stream(ClientXMPP):
         on_presence: Callable[[ET.Element], None],
         on_breach: Callable[[str], None],
         admits: Callable[[str], bool],
+        on_request: Callable[[ET.Element], bool] = lambda _iq: False,
         features: tuple[str, ...] = (),
     ) -> None:
         super().__init__(
@@ -54,6 +56,7 @@ class Stream(ClientXMPP):
         self._on_presence = on_presence
         self._on_breach = on_breach
         self._admits = admits
+        self._on_request = on_request
         # COMPAT(slixmpp 1.17): the defaults accept every stranger's subscription; None answers nobody by itself.
         self.roster.auto_authorize = None  # type: ignore[assignment]  # its own documentation allows it
         self.roster.auto_subscribe = False
@@ -189,11 +192,17 @@ class Stream(ClientXMPP):
             except Exception as error:  # noqa: BLE001 -- one bad stanza must not end the stream
                 self.exception(error)
             return None
-        if isinstance(stanza, Iq) and stanza["type"] in {"get", "set"} and not self._admits(stanza.xml.get("from", "")):
+        if not isinstance(stanza, Iq) or stanza["type"] not in {"get", "set"}:
+            return stanza
+        if not self._admits(stanza.xml.get("from", "")):
             # What a server answers for a resource that is not there (RFC 6121 §8.5.3.2.3): a stranger learns nothing.
             reply = stanza.reply()
             reply["error"]["condition"] = "service-unavailable"
             reply["error"]["type"] = "cancel"
             reply.send()
             return None
-        return stanza
+        try:
+            return None if self._on_request(stanza.xml) else stanza
+        except Exception as error:  # noqa: BLE001 -- slixmpp then answers what it does not know
+            self.exception(error)
+            return stanza

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knoop.xmpp.inbound import MAX_TEXT, Ignored, Said, chat
+from knoop.xmpp.inbound import MAX_REACTIONS, MAX_TEXT, Ignored, Reacted, Received, Said, chat
 
 
 def message(inner, **attributes):
@@ -24,6 +24,43 @@ def test_a_live_chat_message_is_heard():
     assert chat(message(BODY)) == Said(sender="anna@example.org/phone", id="m1", text="lamp on", lang="")
     assert isinstance(chat(message(BODY, type="normal")), Said)
     assert isinstance(chat(message(BODY, type=None)), Said), "no type is 'normal' (RFC 6121 §5.2.2)"
+
+
+THUMB = "<reactions xmlns='urn:xmpp:reactions:0' id='k3v9q2xa-alert.frost-3'><reaction>👍</reaction></reactions>"
+
+
+def test_a_reply_and_a_reaction_say_to_what():
+    heard = chat(message(f"{BODY}<reply xmlns='urn:xmpp:reply:0' to='x@y' id='k3v9q2xa-alert.frost-3'/>"))
+    assert isinstance(heard, Said)
+    assert heard.reply_to == "k3v9q2xa-alert.frost-3"
+    reacted = chat(message(THUMB))
+    assert reacted == Reacted(sender="anna@example.org/phone", id="m1", to="k3v9q2xa-alert.frost-3", emoji=("👍",))
+    thumbs = "<reaction>👍</reaction>" * 999
+    many = chat(message(f"<reactions xmlns='urn:xmpp:reactions:0' id='a'>{thumbs}</reactions>"))
+    assert isinstance(many, Reacted)
+    assert len(many.emoji) == MAX_REACTIONS
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        f"<sent xmlns='urn:xmpp:carbons:2'>{THUMB}</sent>",
+        THUMB + INNER,
+        THUMB + "<delay xmlns='urn:xmpp:delay' stamp='2026-11-22T10:00:00Z'/>",
+        THUMB + "<encrypted xmlns='urn:xmpp:omemo:2'/>",
+    ],
+)
+def test_a_reaction_that_is_not_live_and_outermost_is_none(wrapped):
+    assert isinstance(chat(message(wrapped)), Ignored)
+
+
+def test_receipts_are_asked_for_and_given():
+    asking = chat(message(f"{BODY}<request xmlns='urn:xmpp:receipts'/><markable xmlns='urn:xmpp:chat-markers:0'/>"))
+    assert isinstance(asking, Said)
+    assert asking.receipt
+    assert asking.markable
+    given_one = chat(message("<received xmlns='urn:xmpp:receipts' id='k3v9q2xa-alert.frost-3'/>"))
+    assert given_one == Received(sender="anna@example.org/phone", id="m1", to="k3v9q2xa-alert.frost-3")
 
 
 @pytest.mark.parametrize(

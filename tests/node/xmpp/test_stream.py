@@ -90,3 +90,17 @@ async def test_one_byte_a_read_of_a_large_tag_costs_no_quadratic_time(stream):
     for _ in range(2000):
         stream.data_received(b"a")
     assert flushes == before, "the rest waits for the timer"
+
+
+async def test_a_request_goes_to_who_takes_it_first_and_a_strangers_to_nobody(stream):
+    asked, sent = [], []
+    stream._on_request = lambda iq: asked.append(iq.get("from")) or True
+    stream._admits = lambda sender: sender.startswith("anna@")
+    stream.send = lambda stanza, *_args, **_more: sent.append(stanza.xml)
+    for sender in ("anna@example.org/phone", "mallory@example.net/x"):
+        command = "<command xmlns='http://jabber.org/protocol/commands' node='set'/>"
+        stream.data_received(f"<iq from='{sender}' id='q1' type='set'>{command}</iq>".encode())
+    assert asked == ["anna@example.org/phone"]
+    [refused] = sent
+    assert refused.get("to") == "mallory@example.net/x"
+    assert refused.find("{jabber:client}error/{urn:ietf:params:xml:ns:xmpp-stanzas}service-unavailable") is not None

@@ -1,0 +1,82 @@
+"""From a request to its reply: may they, what happened, and the audit log; the same for chat, form and room.
+
+What may have changed something is in the audit log however it ended, also when the node was stopped meanwhile. What
+went wrong inside is found in the log by the incident id that the person is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from knoop.command import N_, Command, House, Reply, Request, Via, not_yours, refuse
+from knoop.errors import StoreError
+from knoop.jid import Jid
+
+log = logging.getLogger(__name__)
+
+AUDIT_TIMEOUT_S = 3.0  # at a stop; writing takes milliseconds, a worn SD card at times a second
+INCIDENT = N_("Something went wrong inside, and nothing is known to have changed. The log has it as incident {id}.")
+CUT_OFF = "cut off: the outcome is unknown"
+
+
+class Execution:
+    """Runs verbs for people with rights. `close` waits for the audit lines that are being written."""
+
+    def __init__(self, house: House, *, verbs: Mapping[str, Command]) -> None:
+        self.verbs = verbs
+        self._house = house
+        self._incidents = 0
+        self._audits: set[asyncio.Task[None]] = set()
+
+    async def run(self, request: Request, *, words: str) -> Reply:
+        """Do what is asked, if the sender may now. `words` are what the audit log says was asked; never raises.
+
+        Who asks freshly is the caller's to know. A cancelled request that writes is audited as cut off.
+        """
+        command = self.verbs[request.verb]
+        person = self._house.access.person(request.sender)
+        if person is None or person.role < command.role:
+            await self.note(request.sender, words, "refused: not allowed", via=request.via)
+            return not_yours(command)
+        try:
+            reply = await command.run(request, self._house)
+        except asyncio.CancelledError:
+            if command.writes:
+                self.note(request.sender, words, CUT_OFF, via=request.via)  # `close` waits for it
+            raise
+        except Exception as error:  # noqa: BLE001 -- `incident` logs it whole
+            return refuse(INCIDENT, id=self.incident(request.sender, words, error, via=request.via))
+        if command.writes:
+            await self.note(request.sender, words, "done" if reply.ok else "refused", via=request.via)
+        return reply
+
+    def note(self, who: Jid, action: str, result: str, *, via: Via = "chat") -> asyncio.Future[None]:
+        """Begin to write an audit line; who waits for it may be cancelled, the line is written all the same."""
+        task = asyncio.create_task(self._write(who, action, result, via))
+        self._audits.add(task)
+        task.add_done_callback(self._audits.discard)
+        return asyncio.shield(task)
+
+    def incident(self, who: Jid, action: str, error: Exception, *, via: Via = "chat") -> str:
+        """Log what went wrong, whole, and that it did in the audit log; returns the id to tell people."""
+        self._incidents += 1
+        incident = f"{self._house.run}-{self._incidents}"
+        log.error("incident %s: %s asked %r", incident, who, action, exc_info=error)
+        self.note(who, action, f"failed: incident {incident}", via=via)
+        return incident
+
+    async def close(self) -> None:
+        """Let the audit lines reach the disk, for a bounded time."""
+        if self._audits:
+            await asyncio.wait(self._audits, timeout=AUDIT_TIMEOUT_S)
+
+    async def _write(self, who: Jid, action: str, result: str, via: Via) -> None:
+        try:
+            await self._house.state.audit(
+                at_ns=self._house.clock.time_ns(), who=str(who), action=action, result=result, via=via,
+                encrypted=False,
+            )
+        except StoreError as error:
+            log.error("%s: %s (not in the audit log: %s)", who, result, error)
