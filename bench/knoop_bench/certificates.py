@@ -20,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 Variant = Literal["good", "expired", "wrong-host", "other-ca"]
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 
+SERVICES = ("rooms", "upload", "pubsub")  # below the host, on every private server
 _LIFE = timedelta(days=30)  # longer than any run, short enough that a forgotten copy is soon worthless
 _SKEW = timedelta(days=1)  # a board without a clock battery may be behind
 
@@ -104,7 +105,8 @@ def _key_usage(*, ca: bool) -> x509.KeyUsage:
 
 def _names(host: str) -> list[x509.GeneralName]:
     # OpenSSL takes no wildcard directly below a top-level name, as `*.localhost` would be.
-    names: list[x509.GeneralName] = [x509.DNSName(name) for name in (host, f"rooms.{host}", f"upload.{host}")]
+    hosts = (host, *(f"{service}.{host}" for service in SERVICES))
+    names: list[x509.GeneralName] = [x509.DNSName(name) for name in hosts]
     if host == "localhost":
         names.append(x509.IPAddress(ipaddress.IPv4Address("127.0.0.1")))
     return names

@@ -42,12 +42,15 @@ class Options:
     `storage`: "internal" keeps data on disk, as Debian's Prosody does; "memory" forgets all but accounts.
     `rate_limit`: bytes a second per client connection, as "10kb/s", Debian's default; None is no limit.
     `public_jids`: new rooms show the real JIDs of those in them; Prosody's own default hides them.
+    `pubsub_owners`: users who may make nodes on the service: with Prosody 0.12 a fixed list, who then own every node
+    there; Prosody 13 also lets each account make and own its nodes.
     `settings`: further global settings, which win; `modules`: further modules of the host.
     """
 
     storage: Storage = "internal"
     rate_limit: str | None = None
     public_jids: bool = True
+    pubsub_owners: tuple[str, ...] = ()
     log_level: Literal["debug", "info", "warn"] = "info"
     modules: tuple[str, ...] = ()
     settings: Mapping[str, Lua] | None = None
@@ -62,7 +65,7 @@ def configuration(folder: Path, host: str, ports: Ports, certificate: Certificat
         "data_path": str(folder / "data"),
         "installer_plugin_path": str(folder / "plugins"),  # by default under /var/lib/prosody
         "certificates": str(certificate.file.parent),
-        "log": {options.log_level: str(folder / "prosody.log")},
+        "log": {options.log_level: str(folder / "server.log")},
         "modules_enabled": [*MODULES, *(("limits",) if limited else ()), *options.modules],
         "modules_disabled": ["s2s"],
         "authentication": "internal_plain",
@@ -94,6 +97,10 @@ def configuration(folder: Path, host: str, ports: Ports, certificate: Certificat
         "http_host": host,
         "http_external_url": f"https://{host}:{ports.https}/",
     }
+    pubsub: Mapping[str, Lua] = {
+        "admins": [f"{user}@{host}" for user in options.pubsub_owners],  # 0.12 knows nobody else who may make nodes
+        "add_permissions": {"prosody:registered": ["pubsub:create-node"]},  # 13; 0.12 does not read it
+    }
     return "\n".join((
         _assignments(everything),
         f"VirtualHost {_lua(host)}",
@@ -101,6 +108,8 @@ def configuration(folder: Path, host: str, ports: Ports, certificate: Certificat
         _assignments(rooms),
         f'Component {_lua(f"upload.{host}")} "http_file_share"',
         _assignments(upload),
+        f'Component {_lua(f"pubsub.{host}")} "pubsub"',
+        _assignments(pubsub),
         "",
     ))
 

@@ -37,7 +37,8 @@ class Witness:
 
     `friends` are bare JIDs whose presence it asks for and whose requests it accepts, nobody else's. `notify`
     are PEP nodes it announces interest in before its first presence, so that it is sent their last items.
-    `receipts` answers XEP-0184 requests. A JID without a resource gets one from the server.
+    `receipts` answers XEP-0184 requests. `features` are announced besides, served or
+    not. A JID without a resource gets one from the server.
 
     `seen` is everything that came since login, in order. Raises LoginFailed on entering.
     """
@@ -45,7 +46,7 @@ class Witness:
     def __init__(
         self, jid: str, password: str, *, port: int, ca_file: Path, host: str = LOOPBACK,
         direct_tls: bool = True, friends: Sequence[str] = (), notify: Sequence[str] = NODES,
-        receipts: bool = False, login_s: float = 15.0,
+        receipts: bool = False, features: Sequence[str] = (), login_s: float = 15.0,
     ) -> None:
         self.jid = slixmpp.JID(jid).bare
         self.seen: list[Seen] = []
@@ -55,6 +56,7 @@ class Witness:
         self._friends = frozenset(slixmpp.JID(friend).bare for friend in friends)
         self._notify = tuple(notify)
         self._receipts = receipts
+        self._features = tuple(features)
         self._login_s = login_s
         self._arrivals: set[asyncio.Event] = set()
         self._client: Any = None
@@ -229,6 +231,8 @@ class Witness:
         disco = client.plugin["xep_0030"]
         for node in self._notify:
             disco.add_feature(f"{node}+notify", jid=client.boundjid)
+        for feature in self._features:
+            disco.add_feature(feature, jid=client.boundjid)
         await client.plugin["xep_0115"].update_caps(client.boundjid, broadcast=False)
         client.send_presence()
         for friend in sorted(self._friends):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from knoop_bench.prosody import Prosody
+from knoop_bench.server import Server
 
 KNOOP = (sys.executable, "-m", "knoop")
 NODE = "greenhouse"
@@ -113,13 +113,15 @@ class Running:
         """The exit code once it has ended."""
         return self._process.poll() if self._process else None
 
-    def start(self) -> None:
+    def start(self, *, terminal: int | None = None) -> None:
+        """Start it as a service would be, or from a `terminal`, which then controls it."""
+        before = (*self._before, *(() if terminal is None else ("setsid", "--ctty")))
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 # setpriv ties its life to ours, also when we are killed.
-                ["setpriv", "--pdeathsig", "KILL", *self._before, *KNOOP, "run", "--config", "node.toml"],
-                cwd=self.folder, env=environment(self.folder), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
+                ["setpriv", "--pdeathsig", "KILL", *before, *KNOOP, "run", "--config", "node.toml"],
+                cwd=self.folder, env=environment(self.folder), stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL if terminal is None else terminal, start_new_session=terminal is None,
             )
 
     async def says(self, text: str, *, times: int = 1, within_s: float = BOUND_S) -> None:
@@ -181,7 +183,7 @@ class Way:
     ca_file: Path
 
     @classmethod
-    def to(cls, server: Prosody, *, starttls: bool = False) -> Way:
+    def to(cls, server: Server, *, starttls: bool = False) -> Way:
         return cls(server.starttls_port if starttls else server.tls_port, server.ca_file)
 
 

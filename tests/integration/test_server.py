@@ -226,7 +226,7 @@ async def test_a_server_that_does_not_start_says_why(tmp_path):
 
 
 async def test_a_port_that_somebody_took_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("knoop_bench.prosody.START_S", 1.0)
+    monkeypatch.setattr("knoop_bench.server.START_S", 1.0)
     server = Prosody(tmp_path / "server")
     taken = rf"does not answer(.*\n)*.*{server.tls_port}.*in use"
     with socket.create_server(("127.0.0.1", server.tls_port)), pytest.raises(ServerFailed, match=taken):
@@ -235,7 +235,7 @@ async def test_a_port_that_somebody_took_is_named(tmp_path, monkeypatch):
 
 
 async def test_a_missing_prosody_names_the_remedy(tmp_path, monkeypatch):
-    monkeypatch.setattr("knoop_bench.prosody.PATH", str(tmp_path))
+    monkeypatch.setattr("knoop_bench.server.PATH", str(tmp_path))
     with pytest.raises(ServerFailed, match="bench/debian-packages prosody"):
         await Prosody(tmp_path / "server").__aenter__()
 
