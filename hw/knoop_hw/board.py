@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import secrets
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
 from functools import partial
@@ -16,19 +17,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 from knoop_hw import __version__
 from knoop_hw.clock import Clock
-from knoop_hw.errors import SetRefused
-from knoop_hw.filters import Filter, Options
-from knoop_hw.kept import LIMIT, Kept
-from knoop_hw.lines import InputLine
+from knoop_hw.errors import DeviceError, NotAsBefore, SetRefused
+from knoop_hw.kept import LIMIT
+from knoop_hw.lines import InputLine, attempt
 from knoop_hw.link import Link, LinkClosed
 from knoop_hw.messages import Beat, Done, Failed, Hello, Message, Readings, Set, SetError, Stored
-from knoop_hw.model import Channel, Quality, Reading, Value
+from knoop_hw.model import Channel, Reading
 from knoop_hw.outputs import Outputs
 from knoop_hw.pinfactory import lgpio_factory
+from knoop_hw.pipes import Pipes
 from knoop_hw.restore import Memory
 from knoop_hw.sensing import sense
-from knoop_hw.tables import Config
-from knoop_hw.timer import Timer
+from knoop_hw.tables import Config, Input, Sensor
 
 if TYPE_CHECKING:
     from knoop_hw.simulated import Simulated
@@ -58,8 +58,11 @@ class Board:
         self.run = new_run() if run is None else run
         self.simulated: Simulated | None = None
         self._config, self._clock, self._memory = config, clock, Memory(state)
-        self._pipes = _Pipes(config, clock=clock, keep=keep)
+        self._pipes = Pipes(config, clock=clock, keep=keep)
         self._outputs: Outputs | None = None
+        self._inputs: dict[str, tuple[Input, InputLine]] = {}
+        self._sensing: dict[str, tuple[Sensor, asyncio.Task[None]]] = {}
+        self._factory: Any = None
         self._stack = AsyncExitStack()
         self._serving: Link | None = None
 
@@ -89,14 +92,17 @@ class Board:
         """Open every line, then start the sensors."""
         async with AsyncExitStack() as stack:
             stack.callback(self._pipes.close)
-            self._open_lines(self._factory(stack), stack)
+            stack.callback(self._close_factory)
+            self._need_factory(self._config)
+            pipes = self._pipes
+            self._outputs = Outputs((), factory=None, clock=self._clock, report=pipes.put, memory=self._memory)
+            stack.callback(self._outputs.close)
+            stack.push_async_callback(self._end_sensing, self._sensing)
+            stack.callback(self._close_inputs, self._inputs)
+            self._open_lines(self._config)
             if self.simulated is not None:
                 self.simulated.start()
-            sensing = [
-                asyncio.create_task(sense(sensor, clock=self._clock, report=self._pipes.put), name=sensor.name)
-                for sensor in self._config.sensors
-            ]
-            stack.push_async_callback(_cancel, sensing)
+            self._start_sensing(self._config)
             stack.push_async_callback(self._hang_up)
             self._stack = stack.pop_all()
         return self
@@ -113,28 +119,101 @@ class Board:
         if self._outputs is not None:
             self._outputs.close()
 
-    def _factory(self, stack: AsyncExitStack) -> Any:
-        if self._config.board.driver == "simulated":
+    async def reload(self, config: Config) -> None:
+        """Become what `config` says. Hangs up first: a new `serve` says what there is then.
+
+        Only what its own table changed is closed and opened: an output that goes or changes gets its safe level, and
+        one that comes or changes its initial one. Raises DeviceError when a line does not open: then everything is
+        as before, but an output that was closed for it is where a start leaves it. Raises NotAsBefore when even that
+        failed.
+        """
+        former = self._config
+        if config.board.driver != former.board.driver or config.world != former.world:
+            raise DeviceError("board: another driver or scenario takes a new start; stop Knoop and start it again")
+        await self._hang_up()
+        try:
+            await self._become(config.within(former.world))
+        except DeviceError as error:
+            try:
+                await self._become(former)
+            except DeviceError as again:
+                raise NotAsBefore(f"{error}; and going back: {again}") from None
+            raise
+        self._pipes.settle()
+
+    async def _become(self, config: Config) -> None:
+        """Close what is not in `config`, open what is not open yet. Raises DeviceError half-way."""
+        self._try_new_lines(config)
+        staying = self.outputs.staying(config.outputs)
+        self.outputs.release({line.name for line in self._config.outputs} - staying)
+        inputs = {line.name: line.line for line in config.inputs}
+        self._close_inputs([name for name, (line, _) in self._inputs.items() if inputs.get(name) != line.line])
+        sensors = {sensor.name: sensor.device for sensor in config.sensors}
+        gone = [name for name, (sensor, _) in self._sensing.items() if sensors.get(name) != sensor.device]
+        await self._end_sensing(gone)
+        self._config = config
+        if self.simulated is not None:
+            self.simulated.follow(config)
+        self._pipes.follow(config)
+        self.outputs.renew(line for line in config.outputs if line.name in staying)
+        self._open_lines(config)
+        self._start_sensing(config)
+
+    def _try_new_lines(self, config: Config) -> None:
+        """What another program has is found out before anything moves. A simulated board has no other programs."""
+        self._need_factory(config)
+        if self.simulated is not None:
+            return
+        held = {line.pin for line in self._config.outputs} | {line.pin for line in self._config.inputs}
+        wanted = [(f"output.{line.name}", line.pin) for line in config.outputs]
+        wanted += [(f"input.{line.name}", line.pin) for line in config.inputs]
+        for place, pin in wanted:
+            if pin not in held:
+                attempt(place, pin, factory=self._factory)
+
+    def _need_factory(self, config: Config) -> None:
+        if self._factory is not None:
+            return
+        if config.board.driver == "simulated":
             from knoop_hw.simulated import Simulated  # noqa: PLC0415 -- gpiozero only where it is used
 
-            self.simulated = Simulated(self._config, clock=self._clock)
-            stack.callback(self.simulated.close)
-            return self.simulated.factory
-        if not self._config.inputs and not self._config.outputs:
-            return None  # sensors only: no GPIO chip is needed
-        factory = lgpio_factory()
-        stack.callback(factory.close)
-        return factory
+            self.simulated = Simulated(config, clock=self._clock)
+            self._factory = self.simulated.factory
+        elif config.inputs or config.outputs:  # for sensors only no GPIO chip is needed
+            self._factory = lgpio_factory()
 
-    def _open_lines(self, factory: Any, stack: AsyncExitStack) -> None:
-        pipes = self._pipes
-        self._outputs = Outputs(
-            self._config.outputs, factory=factory, clock=self._clock, report=pipes.put, memory=self._memory
-        )
-        stack.callback(self._outputs.close)
-        for line in self._config.inputs:
-            opened = InputLine(line, factory=factory, clock=self._clock, report=partial(pipes.put_line, line.name))
-            stack.callback(opened.close)
+    def _close_factory(self) -> None:
+        if self.simulated is not None:
+            self.simulated.close()
+        elif self._factory is not None:
+            self._factory.close()
+
+    def _open_lines(self, config: Config) -> None:
+        """Open the lines that are not."""
+        pipes, outputs = self._pipes, self.outputs
+        outputs.open((line for line in config.outputs if line.name not in outputs.names), factory=self._factory)
+        for line in config.inputs:
+            if line.name in self._inputs:
+                self._inputs[line.name] = (line, self._inputs[line.name][1])
+                continue
+            opened = InputLine(
+                line, factory=self._factory, clock=self._clock, report=partial(pipes.put_line, line.name)
+            )
+            self._inputs[line.name] = (line, opened)
+
+    def _close_inputs(self, names: Iterable[str]) -> None:
+        for name in list(names):
+            self._inputs.pop(name)[1].close()
+
+    def _start_sensing(self, config: Config) -> None:
+        """Start the sensors that are not."""
+        for sensor in config.sensors:
+            if sensor.name not in self._sensing:
+                work = sense(sensor, clock=self._clock, report=self._pipes.put)
+                self._sensing[sensor.name] = (sensor, asyncio.create_task(work, name=sensor.name))
+
+    async def _end_sensing(self, names: Iterable[str]) -> None:
+        await _cancel([self._sensing.pop(name)[1] for name in list(names)])
 
     async def serve(self, link: Link) -> None:
         """Speak the Board protocol on `link` until it closes; a new call hangs up the former one.
@@ -218,60 +297,6 @@ class Board:
             log.info("%s wanted %s = %s: %s", message.by, message.channel, message.value, refused)
             return Failed(id=message.id, error=reason, text=str(refused))
         return Done(id=message.id, reading=self._pipes.latest[message.channel])
-
-
-class _Pipes:
-    """From samples to kept readings:
-
-    Each channel's filter, its sequence number, and who waits for new ones.
-    """
-
-    def __init__(self, config: Config, *, clock: Clock, keep: int) -> None:
-        self._clock = clock
-        self.channels = config.channels()
-        self.kept = Kept(limit=keep)
-        self.latest: dict[str, Reading] = {}
-        self._by_name = {channel.name: channel for channel in self.channels}
-        self._arrived = asyncio.Event()
-        options: dict[str, Options] = {line.name: line for line in config.inputs}
-        options |= {line.name: line for line in config.outputs}
-        options |= {item.channel.name: item.options for sensor in config.sensors for item in sensor.fields}
-        self._filters = {
-            name: Filter(options[name], minimum=channel.minimum, maximum=channel.maximum)
-            for name, channel in self._by_name.items()
-        }
-        self._timers = {name: Timer(partial(self._elapse, name), clock=clock) for name in self._by_name}
-
-    def put(self, name: str, value: Value, quality: Quality, at_ns: int) -> None:
-        """One sample of a channel; what passes its filter becomes a reading."""
-        self._number(name, self._filters[name].feed(value, quality, at_ns))
-
-    def put_line(self, name: str, value: Value, at_ns: int) -> None:
-        """What an input says: always ok, or it would not be open."""
-        self.put(name, value, "ok", at_ns)
-
-    def _elapse(self, name: str) -> None:
-        self._number(name, self._filters[name].elapse(self._clock.boottime_ns()))
-
-    def _number(self, name: str, passed: tuple[Value, Quality, int] | None) -> None:
-        if passed is not None:
-            value, quality, at_ns = passed
-            seq = self.latest[name].seq + 1 if name in self.latest else 1
-            reading = Reading(channel=name, seq=seq, value=value, quality=quality, boottime_ns=at_ns)
-            self.latest[name] = reading
-            self.kept.add(reading, self._by_name[name].cls)
-            self._arrived.set()
-        self._timers[name].at(self._filters[name].due_ns)
-
-    async def wait_beyond(self, number: int) -> None:
-        """Return when there is a reading with a greater number."""
-        while self.kept.newest <= number:
-            self._arrived.clear()
-            await self._arrived.wait()
-
-    def close(self) -> None:
-        for timer in self._timers.values():
-            timer.close()
 
 
 def _fitting(batch: list[tuple[int, Reading]]) -> list[tuple[int, Reading]]:

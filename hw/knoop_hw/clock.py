@@ -51,6 +51,11 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
+def monotonic_us() -> int:
+    """Microseconds of CLOCK_MONOTONIC, for systemd, which asks for just this clock (sd_notify(3), MONOTONIC_USEC)."""
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+
+
 class FakeClock:
     """Time that moves only by `advance`: every sleeper wakes in order and runs before the next one."""
 

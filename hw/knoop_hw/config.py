@@ -111,6 +111,7 @@ class _Loader:
         self._not_both_on(outputs, partners)
         return [
             replace(output, interlock=tuple(sorted(partners[output.name])), interlock_wait_s=waits[output.name])
+            if partners[output.name] else output  # one that has none, or none that is right: that has been said
             for output in outputs
         ]
 
@@ -193,7 +194,9 @@ class _Loader:
             special = self._into(Options, tables.get(item.name, {}), ("sensor", name, item.name)) or Options()
             own = item.label or item.name.replace("_", " ")
             label = f"{head.label} {own}".strip() if head.label else item.label
+            composed = tuple(f"{alias} {own}" if item.name else alias for alias in head.aliases)
             options = special.over(replace(_options(head), label=label))
+            options = replace(options, aliases=(*composed, *special.aliases))
             if item.type != "number":
                 options = replace(options, **dict.fromkeys(NUMERIC, None))
             digits = options.digits if options.digits is not None else item.digits
@@ -225,7 +228,7 @@ def _channel(name: str, item: source.Field, options: Options, digits: int | None
         digits = units.digits(item.unit)
     return Channel(
         name=name, kind="sensor", type=item.type, unit=item.unit, cls=options.cls or item.cls,
-        label=options.label, digits=digits,
+        label=options.label, aliases=options.aliases, digits=digits,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import math
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -31,12 +31,14 @@ class Scalar:
     """A value with its own notation, for use in `Annotated`.
 
     `parse` takes what TOML gave and returns the value, or raises ValueError; `expected` finishes the sentence
-    "expected …". `suffix` is the unit in the field's name that the key leaves out.
+    "expected …". `suffix` is the unit in the field's name that the key leaves out. `schema` says the same to an
+    editor, in JSON Schema.
     """
 
     expected: str
     parse: Callable[[Any], Any]
     suffix: str = ""
+    schema: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,31 +67,48 @@ def _quantity(units: Mapping[str, float]) -> Callable[[Any], float]:
     return parse
 
 
-seconds_of = _quantity({"ms": 0.001, "s": 1, "min": 60, "h": 3600, "d": 86400})
-_bytes = _quantity({"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30})
+def _shape(units: Iterable[str]) -> dict[str, Any]:
+    text = {"type": "string", "pattern": rf"^\s*[0-9]+(\.[0-9]+)? ?({'|'.join(units)})\s*$"}
+    return {"anyOf": [text, {"type": "number", "minimum": 0}]}
 
-Seconds = Annotated[float, Scalar('a time such as "50ms", "10s", "5min", "2h" or "1d"', seconds_of, "_s")]
-Size = Annotated[int, Scalar('a size such as "64MB" or a number of bytes', lambda raw: int(_bytes(raw)))]
+
+_TIMES = {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "d": 86400}
+_SIZES = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+seconds_of = _quantity(_TIMES)
+_bytes = _quantity(_SIZES)
+
+SECONDS = Scalar('a time such as "50ms", "10s", "5min", "2h" or "1d"', seconds_of, "_s", _shape(_TIMES))
+Seconds = Annotated[float, SECONDS]
+_SIZE = 'a size such as "64MB" or a number of bytes'
+Size = Annotated[int, Scalar(_SIZE, lambda raw: int(_bytes(raw)), schema=_shape(_SIZES))]
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed configuration file that knows where its keys stand."""
+    """A parsed configuration that knows where its keys stand.
+
+    `include` adds: `files`, the file of a place where it is another; `read`, all files; `notes` on an older version.
+    """
 
     data: Mapping[str, Any]
     file: str
     lines: Mapping[Place, int]
+    files: Mapping[Place, str] = field(default_factory=dict)
+    read: tuple[str, ...] = ()
+    notes: tuple[Problem, ...] = ()
 
-    def line(self, path: Place) -> int:
-        """The line of this key or, failing that, of the nearest table around it; 0 when there is none."""
+    def where(self, path: Place) -> tuple[str, int]:
+        """File and line of this key or, failing that, of the nearest table around it; line 0 when there is none."""
         for end in range(len(path), 0, -1):
-            if (line := self.lines.get(tuple(path[:end]))) is not None:
-                return line
-        return 0
+            place = tuple(path[:end])
+            if (line := self.lines.get(place)) is not None:
+                return self.files.get(place, self.file), line
+        return self.file, 0
 
     def problem(self, path: Place, text: str) -> Problem:
         """A located problem."""
-        return Problem(file=self.file, line=self.line(path), path=dotted(path), text=text)
+        file, line = self.where(path)
+        return Problem(file=file, line=line, path=dotted(path), text=text)
 
 
 def dotted(path: Place) -> str:
@@ -285,7 +304,7 @@ class _Decoder:
         if kind is Path:
             if not isinstance(raw, str) or not raw:
                 return self.wrong(path, f"expected a path in quotes, not {_show(raw)}")
-            return Path(self._document.file).parent / Path(raw).expanduser()
+            return Path(self._document.where(path)[0]).parent / Path(raw).expanduser()
         fits = isinstance(raw, (int, float) if kind is float else kind) and (kind is bool or not isinstance(raw, bool))
         if not fits or (isinstance(raw, float) and not math.isfinite(raw)):
             return self.wrong(path, f"expected {_PLAIN[kind]}, not {_show(raw)}")
@@ -308,10 +327,7 @@ class _Decoder:
         return made
 
     def union(self, kinds: list[Any], raw: object, path: Place) -> Any:
-        """The first kind that fits, bool before numbers.
-
-        With one kind its own problem, else what would fit.
-        """
+        """The first kind that fits, bool before numbers. With one kind its own problem, else what would fit."""
         if len(kinds) == 1:
             return self.value(kinds[0], raw, path)
         for kind in kinds:

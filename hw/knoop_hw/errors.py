@@ -3,6 +3,7 @@
 HardwareError(Exception)
 ├ ConfigError(ValueError)      the configuration: every problem at once, exit 78
 ├ DeviceError(OSError)         a device or line that is absent, taken or dead
+│ └ NotAsBefore                a reload failed, and so did going back: only a start helps
 ├ BadReading(ValueError)       a device answered nonsense (CRC, range, framing): count it, log once down, once up
 └ SetRefused(PermissionError)  an output that may not move now: interlock, min-off, range, unknown, device
 """
@@ -40,6 +41,10 @@ class ConfigError(HardwareError, ValueError):
 
 class DeviceError(HardwareError, OSError):
     """A device or line that is absent, taken or dead; the text names it and the remedy."""
+
+
+class NotAsBefore(DeviceError):
+    """A reload failed, and what was there before does not open any more either."""
 
 
 class BadReading(HardwareError, ValueError):

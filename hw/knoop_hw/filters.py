@@ -49,27 +49,53 @@ def _odd(raw: Any) -> int:
     raise ValueError(raw)
 
 
+MOST_ALIASES = 10  # more names than that for one thing are more than a house remembers
+LONGEST_ALIAS = 40  # characters; what people type to a lamp is shorter
+
+
+def _aliases(raw: Any) -> tuple[str, ...]:
+    if not isinstance(raw, list) or not 1 <= len(raw) <= MOST_ALIASES:
+        raise ValueError(raw)
+    for name in raw:
+        if not isinstance(name, str) or not name.strip() or len(name) > LONGEST_ALIAS:
+            raise ValueError(raw)
+    return tuple(name.strip() for name in raw)
+
+
+_DELTA = {
+    "anyOf": [{"type": "string", "pattern": r"^\s*[0-9]+(\.[0-9]+)? ?%\s*$"}, {"type": "number", "minimum": 0}]
+}
+_ODD = {"type": "integer", "minimum": 1, "maximum": 99, "not": {"multipleOf": 2}}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """What a configuration may say about any channel. None: as the driver or kind has it.
 
-    `delta`, `min_interval_s` and `heartbeat_s` hold readings back; `median` is a window of samples; the
-    calibrated value is (raw + `offset`) x `multiply`.
+    `aliases` are other names that people say. `delta`, `min_interval_s` and `heartbeat_s` hold readings back;
+    `median` is a window of samples; the calibrated value is (raw + `offset`) x `multiply`.
     """
 
     label: str = ""
+    aliases: Annotated[
+        tuple[str, ...],
+        Scalar(f"a list of 1 to {MOST_ALIASES} names in quotes, each of at most {LONGEST_ALIAS} characters", _aliases,
+               schema={"type": "array", "items": {"type": "string", "minLength": 1}}),
+    ] = ()
     cls: Class | None = None
     digits: Annotated[int, Between(0, 9)] | None = None
-    delta: Annotated[Delta, Scalar('a number, or a share of the last value such as "2 %"', _delta)] | None = None
+    delta: (
+        Annotated[Delta, Scalar('a number, or a share of the last value such as "2 %"', _delta, schema=_DELTA)] | None
+    ) = None
     min_interval_s: Seconds | None = None
     heartbeat_s: Annotated[Seconds, Between(0.1)] | None = None
-    median: Annotated[int, Scalar("an odd number of samples from 1 to 99", _odd)] | None = None
+    median: Annotated[int, Scalar("an odd number of samples from 1 to 99", _odd, schema=_ODD)] | None = None
     offset: float | None = None
     multiply: float | None = None
 
     def over(self, general: Options) -> Options:
         """These options where they say something, `general` elsewhere."""
-        said = {name: value for name in Options.__slots__ if (value := getattr(self, name)) not in {None, ""}}
+        said = {name: value for name in Options.__slots__ if (value := getattr(self, name)) not in {None, "", ()}}
         return replace(general, **said)
 
 
@@ -115,6 +141,10 @@ class Filter:
             self._held = sample
             return None
         return self._pass(sample)
+
+    def follow(self, former: Filter) -> None:
+        """Go on where another filter of this channel ended: what it let pass last is not said again."""
+        self._last, self._held = former._last, former._held
 
     @property
     def due_ns(self) -> int | None:

@@ -5,7 +5,7 @@ Pure.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from itertools import islice
 
 from knoop_hw.model import Class, Reading
@@ -55,6 +55,12 @@ class Kept:
         self.stored = max(self.stored, upto)
         for readings in self._by_class.values():
             for number in list(_upto(readings, upto)):
+                del readings[number]
+
+    def drop(self, channels: Container[str]) -> None:
+        """Forget the readings of these channels."""
+        for readings in self._by_class.values():
+            for number in [number for number, reading in readings.items() if reading.channel in channels]:
                 del readings[number]
 
     def after(self, number: int, *, limit: int) -> list[tuple[int, Reading]]:

@@ -179,6 +179,17 @@ class OutputLine:
         self._device.close()
 
 
+def attempt(place: str, pin: str, *, factory: Any) -> None:
+    """Take a line for an instant, as an input: raises DeviceError that names `place` when it cannot be had."""
+
+    def claim() -> Any:
+        line = factory.pin(pin)
+        line.function = "input"
+        return line
+
+    _open(place, pin, claim).close()
+
+
 def _open(place: str, pin: str, make: Callable[[], Any]) -> Any:
     """What `make` opens. gpiozero and lgpio raise many kinds; each becomes a sentence with the remedy."""
     import gpiozero  # noqa: PLC0415

@@ -20,7 +20,10 @@ SetError = Literal["interlock", "min-off", "range", "unknown", "device"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hello:
-    """hw → agent, first: who speaks and which channels there are. `digest` changes when the channels do."""
+    """hw → agent, first: who speaks and which channels there are, with all that people call them.
+
+    `digest` changes when the channels do, also when only a label or an alias does.
+    """
 
     v: int = VERSION
     version: str
@@ -129,7 +132,7 @@ def _plain(value: Any) -> dict[str, Any]:
         if item is None:
             continue
         if isinstance(item, tuple):
-            plain[field.name] = [_plain(one) for one in item]
+            plain[field.name] = [one if isinstance(one, str) else _plain(one) for one in item]
         elif isinstance(item, Reading):
             plain[field.name] = _plain(item)
         else:
@@ -142,6 +145,12 @@ _ACCEPTS: dict[str, tuple[type, ...]] = {
     "int": (int,), "str": (str,), "bool": (bool,), "int | None": (int,), "float | None": (int, float),
     "bool | float": (bool, int, float), "Value": (bool, int, float, str),
 }
+
+
+def _names(raw: Any) -> tuple[str, ...]:
+    if not isinstance(raw, list) or not all(isinstance(name, str) for name in raw):
+        raise ValueError(f"channel.aliases: {raw!r} is not a list of names")
+    return tuple(raw)
 
 
 def _build(kind: type[Any], raw: Any) -> Any:
@@ -157,6 +166,8 @@ def _build(kind: type[Any], raw: Any) -> Any:
             raise ValueError(f"{name}.{key}: {item!r} is not of type {known[key]}")
     if kind is Reading:
         raw = {"value": None, **raw}
+    if kind is Channel and "aliases" in raw:
+        raw = {**raw, "aliases": _names(raw["aliases"])}
     try:
         return kind(**raw)
     except TypeError as error:

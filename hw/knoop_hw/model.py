@@ -19,8 +19,9 @@ class Channel:
     """One thing that has a value: `door`, `lamp`, `air.temperature`.
 
     `name` matches NAME and is unique on a board. `unit` is a display symbol of `units`, empty for booleans and
-    text. `digits` are decimals shown to people, None for as many as the value has. `minimum` and `maximum` bound
-    a writable number. `confirm` asks people for a one-time code before the channel is set.
+    text. `label` and `aliases` are what people call it besides its name. `digits` are decimals shown to people,
+    None for as many as the value has. `minimum` and `maximum` bound a writable number. `confirm` asks
+    people for a one-time code before the channel is set.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Channel:
     unit: str = ""
     cls: Class = "telemetry"
     label: str = ""
+    aliases: tuple[str, ...] = ()
     digits: int | None = None
     minimum: float | None = None
     maximum: float | None = None

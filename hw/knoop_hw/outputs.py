@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from knoop_hw.clock import Clock
@@ -45,20 +45,53 @@ class Outputs:
         `memory` is for those with `initial = "restore"`.
         """
         self._clock, self._report, self._memory = clock, report, memory
-        configs = tuple(configs)
         self._open: dict[str, _Open] = {}
+        self._moved: set[str] = set()  # lines let go of that were not always off: interlocks wait for them as well
         self._retry_ns: dict[str, int] = {}  # lines that fail, and when they are asked again
         self._timer = Timer(self._enforce, clock=clock)
-        on = _on_at_start(configs, memory.recall())
+        self.open(configs, factory=factory)
+
+    def open(self, configs: Iterable[Output], *, factory: Any) -> None:
+        """Open these as well, or none of them: raises DeviceError."""
+        configs = tuple(configs)
+        already = {name for name, output in self._open.items() if output.guard.on}
+        on = _on_at_start(configs, self._memory.recall(), already)
         try:
             for config in configs:
                 self._add(config, factory, config.name in on)
-            for name, output in self._open.items():
-                report(name, output.line.value, "ok", clock.boottime_ns())
+            for config in configs:
+                self._report(config.name, self._open[config.name].line.value, "ok", self._clock.boottime_ns())
         except DeviceError:
-            self.close()
+            self.release(config.name for config in configs)
             raise
         self._timer.at(self._due_ns())
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The open ones."""
+        return frozenset(self._open)
+
+    def staying(self, configs: Iterable[Output]) -> set[str]:
+        """Which of the open outputs these configurations do not touch.
+
+        Of two that are on and become interlocked only one stays.
+        """
+        stay: set[str] = set()
+        for config in configs:
+            output = self._open.get(config.name)
+            if output is None or output.config.line != config.line:
+                continue
+            if output.guard.on and any(self._open[name].guard.on for name in stay.intersection(config.interlock)):
+                continue
+            stay.add(config.name)
+        return stay
+
+    def renew(self, configs: Iterable[Output]) -> None:
+        """Let words and interlocks of open outputs hold from now on; nothing moves."""
+        for config in configs:
+            output = self._open[config.name]
+            output.guard.limits = replace(output.guard.limits, interlock_wait_s=config.interlock_wait_s)
+            self._open[config.name] = replace(output, config=config)
 
     def _add(self, config: Output, factory: Any, initial: bool) -> None:
         line = OutputLine(config, factory=factory, initial=initial)
@@ -67,6 +100,7 @@ class Outputs:
             interlock_wait_s=config.interlock_wait_s, dead_man_s=config.dead_man_s,
         )  # fmt: skip
         guard = Guard(config.name, limits, value=limits.level(initial), now_ns=self._clock.boottime_ns())
+        guard.has_moved = config.pin in self._moved
         self._open[config.name] = _Open(config, line, guard)
 
     def set(self, name: str, value: bool | float, *, for_s: float | None = None) -> Level:
@@ -94,15 +128,25 @@ class Outputs:
     def close(self) -> None:
         """Take every output to its safe level, then let go of the lines, whatever fails; closing twice is fine."""
         self._timer.close()
+        self.release(list(self._open))
+
+    def release(self, names: Iterable[str]) -> None:
+        """Take these outputs, where they are open, to their safe levels and let go of their lines, whatever fails."""
+        going = [(name, self._open[name]) for name in names if name in self._open]
         # What goes off goes first: an interlocked partner must not meet it.
-        order = sorted(self._open.items(), key=lambda item: bool(item[1].guard.limits.safe_level))
+        order = sorted(going, key=lambda item: bool(item[1].guard.limits.safe_level))
         for step in (self._make_safe, lambda output: output.line.close()):
             for name, output in order:
                 try:
                     step(output)
                 except Exception as error:  # noqa: BLE001 -- lgpio.error is a bare Exception; the next has its turn
                     log.error("output.%s: %s (on closing)", name, str(error).removeprefix(f"output.{name}: "))
-        self._open.clear()
+        for name, output in going:
+            if output.guard.has_moved:
+                self._moved.add(output.config.pin)
+            del self._open[name]
+            self._retry_ns.pop(name, None)
+        self._timer.at(self._due_ns())
 
     def _make_safe(self, output: _Open) -> None:
         safe = output.guard.limits.safe_level
@@ -189,13 +233,16 @@ class Outputs:
         self._timer.at(self._due_ns())
 
 
-def _on_at_start(configs: tuple[Output, ...], restored: Mapping[str, bool]) -> set[str]:
-    """The outputs that start on; of interlocked ones no second is restored."""
-    on = {config.name for config in configs if config.initial == "on"}
-    for config in configs:
-        if config.initial != "restore" or not restored.get(config.name):
-            continue
-        if there := on.intersection(config.interlock):
+def _on_at_start(configs: tuple[Output, ...], restored: Mapping[str, bool], already: set[str]) -> set[str]:
+    """The outputs that start on; none that is interlocked with one that is on `already`, none restored beside another.
+
+    `initial = "on"` comes first: the configuration keeps those apart.
+    """
+    wanted = [config for config in configs if config.initial == "on"]
+    wanted += [config for config in configs if config.initial == "restore" and restored.get(config.name)]
+    on: set[str] = set()
+    for config in wanted:
+        if there := (on | already).intersection(config.interlock):
             log.warning("output.%s: starts off: it is interlocked with %s", config.name, min(there))
         else:
             on.add(config.name)

@@ -34,4 +34,10 @@ def _parse(raw: Any) -> str:
     return line_of(raw)
 
 
-Pin = Annotated[str, Scalar('a line of the header such as "GPIO17" or "BOARD11"', _parse)]
+_SHAPE = rf"^(GPIO(0?[0-9]|1[0-9]|2[0-7])|BOARD({'|'.join(f'0?{at}' if at < 10 else str(at) for at in BOARD)}))$"
+Pin = Annotated[
+    str,
+    Scalar(
+        'a line of the header such as "GPIO17" or "BOARD11"', _parse, schema={"type": "string", "pattern": _SHAPE}
+    ),
+]  # fmt: skip

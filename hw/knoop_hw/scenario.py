@@ -169,6 +169,13 @@ class World:
         self._told: dict[str, list[tuple[float, Mapping[str, float]]]] = {}
         self._faults: dict[str, tuple[str, float]] = {}
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the same happens there, whenever it began."""
+        return isinstance(other, World) and self.scenario == other.scenario
+
+    def __hash__(self) -> int:
+        return hash(self.scenario.seed)
+
     @classmethod
     def empty(cls) -> World:
         """A board where nothing happens by itself."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import IO, Any
 
 from gpiozero.exc import PinFixedPull
@@ -93,9 +93,20 @@ class SimulatedPWMPin(_InTime, MockPWMPin):  # type: ignore[misc]  # gpiozero is
 class SimulatedFactory(MockFactory):  # type: ignore[misc]  # gpiozero is untyped
     """Pins that live in our clock. `note` hears of every transition of an output line."""
 
-    def __init__(self, *, clock: Clock, outputs: dict[str, Output], trace: IO[str] | None) -> None:
+    def __init__(self, *, clock: Clock, trace: IO[str] | None) -> None:
         super().__init__(revision=REVISION, pin_class=SimulatedPin)
-        self._clock, self._outputs, self._trace = clock, outputs, trace
+        self._clock, self._trace = clock, trace
+        self._outputs: dict[str, Output] = {}
+
+    def follow(self, outputs: Iterable[Output]) -> set[str]:
+        """Drive these outputs from now on; returns the lines that were looked at before."""
+        self._outputs = {line.pin: line for line in outputs}
+        for info, pin in list(self.pins.items()):
+            output = self._outputs.get(info.name)
+            if (output is not None and output.kind == "pwm") != isinstance(pin, SimulatedPWMPin):
+                del self.pins[info]
+                self.pin(info.name).idle(pin.state)
+        return {info.name for info in self.pins}
 
     def ticks(self) -> float:
         """Seconds of boottime."""
@@ -136,17 +147,21 @@ class Simulated:
         self._clock = clock
         self._world: World = config.world if config.world is not None else World.empty()
         self._scenario = self._world.scenario
-        self._inputs = {line.name: line for line in config.inputs}
-        self._outputs = {line.name: line for line in config.outputs}
         self._random = random.Random(self._scenario.seed)  # noqa: S311 -- bounce
         self._trace = self._open_trace()
         self._tasks: set[asyncio.Task[None]] = set()
         self._moves: dict[str, asyncio.Task[None]] = {}
-        self.factory = SimulatedFactory(
-            clock=clock, outputs={line.pin: line for line in config.outputs}, trace=self._trace
-        )
+        self.factory = SimulatedFactory(clock=clock, trace=self._trace)
+        self.follow(config)
+
+    def follow(self, config: Config) -> None:
+        """Have these lines from now on; what a line shows stays. No line that goes or changes may be open."""
+        self._inputs = {line.name: line for line in config.inputs}
+        self._outputs = {line.name: line for line in config.outputs}
+        known = self.factory.follow(config.outputs)
         for line in config.inputs:  # contacts rest at false before anybody looks
-            self.factory.pin(line.pin).idle(line.inverted)
+            if line.pin not in known:
+                self.factory.pin(line.pin).idle(line.inverted)
 
     def _open_trace(self) -> IO[str] | None:
         if (path := self._scenario.trace) is None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from knoop_hw import source, units
-from knoop_hw.decode import Between, Scalar, Seconds, seconds_of, suggest
+from knoop_hw.decode import SECONDS, Between, Scalar, Seconds, seconds_of, suggest
 from knoop_hw.filters import NUMERIC, Options
 from knoop_hw.model import Channel
 from knoop_hw.pins import Pin
@@ -25,7 +25,11 @@ class BoardTable:
     """`[board]`: how lines are reached. `buses` are those that take lines: `w1:GPIO4`, `i2c`, `spi`."""
 
     driver: Annotated[
-        str, Scalar('"lgpio" or "simulated" (gpiod is not there yet, lgpio reaches the same lines)', _driver)
+        str,
+        Scalar(
+            '"lgpio" or "simulated" (gpiod is not there yet, lgpio reaches the same lines)', _driver,
+            schema={"enum": ["lgpio", "simulated"]},
+        ),
     ] = "lgpio"
     scenario: Path | None = None
     buses: tuple[str, ...] = ()
@@ -64,6 +68,11 @@ class Input(Options):
             raise ValueError(f"unit: '{self.unit}' is not a unit Knoop knows; {suggest(self.unit, units.DIGITS)}")
 
     @property
+    def line(self) -> tuple[object, ...]:
+        """What the line is opened with: where this is the same, a reload leaves it open."""
+        return self.name, self.pin, self.kind, self.pull, self.inverted, self.debounce_s
+
+    @property
     def inverted(self) -> bool:
         """Whether a low line means true."""
         return self.kind == "button" and self.pull == "up" if self.active_low is None else self.active_low
@@ -74,7 +83,7 @@ class Input(Options):
         digits = self.digits if self.digits is not None else units.digits(self.unit) if self.unit else 0
         return Channel(
             name=self.name, kind=self.kind, type="number" if counts else "boolean", unit=self.unit,
-            cls=self.cls or ("telemetry" if counts else "event"), label=self.label,
+            cls=self.cls or ("telemetry" if counts else "event"), label=self.label, aliases=self.aliases,
             digits=digits if counts else None,
         )  # fmt: skip
 
@@ -86,6 +95,9 @@ def _dead_man(raw: Any) -> float | None:
     if not 1 <= seconds <= 3600:  # the agent beats every 0.5 s: one lost beat must not move an output
         raise ValueError(raw)
     return seconds
+
+
+_DEAD_MAN = {"anyOf": [{"type": "boolean"}, *SECONDS.schema["anyOf"]]}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +119,9 @@ class Output(Options):
     min_off_s: Seconds = 0.0
     interlock: tuple[str, ...] = ()
     interlock_wait_s: Seconds = 0.0
-    dead_man_s: Annotated[float | None, Scalar('true, false or a time from "1s" to "1h"', _dead_man, "_s")] = None
+    dead_man_s: Annotated[
+        float | None, Scalar('true, false or a time from "1s" to "1h"', _dead_man, "_s", _DEAD_MAN)
+    ] = None
     confirm: bool = False
 
     def __post_init__(self) -> None:
@@ -126,12 +140,21 @@ class Output(Options):
         if self.interlock_wait_s and not self.interlock:
             raise ValueError("interlock_wait: needs 'interlock' with the outputs to wait for")
 
+    @property
+    def line(self) -> Output:
+        """What the line and its limits are made of: where this is the same, a reload does not touch the output.
+
+        How it is called is not in it, and neither are interlocks: those of one table hold for the other output, too.
+        """
+        words: dict[str, Any] = {option.name: option.default for option in fields(Options)}
+        return replace(self, **words, confirm=False, interlock=(), interlock_wait_s=0.0)
+
     def channel(self) -> Channel:
         """As the agent sees it."""
         pwm = self.kind == "pwm"
         return Channel(
             name=self.name, kind=self.kind, type="number" if pwm else "boolean", unit="%" if pwm else "",
-            cls=self.cls or "event", label=self.label, digits=(self.digits or 0) if pwm else None,
+            cls=self.cls or "event", label=self.label, aliases=self.aliases, digits=(self.digits or 0) if pwm else None,
             minimum=0.0 if pwm else None, maximum=100.0 if pwm else None, writable=True, confirm=self.confirm,
         )  # fmt: skip
 
@@ -161,6 +184,11 @@ class Sensor:
     config: Any
     fields: tuple[SensorField, ...]
 
+    @property
+    def device(self) -> tuple[object, ...]:
+        """What the device is opened with: where this is the same, a reload leaves it open."""
+        return self.driver, self.config, tuple((item.field, item.channel.name) for item in self.fields)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
@@ -171,6 +199,14 @@ class Config:
     outputs: tuple[Output, ...] = ()
     sensors: tuple[Sensor, ...] = ()
     world: World | None = None
+
+    def within(self, world: World | None) -> Config:
+        """The same in a world that has begun already."""
+        sensors = (
+            replace(sensor, config=replace(sensor.config, world=world)) if hasattr(sensor.config, "world") else sensor
+            for sensor in self.sensors
+        )
+        return replace(self, world=world, sensors=tuple(sensors))
 
     def channels(self) -> tuple[Channel, ...]:
         """Every channel, in the order of the tables."""

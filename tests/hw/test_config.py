@@ -92,6 +92,37 @@ def test_a_whole_house():
     assert [channel.name for channel in loaded.channels()[-2:]] == ["meter.power", "meter.gas"]
 
 
+def test_aliases_of_a_channel_and_of_a_device():
+    loaded, problems = load(
+        SIMULATED
+        + """
+        [output.lamp]
+        pin = "GPIO27"
+        aliases = ["ganglamp", " licht in de gang "]
+        [sensor.air]
+        driver = "simulated"
+        aliases = ["kas", "serre"]
+        [sensor.air.temperature]
+        aliases = ["kastemperatuur"]
+        [sensor.pi]
+        driver = "system"
+        """
+    )
+    assert problems == []
+    called = {channel.name: channel.aliases for channel in loaded.channels()}
+    assert called["lamp"] == ("ganglamp", "licht in de gang")
+    assert called["air.temperature"] == ("kas temperature", "serre temperature", "kastemperatuur")
+    assert called["air.humidity"] == ("kas humidity", "serre humidity")
+    assert called["pi.load"] == ()
+
+
+@pytest.mark.parametrize("aliases", ["[]", '"deur"', '[""]', '[" "]', "[3]", f'["{"x" * 41}"]', str(["x"] * 11)])
+def test_aliases_are_few_short_names(aliases):
+    _, (problem,) = load(f'{SIMULATED}[input.door]\npin = "GPIO17"\naliases = {aliases}')
+    assert "input.door.aliases: expected a list of 1 to 10 names in quotes, each of at most 40 characters" in problem
+    assert load(f'{SIMULATED}[input.door]\npin = "GPIO17"\naliases = {["x" * 40] * 10}')[1] == []
+
+
 def test_an_empty_file_is_a_board_without_anything():
     loaded, problems = load("")
     assert problems == []
@@ -226,6 +257,13 @@ def test_an_empty_file_is_a_board_without_anything():
 )
 def test_one_mistake_one_sentence(text, problem):
     assert load(text)[1] == [problem]
+
+
+@pytest.mark.parametrize("other", ['[output.lamp]\npin = "GPIO99"\n', ""], ids=["wrong itself", "not there"])
+def test_an_interlock_with_an_output_that_is_wrong_is_no_second_mistake(other):
+    """It was a traceback: the wait was left without the output to wait for."""
+    fan = '[output.fan]\npin = "GPIO5"\ninterlock = ["lamp"]\ninterlock_wait = "1s"\n'
+    assert len(load(fan + other)[1]) == 1
 
 
 def test_interlocked_outputs_of_which_one_starts_on_and_outputs_that_are_not_interlocked_may_be_on():

@@ -15,7 +15,7 @@ from knoop_hw.messages import KINDS, MAX_LINE, Beat, Done, Failed, Hello, Readin
 from knoop_hw.model import Channel, Reading
 
 CHANNELS = (
-    Channel(name="door", kind="contact", type="boolean", cls="alarm", label="Vóórdeur"),
+    Channel(name="door", kind="contact", type="boolean", cls="alarm", label="Vóórdeur", aliases=("deur", "poort")),
     Channel(
         name="fan",
         kind="pwm",
@@ -27,6 +27,10 @@ CHANNELS = (
         writable=True,
         confirm=True,
     ),
+)
+HELLO = (
+    b'{"m":"hello","version":"1","run":"r","boot":"b","digest":"d","channels":'
+    b'[{"name":"x","kind":"switch","type":"boolean","aliases":%s}]}'
 )
 READING = Reading(channel="air.temperature", seq=88, value=21.4, boottime_ns=123)
 MESSAGES = [
@@ -89,6 +93,7 @@ def test_a_missing_key_is_an_error(message):
         b'{"m":"readings","upto":1,"items":[3]}',
         b'{"m":["set"]}', b'{"m":{}}', b'{"m":"readings","upto":1,"items":3}', b'{"m":"hello","channels":{"a":1}}',
         b'{"m":"set","id":1,"channel":"fan","value":NaN,"by":"a"}',
+        HELLO % b'"x"', HELLO % b"[1]", HELLO % b"[null]", HELLO % b"{}", HELLO % b"null",
     ],
 )  # fmt: skip
 def test_nonsense_is_a_value_error(line):
@@ -101,6 +106,11 @@ def test_a_line_too_long_is_refused_on_both_sides():
         encode(Failed(id=1, error="range", text="x" * MAX_LINE))
     with pytest.raises(ValueError, match="exceeds the limit"):
         decode(b" " * (MAX_LINE + 1))
+
+
+def test_aliases_travel_as_a_list_of_names():
+    made = decode(HELLO % b'["deur"]')
+    assert made.channels[0].aliases == ("deur",)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))

@@ -1,0 +1,110 @@
+"""From samples to kept readings: each channel's filter, its sequence number, and who waits for new ones."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import fields
+from functools import partial
+
+from knoop_hw.clock import Clock
+from knoop_hw.filters import NUMERIC, Filter, Options
+from knoop_hw.kept import Kept
+from knoop_hw.model import Channel, Quality, Reading, Value
+from knoop_hw.tables import Config
+from knoop_hw.timer import Timer
+
+
+class Pipes:
+    """One pipe a channel. `keep`: how many readings are held until they are stored."""
+
+    def __init__(self, config: Config, *, clock: Clock, keep: int) -> None:
+        self._clock = clock
+        self.channels: tuple[Channel, ...] = ()
+        self.kept = Kept(limit=keep)
+        self.latest: dict[str, Reading] = {}
+        self._by_name: dict[str, Channel] = {}
+        self._seqs: dict[str, int] = {}  # of channels that are gone as well: no number is used twice in a run
+        self._options: dict[str, Options] = {}
+        self._filters: dict[str, Filter] = {}
+        self._timers: dict[str, Timer] = {}
+        self._arrived = asyncio.Event()
+        self.follow(config)
+
+    def follow(self, config: Config) -> None:
+        """Have the channels of `config` from now on. One that stays goes on counting, and says nothing anew."""
+        former, self._by_name = self._by_name, {channel.name: channel for channel in config.channels()}
+        self.channels = tuple(self._by_name.values())
+        options = {name: _only_options(given) for name, given in _options_of(config).items()}
+        for name in former.keys() - self._by_name.keys():
+            self._timers.pop(name).close()
+            self._forget(name)
+        for name, channel in self._by_name.items():
+            judged = _judged(channel, options[name])
+            if name in former and former[name].type != channel.type:
+                self._forget(name)  # what it was says nothing of what it is
+                self.kept.drop({name})
+            before = self._filters.get(name)
+            if before is None or judged != _judged(former[name], self._options[name]):
+                self._filters[name] = Filter(options[name], minimum=channel.minimum, maximum=channel.maximum)
+                if before is not None:
+                    self._filters[name].follow(before)
+            if name not in self._timers:
+                self._timers[name] = Timer(partial(self._elapse, name), clock=self._clock)
+            self._timers[name].at(self._filters[name].due_ns)
+        self._options = options
+
+    def settle(self) -> None:
+        """Forget what channels that are gone have not told: nobody knows them any more."""
+        self.kept.drop(self._seqs.keys() - self._by_name.keys())
+
+    def _forget(self, name: str) -> None:
+        del self._filters[name]
+        self.latest.pop(name, None)
+
+    def put(self, name: str, value: Value, quality: Quality, at_ns: int) -> None:
+        """One sample of a channel; what passes its filter becomes a reading."""
+        self._number(name, self._filters[name].feed(value, quality, at_ns))
+
+    def put_line(self, name: str, value: Value, at_ns: int) -> None:
+        """What an input says: always ok, or it would not be open."""
+        self.put(name, value, "ok", at_ns)
+
+    def _elapse(self, name: str) -> None:
+        self._number(name, self._filters[name].elapse(self._clock.boottime_ns()))
+
+    def _number(self, name: str, passed: tuple[Value, Quality, int] | None) -> None:
+        if passed is not None:
+            value, quality, at_ns = passed
+            seq = self._seqs[name] = self._seqs.get(name, 0) + 1
+            reading = Reading(channel=name, seq=seq, value=value, quality=quality, boottime_ns=at_ns)
+            self.latest[name] = reading
+            self.kept.add(reading, self._by_name[name].cls)
+            self._arrived.set()
+        self._timers[name].at(self._filters[name].due_ns)
+
+    async def wait_beyond(self, number: int) -> None:
+        """Return when there is a reading with a greater number."""
+        while self.kept.newest <= number:
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def close(self) -> None:
+        """Report no more; closing twice is fine."""
+        for timer in self._timers.values():
+            timer.close()
+
+
+def _options_of(config: Config) -> dict[str, Options]:
+    lines: tuple[Options, ...] = (*config.inputs, *config.outputs)
+    options = {channel.name: line for channel, line in zip(config.channels(), lines, strict=False)}
+    return options | {item.channel.name: item.options for sensor in config.sensors for item in sensor.fields}
+
+
+def _only_options(given: Options) -> Options:
+    return Options(**{option.name: getattr(given, option.name) for option in fields(Options)})
+
+
+def _judged(channel: Channel, options: Options) -> tuple[object, ...]:
+    """What a filter is made of: a new label is no reason for a new one."""
+    made_of = (*NUMERIC, "min_interval_s", "heartbeat_s")
+    return (channel.minimum, channel.maximum, *(getattr(options, name) for name in made_of))
