@@ -1,0 +1,151 @@
+"""`knoop init`: from a few questions, or flags, to a node that works: an account, `node.toml`, a password file.
+
+Nothing is written before everything is known and proven; the files then appear together, or not at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from knoop import config, setup
+from knoop.ask import Terminal
+from knoop.commands import words
+from knoop.drafts import drafted
+from knoop.errors import LinkError, NodeError, RegistrationRefused, StoreError
+from knoop.interview import Interview, Plan, Usage, with_name
+from knoop.jid import Jid
+from knoop.xmpp import compat
+from knoop.xmpp import register as registration
+from knoop_hw import found
+from knoop_hw.clock import SystemClock
+
+EX_FAILED = 1
+
+
+def init(arguments: argparse.Namespace) -> int:
+    """Run the command; returns the exit code. Raises Usage, LinkError, ConfigError, NodeError or KeyboardInterrupt."""
+    asks = not (arguments.yes or arguments.json) and sys.stdin.isatty() and sys.stdout.isatty()
+    terminal = Terminal() if asks else None
+    target = _target(arguments)
+    done = False
+    try:
+        plan = _interview(arguments, terminal).plan()
+        plan, kept = _make(plan, target, terminal)
+        done = True
+        return _report(plan, target, kept, arguments)
+    except LinkError as error:
+        error.args = (_by_flag(str(error)),)
+        raise
+    except KeyboardInterrupt:
+        said = f"Stopped; {target} is written." if done else "Stopped; nothing was written."
+        print(f"\n{said}", file=sys.stderr)  # noqa: T201 -- for the person who stopped it
+        raise
+
+
+def _interview(arguments: argparse.Namespace, terminal: Terminal | None) -> Interview:
+    """Ready to ask, knowing what is on this machine."""
+    machine = found.machine()
+    lines: setup.Lines = "none"
+    if machine.lines:
+        lines = "usable" if machine.lines_usable else "forbidden"
+    ports = tuple(
+        setup.Port(device=str(port.device), perhaps_meter=port.perhaps_meter, usable=port.usable)
+        for port in machine.serial
+    )
+    return Interview(arguments, terminal, lines=lines, ports=ports)
+
+
+def _target(arguments: argparse.Namespace) -> Path:
+    if arguments.config and arguments.directory:
+        raise Usage("--config names the file and --directory its folder: give one of them")
+    target: Path = arguments.config or (arguments.directory or Path()) / "node.toml"
+    if target.exists() and not arguments.force:
+        raise NodeError(f"{target} is there already; --force writes a new one and keeps this as {target.name}.old")
+    there = next(folder for folder in target.absolute().parents if folder.exists())
+    if not os.access(there, os.W_OK | os.X_OK):  # better said before the questions
+        raise StoreError(f"{there}: you may not write there; name another folder with --directory")
+    return target
+
+
+def _make(plan: Plan, target: Path, terminal: Terminal | None) -> tuple[Plan, list[Path]]:
+    """Make the account, then the files. Returns what was made and what was kept. Raises LinkError, StoreError."""
+    while True:
+        with drafted(plan.files(target)) as publish:
+            try:
+                if plan.register:
+                    asyncio.run(registration.register(plan.account, token=plan.token, clock=SystemClock()))
+                return plan, publish()
+            except KeyboardInterrupt:
+                print(f"\nThe account {plan.account.jid} may have been made.", file=sys.stderr)  # noqa: T201 -- as above
+                raise
+            except RegistrationRefused as refused:
+                if refused.condition != "conflict" or terminal is None:
+                    raise
+                terminal.say("", str(refused))
+        plan = _renamed(plan, terminal)
+
+
+def _renamed(plan: Plan, terminal: Terminal) -> Plan:
+    domain = plan.account.jid.domain
+    why = "The name before the @; the node is called as before."
+
+    def check(text: str) -> Jid:
+        jid = with_name(f"{text}@{domain}")
+        if str(jid) in plan.answers.owners:
+            raise ValueError(f"{jid} is the owner; the node needs an account of its own")
+        return jid
+
+    jid = terminal.ask("Another name for the account", why, check)
+    return replace(plan, account=replace(plan.account, jid=jid), answers=replace(plan.answers, jid=str(jid)))
+
+
+def _report(plan: Plan, target: Path, kept: list[Path], arguments: argparse.Namespace) -> int:
+    """Say what was written and, by the doctor, whether it works; returns the exit code."""
+
+    def say(*lines: str) -> None:
+        if not arguments.json:
+            print("\n".join(lines), flush=True)  # noqa: T201 -- a command's output
+
+    account, written = plan.account, [*plan.files(target)]
+    if plan.register:
+        say("", f"Made the account {account.jid}.")
+    say("", f"Wrote {' and '.join(map(str, reversed(written)))} (mode 600).", *(f"Kept {file}." for file in kept))
+    well, findings = (True, []) if arguments.no_doctor else _examined(target, say)
+    there = "" if target.resolve() == Path("node.toml").resolve() else f" --config {target}"
+    say("", f"Next: knoop run{there}")
+    say(f"Then write to {account.jid} from your chat app, once you have accepted its contact request. Try: help")
+    if arguments.json:
+        told = {
+            "ok": well, "jid": str(account.jid), "registered": plan.register, "written": list(map(str, written)),
+            "kept": list(map(str, kept)), "findings": findings,
+        }  # fmt: skip
+        print(json.dumps(told, ensure_ascii=False))  # noqa: T201 -- a command's output
+    return 0 if well else EX_FAILED
+
+
+def _examined(target: Path, say: Callable[..., None]) -> tuple[bool, list[dict[str, Any]]]:
+    """Whether the doctor has no problem with what was written, and what it found."""
+    from knoop import doctor  # noqa: PLC0415 -- what questions do not need
+
+    say("", "Does it work? knoop doctor says:")
+    made = config.load(target, jid=compat.jid, words=words())
+    findings = asyncio.run(doctor.examine(
+        made, password=None, clock=SystemClock(), on_finding=lambda finding: say(doctor.as_line(finding)),
+    ))  # fmt: skip
+    say("", doctor.as_summary(findings))
+    return all(finding.level != "problem" for finding in findings), doctor.as_data(findings)
+
+
+def _by_flag(text: str) -> str:
+    """An error's remedies in words of this command: there is no `node.toml` yet to correct."""
+    text = text.replace(" or the credential 'xmpp.password'", "")
+    return re.sub(r"'xmpp\.(\w+)'", lambda key: f"--{key[1].replace('_', '-')}", text)
