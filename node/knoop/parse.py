@@ -12,23 +12,38 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from knoop.command import N_, Command, Reply, Request, Via, refuse
-from knoop.jid import Jid
+from knoop.command import N_, Command, Intent, Reply, beyond, refuse
+from knoop.naming import Names
+from knoop.slips import closest
+from knoop.wish import PLAIN, Setting, Wish, wish
 from knoop.words import (
     ALL,
+    AND,
+    COUNTS,
+    COURTESY,
     DURING,
     FILLERS,
+    GREETINGS,
+    HALVES,
+    HELP,
     PAST,
+    PHRASES,
+    PLACING,
+    QUANTITY,
     QUESTION_WORDS,
+    SLIPS,
     SPANS,
+    STATE,
     SWITCH,
+    SWITCHING,
+    THANKS,
     TOWARDS,
+    UNITS,
     asks,
-    closest,
     duration,
-    fold,
     negates,
-    number,
+    span_at,
+    spelled,
     tokens,
     without_quotations,
     words,
@@ -38,44 +53,22 @@ from knoop_hw.model import Channel
 MAX_CHARACTERS = 1000  # people do not type more to a lamp; the longest grant we can think of has 200
 ECHO = 60  # characters of the person's own text in an answer
 SUGGEST_WORDS = 8  # a longer sentence is not a command with a slip in it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intent:
-    """What was asked, before it is known who asked; the fields are those of `Request`."""
-
-    verb: str
-    argument: str = ""
-    channels: tuple[str, ...] = ()
-    value: bool | float | None = None
-    for_s: float | None = None
-
-    def request(self, sender: Jid, *, lang: str = "en", via: Via = "chat", encrypted: bool = False) -> Request:
-        """The request that this person makes with it."""
-        return Request(
-            sender=sender, verb=self.verb, argument=self.argument, channels=self.channels, value=self.value,
-            for_s=self.for_s, lang=lang, via=via, encrypted=encrypted,
-        )  # fmt: skip
+MOST_CHOICES = 9  # more than that nobody reads on a telephone, and one key chooses
+POLITE = FILLERS | COURTESY | GREETINGS
+READING = POLITE | STATE | PLACING | ALL
 
 
 def parse(text: str, *, channels: Mapping[str, Channel], verbs: Mapping[str, Command]) -> Intent | Reply:
-    """The intent behind `text`, or the sentence that says why there is none. Never raises."""
+    """The intent behind `text`, or the sentence that says why there is none. Never raises.
+
+    A reply may hold `choices`: intents that were perhaps meant, for the caller to offer.
+    """
     if len(text) > MAX_CHARACTERS:
         return refuse(
             N_("That is too long for me: {count} characters, and I read at most {limit}."),
             count=len(text), limit=MAX_CHARACTERS,
         )  # fmt: skip
-    return _Utterance(without_quotations(text), channels, verbs).intent()
-
-
-@dataclass(frozen=True, slots=True)
-class _Setting:
-    """The words before a value, the value, the unit behind it, and the value as it was typed."""
-
-    phrase: Sequence[str]
-    value: bool | float
-    unit: str
-    typed: str
+    return _Utterance(without_quotations(text), Names(channels), verbs).intent()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,51 +76,71 @@ class _Utterance:
     """One text and what it may speak of."""
 
     text: str
-    channels: Mapping[str, Channel]
+    names: Names
     verbs: Mapping[str, Command]
     hint: bool = True
 
     def intent(self) -> Intent | Reply:
-        said = words(self.text)
-        while said and said[0] in FILLERS:
-            said.pop(0)
+        said = self._plain(words(self.text))
         if not said:
-            return Intent(verb="help") if "?" in self.text else self._unknown()
+            return Intent(verb="help") if "?" in self.text and not words(self.text) else self._unknown()
         if negates(self.text, said):
             return refuse(N_("I did nothing: that reads like “don’t”. Say what you do want, or “help”."))
-        command = self._command(said)
+        if tuple(said) in HELP:
+            return Intent(verb="help")
+        command, rest = self._command(said)
         asking = asks(self.text, said)
         if asking and (command is None or command.takes == "value"):
-            return self._read(said[command is not None :], dropping=QUESTION_WORDS)
-        if command is None:
-            return self._write(said, verb=False) or self._read(said)
+            return self._read(rest, QUESTION_WORDS | POLITE | self._setting_words())
+        if command is None or command.takes == "value":
+            return self._set(said) or self._read(said)
         if asking and command.writes:
             return Intent(verb="help", argument=command.verb)
-        return self._obey(command, said[1:])
+        return self._obey(command, rest)
 
-    def _command(self, said: Sequence[str]) -> Command | None:
-        """The verb these words begin with; an alias gives way to a channel that is called so."""
-        if said[0] in self.verbs or self._exactly(tokens(said)):
-            return self.verbs.get(said[0])
-        return next((command for command in self.verbs.values() if said[0] in command.aliases), None)
+    def _plain(self, said: list[str]) -> list[str]:
+        """These words without what politeness put before and behind them."""
+        while said and said[0] in POLITE and self.names.at(said, 0) is None:
+            said = said[1:]
+        for length in (3, 2, 1):
+            if tuple(said[-length:]) in THANKS:
+                said = said[:-length]
+        while said and said[-1] in FILLERS:
+            said = said[:-1]
+        return said
+
+    def _command(self, said: Sequence[str]) -> tuple[Command | None, Sequence[str]]:
+        """The verb these words begin with, and what is behind it; an alias gives way to a channel called so."""
+        for head, tail, verb in PHRASES:
+            end = len(said) - len(tail)
+            if tuple(said[: len(head)]) == head and tuple(said[end:]) == tail and verb in self.verbs:
+                return self.verbs[verb], said[len(head) : end]
+        if said[0] in self.verbs:
+            return self.verbs[said[0]], said[1:]
+        if self.names.whole(said):
+            return None, said
+        command = next((command for command in self.verbs.values() if said[0] in command.aliases), None)
+        return command, said[command is not None :]
+
+    def _setting_words(self) -> frozenset[str]:
+        """The words for setting something."""
+        setting = [command for command in self.verbs.values() if command.takes == "value"]
+        return frozenset(word for command in setting for word in (command.verb, *command.aliases))
 
     def _obey(self, command: Command, rest: Sequence[str]) -> Intent | Reply:
         match command.takes:
-            case "value":
-                return self._write(rest, verb=True) or self._unknown()
             case "channels":
                 return self._about(command, rest)
             case "span":
                 return self._span(command, rest)
             case "text":
                 return Intent(verb=command.verb, argument=self._argument())
-            case "nothing":
-                return self._read(rest) if rest else Intent(verb=command.verb)
+        return self._read(rest) if rest else Intent(verb=command.verb)
 
     def _argument(self) -> str:
         """The text behind the verb, as it was typed."""
         raw = self.text.split()
-        while raw and set(words(raw[0])) <= FILLERS:
+        while raw and set(words(raw[0])) <= POLITE:
             raw.pop(0)
         return " ".join(raw[1:])
 
@@ -141,143 +154,122 @@ class _Utterance:
     def _about(self, command: Command, rest: Sequence[str]) -> Intent | Reply:
         """Channels, and perhaps a span behind them."""
         phrase, for_s = rest, None
-        for i in range(len(rest)):
-            if (for_s := duration(rest[i:])) is not None:
-                phrase = rest[:i]
+        if len(rest) > 1 and rest[-1] in SPANS and rest[-2] in PAST - DURING:
+            rest = [*rest[:-1], "one", rest[-1]]  # `last week` is one week long
+        for at in range(len(rest)):
+            span = span_at(rest, at)
+            if span is not None and span[1] == len(rest):
+                phrase, for_s = rest[:at], span[0]
                 break
-        while phrase and (phrase[-1] in PAST or phrase[-1] in FILLERS):
+        while phrase and (phrase[-1] in PAST or phrase[-1] in POLITE):
             phrase = phrase[:-1]
         if not tokens(phrase):
             return Intent(verb=command.verb, for_s=for_s)
-        names = tuple(self.channels) if {*phrase} <= ALL else self._matching(tokens(phrase))
+        names = tuple(self.names.channels) if {*phrase} <= ALL else self.names.read(phrase, READING | PAST)
         return Intent(verb=command.verb, channels=names, for_s=for_s) if names else self._unknown()
 
-    def _read(self, said: Sequence[str], dropping: frozenset[str] = FILLERS) -> Intent | Reply:
-        kept = [word for word in said if word.replace("'", "") not in dropping]
-        names = self._matching(tokens(said)) or self._matching(tokens(kept))
+    def _read(self, said: Sequence[str], neutral: frozenset[str] = READING) -> Intent | Reply:
+        names = self.names.read(said, neutral)
         return Intent(verb="read", channels=names) if names else self._unknown()
 
-    def _write(self, said: Sequence[str], *, verb: bool) -> Intent | Reply | None:
+    def _set(self, said: Sequence[str]) -> Intent | Reply | None:
         """`[the] lamp [to] on [for 10s]`; None when these words do not ask to set anything."""
-        split = max((i for i, word in enumerate(said) if word in DURING), default=len(said))
-        during, plain = said[split + 1 :], [word for word in said if word not in FILLERS]
-        wish = [word for word in said[:split] if word not in FILLERS]
-        timed = split < len(said) and _setting(wish, verb=verb) is not None
-        wish = wish if timed else plain  # `lamp voor aan` is the front lamp, not a duration
-        setting = _setting(wish, verb=verb)
-        if setting is None:
-            named = self._exactly(tokens(wish)) if verb else ()
-            return _not_for(self.channels[named[0]]) if len(named) == 1 else None
-        if not verb and (self._exactly(tokens(wish)) or self._numbered(setting, wish)):
+        made = wish(said, self.names, self._setting_words())
+        if not made.wants or (made.core == "xs" and said[-1].isdigit() and self.names.matching(said)):
             return None  # `phase 2` is a name, not a value for `phase`
-        for_s = duration(during) if timed else None
-        if timed and for_s is None:
-            return _no_duration(during)
-        output = self._output(setting, during if timed else ())
-        if isinstance(output, Reply):
-            return output
-        value = _fit(output, setting)
+        named = made.named
+        if made.core not in PLAIN or len(named) != 1 or made.endless is not None or made.order.count("t") > 1:
+            return self._doubt(made)
+        channel, setting = self.names.channels[named[0]], made.settings[0]
+        if not channel.writable:
+            ending = made.core == "dn" and not setting.value and "unwatch" in self.verbs
+            return Intent(verb="unwatch", channels=named) if ending else _not_for(channel)
+        intent = self._setting(channel, setting, made.for_s, "gedurende" if made.clock else "for")
+        if isinstance(intent, Reply):
+            return intent
+        bare = bool(made.spans) and made.spans[0][1].split()[0] not in DURING
+        if made.clock or (bare and not isinstance(setting.value, bool)):
+            return self._perhaps((intent,))
+        return replace(intent, argument=self.text)
+
+    def _setting(self, channel: Channel, setting: Setting, for_s: float | None, during: str = "for") -> Intent | Reply:
+        """The intent to set this output so, if it can be; how to type that is its argument."""
+        value = setting.fits(channel)
         if value is None:
-            return _not_for(output)
-        return Intent(verb="set", channels=(output.name,), value=value, for_s=for_s, argument=self.text)
-
-    def _output(self, setting: _Setting, during: Sequence[str]) -> Channel | Reply:
-        """The one output that these words name whole, or why there is none."""
-        wanted = tokens(setting.phrase)
-        exact = self._exactly(wanted)
-        if len(exact) == 1:
-            channel = self.channels[exact[0]]
-            return channel if channel.writable else _not_for(channel)
-        near = exact or self._matching(wanted) if wanted else tuple(self.channels)
-        outputs = tuple(name for name in near if self.channels[name].writable)
-        if len(outputs) == 1 and wanted:
-            whole = " ".join((outputs[0], setting.typed, *(("for", *during) if during else ())))
-            return refuse(N_("I did nothing, to be sure: did you mean “{suggestion}”?"), suggestion=whole)
-        if outputs:
-            return refuse(N_("I did nothing: which one do you mean, {choices}?"), choices=outputs)
-        return self._unknown()
-
-    def _numbered(self, setting: _Setting, said: Sequence[str]) -> bool:
-        """Whether the number belongs to a name: the words before it name nothing, all together do."""
-        if isinstance(setting.value, bool) or self._exactly(tokens(setting.phrase)):
-            return False
-        return bool(self._matching(tokens(said)))
-
-    def _exactly(self, wanted: tuple[str, ...]) -> tuple[str, ...]:
-        """The channels whose whole name or label this is."""
-        if not wanted:
-            return ()
-        return tuple(n for n, c in self.channels.items() if wanted in (tokens(n), tokens(c.label)))
-
-    def _matching(self, wanted: tuple[str, ...]) -> tuple[str, ...]:
-        """The channels this names; else those where each word begins a word of the name or label."""
-        if exact := self._exactly(wanted):
-            return exact
-        if not wanted or any(len(token) < 2 and not token.isdigit() for token in wanted):
-            return ()
-        return tuple(
-            name
-            for name, channel in self.channels.items()
-            if all(any(part.startswith(w) for part in tokens((name, channel.label))) for w in wanted)
+            return _not_for(channel)
+        typed = f"{channel.name} {setting.typed}" + (f" {during} {spelled(for_s)}" if for_s is not None else "")
+        return beyond(channel, value) or Intent(
+            verb="set", channels=(channel.name,), value=value, for_s=for_s, argument=typed
         )
 
+    def _doubt(self, made: Wish) -> Reply:
+        """What a sentence gets that would set something and is no plain order."""
+        named = [self.names.channels[name] for name in made.named]
+        complete = made.order.rstrip("x").replace("t", "") in PLAIN
+        if len(named) == 1 and made.core in {"n", "vn"}:
+            return _not_for(named[0])
+        if len(named) == 1 and complete and made.endless is not None:
+            return _no_duration(made.endless, named[0])
+        if len(made.settings) != 1 or len(made.names) > 1 or (made.endless is not None and not made.names):
+            return self._unknown()
+        if made.core in {"s", "vs"} and not isinstance(made.settings[0].value, bool):
+            return self._unknown()
+        near = self.names.near(made.loose) if "x" in made.order else made.named
+        if not made.loose:
+            near = tuple(self.names.channels)
+        outputs = [self.names.channels[name] for name in near if self.names.channels[name].writable]
+        meant = [self._setting(output, made.settings[0], made.for_s) for output in outputs]
+        intents = tuple(intent for intent in meant if isinstance(intent, Intent))
+        return self._perhaps(intents) if intents else self._unknown()
+
+    def _perhaps(self, intents: tuple[Intent, ...]) -> Reply:
+        """Ask which one of these was meant."""
+        if len(intents) == 1:
+            sentence = N_("I did nothing, to be sure: did you mean “{suggestion}”?")
+            return replace(refuse(sentence, suggestion=intents[0].argument), choices=intents)
+        outputs = tuple(self.names.channels[intent.channels[0]] for intent in intents)
+        apart = len({tokens(output.label or output.name) for output in outputs}) == len(outputs)
+        reply = refuse(
+            N_("I did nothing: which one do you mean, {choices}?"),
+            choices=outputs if apart else tuple(output.name for output in outputs),
+        )
+        return replace(reply, choices=intents) if len(intents) <= MOST_CHOICES else reply
+
     def _unknown(self) -> Reply:
+        said = words(self.text)
         echo = self.text if len(self.text) <= ECHO else self.text[: ECHO - 1] + "…"
-        if self.hint and (better := self._better(words(self.text))):
-            return refuse(
-                N_("I do not understand “{text}”. Did you mean “{suggestion}”?"), text=echo, suggestion=better
-            )
+        better = self._better(said) if self.hint else None
+        if better is not None:
+            suggestion, intent = better
+            sentence = N_("I do not understand “{text}”. Did you mean “{suggestion}”?")
+            # The words behind such a verb are taken as they are typed, so mended ones are only shown.
+            offered = () if self.verbs[intent.verb].takes == "text" else (intent,)
+            return replace(refuse(sentence, text=echo, suggestion=suggestion), choices=offered)
+        outputs = [c for name in wish(said, self.names, frozenset()).named if (c := self.names.channels[name]).writable]
+        if outputs:
+            sentence = N_("I did nothing, because I do not understand all of “{text}”. Say it like this: {examples}.")
+            return refuse(sentence, text=echo, examples=tuple(_example(output) for output in outputs[:MOST_CHOICES]))
         return refuse(N_("I do not understand “{text}”. Say “help” to see what I know."), text=echo)
 
-    def _better(self, said: Sequence[str]) -> str:
+    def _better(self, said: Sequence[str]) -> tuple[str, Intent] | None:
         """The same words with their slips mended, if that would be understood; else nothing."""
         if len(said) > SUGGEST_WORDS or asks(self.text, said or ("",)):
-            return ""
+            return None
         aliases = {alias for command in self.verbs.values() for alias in command.aliases}
-        ours = {*self.verbs, *SWITCH}
-        for name, channel in self.channels.items():
-            ours |= {name, *tokens((name, channel.label))}
-        fine = {*ours, *aliases, *SPANS, *DURING, *FILLERS, *TOWARDS, *PAST, *ALL}
-        mended = " ".join(word if word in fine else closest(word, ours, aliases) for word in said)
-        if mended == " ".join(said):
-            return ""
-        understood = replace(self, text=mended, hint=False).intent()
-        return mended if isinstance(understood, Intent) else ""
+        ours = {*self.verbs, *SWITCH, *QUANTITY, *self.names.words()}
+        fine = {*ours, *aliases, *SPANS, *SWITCHING, *UNITS, *COUNTS, *HALVES, *READING, *DURING, *TOWARDS, *PAST,
+                *AND, *(word for phrase in THANKS for word in phrase)}  # fmt: skip
+        mended = [word if word in fine else closest(word, ours, aliases) for word in said]
+        mended[-1:] = [SLIPS.get(word, word) for word in mended[-1:]]
+        if mended == said:
+            return None
+        suggestion = " ".join(mended)
+        understood = replace(self, text=suggestion, hint=False).intent()
+        return (suggestion, understood) if isinstance(understood, Intent) else None
 
 
-def _setting(said: Sequence[str], *, verb: bool) -> _Setting | None:
-    """`lamp on`, `pump 40%`, `pump to 40 %`; behind a verb also `on lamp`."""
-    if not said:
-        return None
-    last, found = said[-1], number(said[-1])
-    if last in SWITCH:
-        setting = _Setting(said[:-1], SWITCH[last], "", last)
-    elif found is not None:
-        setting = _Setting(said[:-1], *found, last)
-    elif len(said) > 1 and (found := number(said[-2])) is not None and not found[1]:
-        setting = _Setting(said[:-2], found[0], last, f"{said[-2]} {last}")
-    elif verb and said[0] in SWITCH:
-        setting = _Setting(said[1:], SWITCH[said[0]], "", said[0])
-    else:
-        return None
-    phrase = setting.phrase
-    while phrase and phrase[-1] in TOWARDS:
-        phrase = phrase[:-1]
-    return replace(setting, phrase=phrase)
-
-
-def _fit(channel: Channel, setting: _Setting) -> bool | float | None:
-    """The value as this channel takes it; None when it does not."""
-    value, unit = setting.value, setting.unit
-    if unit and unit not in {fold(channel.unit), fold(channel.unit).removeprefix("°")}:
-        return None
-    if channel.type == "boolean":
-        return bool(value) if isinstance(value, bool) or value in {0, 1} else None
-    if channel.type == "number" and not isinstance(value, bool):
-        return value
-    if channel.type == "number" and channel.minimum == 0 and channel.maximum is not None:
-        return channel.maximum if value else 0.0  # a dimmer: off is nothing, on is all
-    return None
+def _example(channel: Channel) -> str:
+    return f"{channel.name} {'on' if channel.type == 'boolean' else '40'}"
 
 
 def _not_for(channel: Channel) -> Reply:
@@ -288,8 +280,9 @@ def _not_for(channel: Channel) -> Reply:
     return refuse(N_("{channel} takes a number, like “{example} 40”."), channel=channel, example=channel.name)
 
 
-def _no_duration(said: Sequence[str]) -> Reply:
-    if not said:
-        return refuse(N_("Say for how long, for example: {example}"), example="lamp on for 10s")
+def _no_duration(said: Sequence[str], channel: Channel | None = None) -> Reply:
+    example = f"{_example(channel)} for 10s" if channel is not None else "lamp on for 10s"
+    if not said or channel is not None:
+        return refuse(N_("Say for how long, for example: {example}"), example=example)
     spoken = " ".join(said)[:ECHO]
     return refuse(N_("I do not understand how long “{text}” is; say it like 10s, 5min, 2h or 1d."), text=spoken)

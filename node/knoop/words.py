@@ -5,10 +5,11 @@ Adding a language means adding its words here, its aliases to the verbs and its 
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
+from dataclasses import dataclass
 
 
 def _set(text: str) -> frozenset[str]:
@@ -18,11 +19,55 @@ def _set(text: str) -> frozenset[str]:
 MAX_SPAN_S = 366 * 86400.0
 
 SWITCH = {"on": True, "true": True, "aan": True, "off": False, "false": False, "uit": False}
+SWITCHING = {  # a verb that holds its value: at the head of an order, or behind the name it is about
+    **dict.fromkeys(["start", "starten", "aanzetten", "aandoen", "inschakelen"], True),
+    **dict.fromkeys(["stop", "stoppen", "uitzetten", "uitdoen", "uitschakelen"], False),
+}
+SLIPS = {"of": "off"}  # words of their own that are meant as another when a sentence ends with them
 ALL = _set("all everything alles alle")
 # Words that change nothing about a command. The strict grammar lets each one pass: keep it short.
 FILLERS = _set("the a an my please pls now de het een mijn alsjeblieft alstublieft aub svp graag even nu")
+# Words that change nothing either, but may be part of a name (`weer` is the weather, too): names go first.
+COURTESY = _set("maar weer again eens gewoon")
+GREETINGS = _set("hey hi hello hoi hallo")  # in front only
+THANKS = frozenset(tuple(phrase.split()) for phrase in (  # behind only: “thanks, lamp on” tells rather than asks
+    "thanks", "thank you", "thx", "dank je", "dank je wel", "dank u", "dank u wel", "dankje", "dankjewel", "bedankt",
+))  # fmt: skip
+AND = _set("and en & plus")
 ONE = _set("a an een one")
+HALVES = {"half": 0.5, "halve": 0.5, "anderhalf": 1.5, "anderhalve": 1.5}
+COUNTS = {
+    word: count
+    for words, count in (
+        ("one een", 1), ("two twee", 2), ("three drie", 3), ("four vier", 4), ("five vijf", 5), ("six zes", 6),
+        ("seven zeven", 7), ("eight acht", 8), ("nine negen", 9), ("ten tien", 10), ("eleven elf", 11),
+        ("twelve twaalf", 12), ("fifteen vijftien", 15), ("twenty twintig", 20), ("thirty dertig", 30),
+        ("forty veertig", 40), ("forty-five vijfenveertig", 45), ("sixty zestig", 60), ("ninety negentig", 90),
+    )
+    for word in words.split()
+}  # fmt: skip
+# Whole answers that say “I have seen it”, as a reply to an alert; in any other place they are not understood.
+SEEN = _set("ack acknowledge acknowledged ok okay oke okee seen noted roger yes yep ja jep gezien bevestig prima")
+THUMBS = frozenset("👍👌✅✔☑🆗")
+# Answers to “which one?” and to “did you mean …?”, without politeness.
+YES = frozenset(tuple(phrase.split()) for phrase in (
+    "yes", "yes do", "yes do it", "do it", "yep", "yeah", "ok", "okay", "correct", "ja", "ja doe", "doe", "jep", "oke",
+    "klopt", "ja klopt",
+))  # fmt: skip
+ORDINALS = {
+    (*head, word, *tail): number
+    for number, spoken in enumerate((
+        "1 1st 1e first eerste", "2 2nd 2e second tweede", "3 3rd 3e third derde", "4 4th 4e fourth vierde",
+        "5 5th 5e fifth vijfde", "6 6th 6e sixth zesde", "7 7th 7e seventh zevende", "8 8th 8e eighth achtste",
+        "9 9th 9e ninth negende",
+    ), 1)
+    for word in spoken.split()
+    for head in ((), ("number",), ("nummer",))
+    for tail in ((), ("one",))
+}  # fmt: skip
 TOWARDS = _set("to at op naar =")
+PLACING = _set("in at of inside van op bij binnen")  # between a thing and its place
+STATE = _set("value state status reading waarde toestand stand meting")  # what is asked of a thing anyway
 DURING = _set("for during voor gedurende")
 PAST = _set("last past of since laatste afgelopen van") | DURING
 NEGATIONS = _set("""
@@ -42,21 +87,78 @@ QUESTION_WORDS = (
     | FILLERS
     | SWITCH.keys()
     | _set("""
-    it its there in of at value state open closed het er in van op waarde open dicht nog still already al
+    it its there open closed running working using used use set to much many we i you me still already currently
+    right exactly just het er open dicht gesloten nog al hard draait draaien gebruik gebruiken verbruiken zit zitten
+    ik je jij u ons ingesteld eigenlijk
 """)
+    | PLACING
+    | STATE
+    | SWITCHING.keys()
 )
 SPANS = {
     word: seconds
     for words, seconds in (
         ("ms millisecond milliseconds milliseconde milliseconden", 0.001),
         ("s sec secs second seconds seconde seconden", 1.0),
-        ("m min mins minute minutes minuut minuten", 60.0),
-        ("h hr hrs hour hours u uur uren", 3600.0),
+        ("m min mins minute minutes minuut minuutje minuten", 60.0),
+        ("h hr hrs hour hours u uur uurtje uren", 3600.0),
+        ("kwartier kwartiertje", 900.0),
+        ("halfuur halfuurtje", 1800.0),
         ("d day days dag dagen", 86400.0),
         ("w week weeks weken", 604800.0),
     )
     for word in words.split()
 }
+UNITS = {  # as people say a unit → as `Channel.unit` has it, folded
+    **dict.fromkeys(["%", "percent", "procent", "pct"], "%"),
+    **dict.fromkeys(["°", "°c", "degrees", "degree", "graden", "graad", "celsius"], "°c"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """What can be measured: as people ask for it, and how a channel that measures it is known.
+
+    `units` are those of `Channel.unit`. `sure`: nothing else has these units. `stems` are in a word of such a channel's
+    names where the unit alone does not tell.
+    """
+
+    said: frozenset[str]
+    units: frozenset[str]
+    sure: bool = False
+    stems: frozenset[str] = frozenset()
+
+
+QUANTITIES = (
+    Quantity(_set("""
+        temp temps temperature temperatures warm hot cold heat degrees temperatuur temperaturen heet koud warmte graden
+    """), _set("°C °F K"), sure=True),
+    Quantity(_set("power watt watts electricity vermogen stroom elektriciteit"), _set("W kW VA"), sure=True),
+    Quantity(_set("energy energie"), _set("Wh kWh MJ GJ"), sure=True),
+    Quantity(_set("voltage spanning"), _set("V mV"), sure=True),
+    Quantity(_set("pressure luchtdruk"), _set("hPa mbar Pa kPa"), sure=True),
+    Quantity(_set("humid humidity moist moisture wet damp dry vochtig vochtigheid vocht nat droog"), _set("%"),
+             stems=_set("humid moist vocht")),
+    Quantity(_set("level full empty water niveau peil vol leeg"), _set("l m³ % cm m mm")),
+)  # fmt: skip
+QUANTITY = {word: quantity for quantity in QUANTITIES for word in quantity.said}
+# Words for one sort of thing: used to ask which one is meant, never to act.
+SORTS = (
+    _set("lamp lamps lampen lampje light lights licht lichten verlichting"), _set("pump pumps pomp pompen"),
+    _set("heater heaters heating verwarming kachel"), _set("fan fans ventilator ventilatoren"),
+    _set("gate poort hek"), _set("socket plug stekker stopcontact"),
+)  # fmt: skip
+SORT = {word: number for number, sort in enumerate(SORTS) for word in sort}
+HELP = frozenset(tuple(phrase.split()) for phrase in (
+    "what can you do", "what can i say", "what can i do", "wat kun je", "wat kun je doen", "wat kan je", "wat kan ik",
+    "wat kan ik zeggen", "wat kan ik doen",
+))  # fmt: skip
+# Verbs of more than one word, with what may stand between their parts: (head, tail) → verb.
+PHRASES = (
+    (("start", "watching"), (), "watch"), (("stop", "watching"), (), "unwatch"),
+    (("stop", "met", "volgen", "van"), (), "unwatch"),
+    (("show", "me"), (), "read"), (("laat",), ("zien",), "read"), (("laat", "me"), ("zien",), "read"),
+)  # fmt: skip
 _NUMBER = re.compile(r"([+-]?[0-9]{1,9}(?:[.,][0-9]{1,9})?)([^0-9.,]*)")
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}[.,][0-9]{3}")  # 1,000: a thousand or one? Doubt never acts.
 _SPAN = re.compile(r"([0-9]{1,9}(?:[.,][0-9]{1,9})?)([a-z]+)")
@@ -76,15 +178,61 @@ def tokens(phrase: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def duration(said: Sequence[str]) -> float | None:
-    """Seconds in `10s`, `10 s`, `5 minutes`, `1h 30min`, `an hour`; None for anything else."""
-    text = "".join("1" if word in ONE else word for word in said if word in ONE or word not in FILLERS)
-    parts = _SPAN.findall(text)
-    if not parts or "".join(count + unit for count, unit in parts) != text:
+    """Seconds in `10s`, `10 s`, `5 minutes`, `1h 30min`, `half an hour`, `anderhalf uur`; None for anything else."""
+    kept = [word for word in said if word in ONE or word not in FILLERS]
+    found = span_at(kept, 0)
+    return found[0] if found is not None and found[1] == len(kept) else None
+
+
+def spelled(seconds: float) -> str:
+    """A span as `duration` reads it: `8h`, `1h30min`, `10s`."""
+    text = ""
+    for unit, size in (("d", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        count, seconds = divmod(seconds, size)
+        text += f"{count:.0f}{unit}" if count else ""
+    return text + (f"{seconds:g}s" if seconds or not text else "")
+
+
+def span_at(said: Sequence[str], at: int) -> tuple[float, int] | None:
+    """The seconds that begin at this word, and where they end; each part is of a smaller unit than the one before."""
+    total, end, least = 0.0, at, math.inf
+    while end < len(said):
+        part = _part(said, end + (end > at and said[end] in AND))
+        if part is None or part[1] >= least:
+            break
+        seconds, least, end = part
+        total += seconds
+    return (total, end) if 0 < total <= MAX_SPAN_S else None
+
+
+def _part(said: Sequence[str], at: int) -> tuple[float, float, int] | None:
+    """`5 minutes` or `1h30min` at this word: the seconds, the least unit in it, and where it ends."""
+    if at >= len(said):
         return None
-    if any(unit not in SPANS for _, unit in parts):
+    written = _SPAN.findall(said[at])
+    if written and "".join(count + unit for count, unit in written) == said[at]:
+        known = [(number(count), SPANS.get(unit)) for count, unit in written]
+        parts = [(count[0] * seconds, seconds) for count, seconds in known if count and seconds]
+        if len(parts) < len(written):
+            return None
+        return sum(seconds for seconds, _ in parts), min(unit for _, unit in parts), at + 1
+    amount, end = _amount(said, at)
+    if not amount or end >= len(said) or said[end] not in SPANS:
         return None
-    seconds = sum(float(count.replace(",", ".")) * SPANS[unit] for count, unit in parts)
-    return seconds if 0 < seconds <= MAX_SPAN_S else None
+    return amount * SPANS[said[end]], SPANS[said[end]], end + 1
+
+
+def _amount(said: Sequence[str], at: int) -> tuple[float, int]:
+    """How many: `5`, `ten`, `an`, `half an`, `een half`, `anderhalf`; 0 for none."""
+    word, behind = said[at], said[at + 1] if at + 1 < len(said) else ""
+    if word in HALVES:
+        return HALVES[word], at + 1 + (behind in ONE)
+    if word in ONE:
+        return (HALVES[behind], at + 2) if behind in HALVES else (1, at + 1)
+    if word in COUNTS:
+        return COUNTS[word], at + 1
+    found = number(word)
+    return (found[0], at + 1) if found is not None and not found[1] and word[0].isdigit() else (0, at + 1)
 
 
 def words(text: str) -> list[str]:
@@ -111,17 +259,24 @@ def negates(text: str, said: Iterable[str]) -> bool:
     return bool(NEGATING & set(text)) or any(word in NEGATIONS or word.endswith("n't") for word in said)
 
 
+def has_seen(text: str) -> bool:
+    """Whether a reply says that somebody has seen what it answers, and nothing else."""
+    own = without_quotations(text)
+    said = [word for word in words(own) if word not in FILLERS]
+    if not own or ASKING & set(own) or negates(own, said):
+        return False
+    return {*said} <= SEEN if said else thumbs_up(own)
+
+
+def thumbs_up(emoji: str) -> bool:
+    """Whether this is nothing but 👍 or one of its kind, in whatever skin or style (UTS #51: U+1F3FB to U+1F3FF)."""
+    plain = [c for c in emoji if not 0x1F3FB <= ord(c) <= 0x1F3FF and c not in "\ufe0f\ufe0e" and not c.isspace()]
+    return bool(plain) and set(plain) <= THUMBS
+
+
 def number(word: str) -> tuple[float, str] | None:
     """The number in `40`, `21,5` or `40%` and the unit written to it; None where there is none, or doubt."""
     match = _NUMBER.fullmatch(word)
     if match is None or _THOUSANDS.fullmatch(match[1]):
         return None
     return float(match[1].replace(",", ".")), match[2]
-
-
-def closest(word: str, *known: Iterable[str]) -> str:
-    """The word that this one is a slip of, from the first set that has one; itself where no slip is likely."""
-    if not 3 <= len(word) <= 40 or any(c.isdigit() for c in word):
-        return word
-    near = (get_close_matches(word, sorted(some), n=1, cutoff=0.7) for some in known)
-    return next((match[0] for match in near if match), word)

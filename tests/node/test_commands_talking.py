@@ -29,24 +29,57 @@ Any XMPP app will do: write to the node as you would to a person. It answers tho
 everybody else it is silent.
 
 - **Ask with a name, or the beginning of one.** `temp` reads every temperature. A question mark never hurts.
-- **Set with a whole name and a value.** `lamp on`, `pump 40`, `lamp on for 10s`. The answer is what was read back.
-- **Doubt never acts.** What reads like a question, a negation or a quotation moves nothing; nor does a name in
-  part, or a sentence with a word the node does not know. You get a sentence instead, often with what you might
-  have meant.
-- **Times** are `50ms 10s 5min 2h 1d`, also `10 s`, `5 minutes`, `an hour`, `2 uur`.
+  Or ask as you would a person: `how warm is it in the attic?`, `lamp and pump`.
+- **Set with a whole name and a value.** `lamp on`, `pump 40`, `turn the lamp on for 10s`, `stop the pump`. The answer
+  is what was read back.
+- **Doubt never acts.** What reads like a question, a negation, a condition or a quotation moves nothing; nor does a
+  name in part, a name with a slip, or a sentence with a word the node does not know. You get a sentence instead, often
+  with what you might have meant.
+- **Choose by number.** Where several things fit, the node asks `which one do you mean, 1 …, 2 …?`. Say `2`, `the
+  second` or the name. To `did you mean “…”?` say `yes` or `1`. Only your very next message in that chat counts, within
+  two minutes; after anything else the question is forgotten. In a room the node asks without numbers: say it whole.
+- **Times** are `50ms 10s 5min 2h 1d`, also `10 s`, `5 minutes`, `half an hour`, `2 uur`, `anderhalf uur`. `8 uur` and
+  `voor 8 uur` may be a time of day, so the node asks before it sets anything: say `gedurende 8 uur`.
 - English and Dutch are both understood, always. The node answers in your language: `lang` in `[people]`.
+
+## What things are called
+
+A channel answers to its name (`hall_lamp`, also typed `hall lamp`), to its `label`, and to each of its `aliases`. Give
+it those that people at home use, in every language they speak:
+
+```toml
+[output.hall_lamp]
+pin = "GPIO27"
+label = "Hall light"
+aliases = ["ganglamp", "licht in de gang"]
+
+[sensor.pi]
+driver = "system"
+aliases = ["computer"]     # of a sensor: before the name of each field, "computer temperature"
+
+[sensor.pi.disk]
+aliases = ["schijf"]       # of one field
+```
+
+Case, accents and articles do not matter. Each of these is a whole name: `ganglamp aan` acts. One alias names one
+channel; `knoop check` says where two clash, or where one is a word of a sentence, like `aan`.
 """
 
 ENGLISH = (
-    ("Reading", ANNA, ["lamp", "temp", "is the front door open?", "status"]),
-    ("Setting", ANNA, ["lamp on", "set lamp off for 10s", "pump 40%", "pump 140", "turn on the café lights"]),
+    ("Reading", ANNA, ["lamp", "temp", "is the front door open?", "how warm is the air?", "lamp and pump", "status"]),
+    (
+        "Setting", ANNA,
+        ["lamp on", "set lamp off for 10s", "turn the lamp on for half an hour", "pump 40%", "pump 140",
+         "turn on the café lights", "stop the heating, thanks"],
+    ),
     (
         "Doubt never acts", ANNA,
-        ["lamp on?", "don't switch the lamp on", "relay on", "café on", "lmp on", "lamp and pump on", "door on",
-         "gate on"],
+        ["lamp on?", "don't switch the lamp on", "lamp on if it rains", "lamp and pump on", "door on", "gate on"],
     ),
+    ("Which one?", ANNA, ["relay off", "2", "relay off", "café lights", "lmp on", "yes", "yes", "café off", "1"]),
     ("What was", ANNA, ["history door 24h", "history air temp 2h", "watch temp for 2h", "unwatch"]),
-    ("Alerts", ANNA, ["@frost", "status", "ack frost", "quiet 2h", "quiet off"]),
+    ("Alerts", ANNA, ["@frost", "status", "ack frost", "silence frost 1h", "silence frost off", "quiet 2h",
+                           "quiet off"]),
     (
         "People", ANNA,
         ["allow eve@example.org operator only lamp", "who", "revoke eve@example.org", "log 3", "about"],
@@ -56,11 +89,19 @@ ENGLISH = (
     ("For a stranger", STRANGER, ["lamp on", "help"]),
 )  # fmt: skip
 DUTCH = (
-    ("Lezen", BRAM, ["lamp", "temp", "staat de lamp aan?", "stand"]),
-    ("Schakelen", BRAM, ["lamp aan", "zet de lamp uit voor 5 minuten", "zet pump op 40", "pump 140"]),
-    ("Bij twijfel niets", BRAM, ["lamp aan?", "zet de lamp niet aan", "relay aan", "lmp aan", "door aan"]),
+    ("Lezen", BRAM, ["lamp", "temp", "staat de lamp aan?", "is de voordeur dicht?", "hoe vochtig is het?", "stand"]),
+    (
+        "Schakelen", BRAM,
+        ["lamp aan", "zet de lamp uit voor 5 minuten", "zet de lamp een kwartier aan", "kachel uit",
+         "pump op 40 procent", "pump 140"],
+    ),
+    ("Bij twijfel niets", BRAM, ["lamp aan?", "zet de lamp niet aan", "lamp en pump aan", "door aan"]),
+    (
+        "Welke?", BRAM,
+        ["relay uit", "de tweede", "kachle uit", "ja", "ja", "lamp aan voor 8 uur", "ja graag"],
+    ),
     ("Wat was", BRAM, ["geschiedenis door 24 uur", "volg temp voor 2 uur", "ontvolg"]),
-    ("Alarmen", BRAM, ["@frost", "stand", "bevestig frost", "stil 2 uur", "stil uit"]),
+    ("Alarmen", BRAM, ["@frost", "stand", "bevestig frost", "demp frost 1 uur", "stil 2 uur", "stil uit"]),
     ("Hulp", BRAM, ["help", "hulp zet"]),
 )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given, settings
@@ -64,8 +66,10 @@ SETS = [
     ("pump 40 %", "pump", 40, None),
     ("set pump to 21,5", "pump", 21.5, None),
     ("pump 21.5", "pump", 21.5, None),
-    ("pump −5", "pump", -5, None),
-    ("pump 140", "pump", 140, None),  # the verb says what the limits are
+    ("pump 40 percent", "pump", 40, None),
+    ("pump at 8%", "pump", 8, None),
+    ("pump at 40", "pump", 40, None),
+    ("pump op 12,5 procent", "pump", 12.5, None),
     ("pump on", "pump", 100, None),
     ("pump off for 2h", "pump", 0, 7200),
     ("lamp aan", "lamp", True, None),
@@ -75,6 +79,21 @@ SETS = [
     ("lamp aan voor 5 minuten", "lamp", True, 300),
     ("schakel lamp uit gedurende 2 uur", "lamp", False, 7200),
     ("> Lamp is off.\nlamp on", "lamp", True, None),
+    ("lamp on 10s", "lamp", True, 10),
+    ("zet de lamp 10 minuten aan", "lamp", True, 600),
+    ("for 90 seconds, lamp on", "lamp", True, 90),
+    ("lamp on for half an hour", "lamp", True, 1800),
+    ("lamp on for 1 hour and 30 minutes", "lamp", True, 5400),
+    ("lamp anderhalf uur aan", "lamp", True, 5400),
+    ("lamp een kwartier aan", "lamp", True, 900),
+    ("lamp aan gedurende 8 uur", "lamp", True, 28800),
+    ("start the lamp", "lamp", True, None),
+    ("stop de lamp", "lamp", False, None),
+    ("lamp uitzetten", "lamp", False, None),
+    ("zet aan: lamp", "lamp", True, None),
+    ("hoi, lamp aan", "lamp", True, None),
+    ("lamp on, thank you", "lamp", True, None),
+    ("zet de lamp maar weer aan", "lamp", True, None),
 ]
 
 
@@ -96,7 +115,7 @@ NEVER = [
     "> lamp on", "> lamp on\n> pump 40", "/me lamp on", "anna said lamp on", "lamp on or off", "lamp on off",
     "lamp and pump on", "lamp on pump on", "all on", "everything off", "on", "off", "42", "on lamp",
     "lamp on tomorrow", "lamp on at 10", "lamp on if it rains", "if cold lamp on", "lamp on later",
-    "lamp on for", "lamp on for ever", "lamp on for 10", "lamp on for 0s", "lamp on for -5s", "lamp on 10s",
+    "lamp on for", "lamp on for ever", "lamp on for 10", "lamp on for 0s", "lamp on for -5s",
     "lamp on for 10s for 20s", "lamp on for 9999999d", "for 10s", "lamp on for 5 lightyears",
     "lam on", "lamps on", "lmp on", "relay on", "air on", "door on", "button off", "temp 5", "café on",
     "lamp 2", "lamp 40", "lamp 1%", "lamp on %", "pump 1,000", "pump 1.000", "pump 10²", "pump ４０", "pump 4O",
@@ -104,6 +123,11 @@ NEVER = [
     "set", "set on", "set the", "set to on", "lamp is on", "the lamp was on", "set lamp of", "ack?", "quiet 2h?",
     "revoke bram@example.org?", "bench?", "are you allowed: allow eve@example.org owner", "lampon", "l a m p on",
     "lаmp on",  # a Cyrillic а
+    "lamp aan voor 8 uur", "lamp aan voor acht uur", "lamp aan 20u", "lamp 8 uur aan", "pump 40 10 min", "lamp at 1",
+    "pump at 8",
+    "pump 10% harder", "pump 140", "pump −5", "right lamp on", "thanks, lamp on", "thanks for lamp on", "lamp start on",
+    "lamp on 10 minutes ago", "lamp on in 10 minutes", "on: lamp",
+    "set lamp on lamp", "turn lamp on and off", "lamp op zolder aan", "it lamp on", "lamp stop de pump",
 ]  # fmt: skip
 
 
@@ -128,7 +152,22 @@ READS = [
     ("door", ("door",)),
     ("front", ("door",)),
     ("read lamp", ("lamp",)),
-    ("show me", None),
+    ("show me", ()),
+    ("show me the lamp and the pump", ("lamp", "pump")),
+    ("lamp, pump", ("lamp", "pump")),
+    ("how warm is the air?", ("air.temperature",)),
+    ("hoe warm is het", ("air.temperature", "cpu.temperature")),
+    ("how humid is it?", ("air.humidity",)),
+    ("warm", ("air.temperature", "cpu.temperature")),
+    ("how warm is the lamp?", None),
+    ("hello lamp", ("lamp",)),
+    ("all temperatures", ("air.temperature", "cpu.temperature")),
+    ("are the lights on?", ("relay.one",)),
+    ("zijn de lampen uit?", ("lamp", "relay.one")),
+    ("wil je de lamp uitzetten", ("lamp",)),
+    ("lamp in the air", None),
+    ("air.humidity in the air", ("air.humidity",)),
+    ("i am cold", None),
     ("get pump", ("pump",)),
     ("lees lamp", ("lamp",)),
     ("set lamp on?", ("lamp",)),
@@ -164,7 +203,17 @@ VERBS = [
     ("help set", Intent(verb="help", argument="set")),
     ("hulp zet", Intent(verb="help", argument="zet")),
     ("history door 24h", Intent(verb="history", channels=("door",), for_s=86400)),
-    ("history of the door for the last 24 h", None),
+    ("history of the door for the last 24 h", Intent(verb="history", channels=("door",), for_s=86400)),
+    ("history lamp and pump 2h", Intent(verb="history", channels=("lamp", "pump"), for_s=7200)),
+    ("stop watching the lamp", Intent(verb="unwatch", channels=("lamp",))),
+    ("start watching the lamp", Intent(verb="watch", channels=("lamp",))),
+    ("history lamp last week", Intent(verb="history", channels=("lamp",), for_s=604800)),
+    ("verloop van de temp afgelopen uur",
+     Intent(verb="history", channels=("air.temperature", "cpu.temperature"), for_s=3600)),
+    ("stop door", Intent(verb="unwatch", channels=("door",))),
+    ("hey, ack frost", Intent(verb="ack", argument="frost")),
+    ("status please", Intent(verb="status")),
+    ("what can you do?", Intent(verb="help")),
     ("history door last 2 h", Intent(verb="history", channels=("door",), for_s=7200)),
     ("geschiedenis door laatste 2 uur", Intent(verb="history", channels=("door",), for_s=7200)),
     ("history temp", Intent(verb="history", channels=("air.temperature", "cpu.temperature"))),
@@ -200,7 +249,7 @@ def test_verbs_take_what_they_take(text, intent):
 
 
 def test_an_output_named_in_part_is_not_moved_but_asked_about():
-    assert refused("relay on").values == {"choices": ("relay.one", "relay.two")}
+    assert refused("relay on").values == {"choices": (CHANNELS["relay.one"], CHANNELS["relay.two"])}
     assert refused("café on for 10s").values == {"suggestion": "relay.one on for 10s"}
     assert refused("heat aan").values == {"suggestion": "relay.two aan"}
 
@@ -211,6 +260,75 @@ def test_two_outputs_with_one_label_are_not_moved():
     assert understood("relay.one on", channels) == Intent(
         verb="set", channels=("relay.one",), value=True, argument="relay.one on"
     )
+
+
+def test_what_is_asked_back_can_be_answered():
+    """`choices` are what a caller may offer: whole intents whose argument is how to type them."""
+    one, two = understood("relay on for 90 min").choices
+    assert one == Intent(
+        verb="set", channels=("relay.one",), value=True, for_s=5400, argument="relay.one on for 1h30min"
+    )
+    assert two.channels == ("relay.two",)
+    assert [choice.argument for choice in understood("lmp on").choices] == ["lamp on"]
+    assert [choice.argument for choice in understood("lamp aan voor 8 uur").choices] == ["lamp aan gedurende 8h"]
+    for text in ("relay on for 90 min", "lamp aan voor 8 uur", "café on"):
+        for choice in understood(text).choices:
+            assert replace(understood(choice.argument), argument="") == replace(choice, argument="")
+    for text in ("lamp and pump on", "pump 140", "lamp?", "door on", "allwo bram@example.org owner", "42"):
+        assert not getattr(understood(text), "choices", ()), text
+
+
+def test_too_many_to_choose_from_are_not_offered():
+    channels = {f"lamp_{n}": labelled("relay.one", f"Lamp {n}") for n in range(10)}
+    channels = {name: replace(channel, name=name) for name, channel in channels.items()}
+    reply = understood("lamp on", channels)
+    assert isinstance(reply, Reply)
+    assert reply.choices == ()
+
+
+NAMED = narrowed(["lamp", "pump", "relay.one", "air.temperature"]) | {
+    "relay.two": replace(CHANNELS["relay.two"], aliases=("kachel", "Oude oven", "CV 2")),
+    "weer": Channel(name="weer", kind="sensor", type="number", aliases=("het weer buiten",)),
+}
+
+
+def test_an_alias_is_a_whole_name():
+    for name in ("kachel", "KACHEL", "de kachel", "oude oven", "cv 2", "relay.two", "heating"):
+        assert understood(f"{name} uit", NAMED).channels == ("relay.two",), name
+        assert understood(name, NAMED) == Intent(verb="read", channels=("relay.two",))
+    for text in ("kach aan", "kacel aan", "oven aan", "oude aan", "cv aan", "kachel 2", "kachel kachel aan"):
+        assert not acts(text, NAMED), text
+    assert refused("kacel aan", NAMED).values["suggestion"] == "kachel aan"
+    assert refused("oven aan", NAMED).values == {"suggestion": "relay.two aan"}
+
+
+def test_a_name_goes_before_a_word_that_changes_nothing():
+    assert understood("weer", NAMED) == Intent(verb="read", channels=("weer",))
+    assert understood("het weer buiten", NAMED) == Intent(verb="read", channels=("weer",))
+    assert not acts("lamp weer aan", NAMED), "two names: the lamp and the weather"
+    assert acts("lamp weer aan")
+
+
+def test_another_word_for_the_same_sort_of_thing_asks_and_never_acts():
+    channels = narrowed(["lamp"]) | {"relay.one": labelled("relay.one", "Hall light")}
+    assert refused("licht aan", channels).values["choices"]
+    assert not acts("light on", narrowed(["lamp"]))
+
+
+LONGER = ("lamp on for 1h and 30min", "lamp een 8 kwartier aan")  # a word that belongs to the span
+
+
+@pytest.mark.parametrize("text", [text for text, *_ in SETS if "\n" not in text])
+@pytest.mark.parametrize("word", ["xyzzy", "maybe", "8", "door", "pump", "relay", "and", "off", "aan", "or", "10s"])
+def test_a_word_too_many_anywhere_stops_an_order_or_changes_nothing_but_its_span(text, word):
+    said = text.split()
+    plain = understood(text)
+    for at in range(len(said) + 1):
+        odd = " ".join((*said[:at], word, *said[at:]))
+        intent = understood(odd)
+        if isinstance(intent, Intent) and intent.verb == "set":
+            assert word == "10s" or odd in LONGER, odd
+            assert (intent.channels, bool(intent.value)) == (plain.channels, bool(plain.value)), odd
 
 
 def test_a_name_with_a_number_is_read_not_set():
@@ -273,6 +391,53 @@ def test_a_megabyte_gets_one_short_sentence_at_once():
     assert time.perf_counter() - started < 1
 
 
+TYPED_MORE = """lamp pump attic hall temperature on off aan to for een half an hour 10s 5 min 40 % and de in the please
+    is of not warm humid watch history laat zien stop start lamps lmp xyzzyxyzzy x"""
+
+
+def work(text, channels) -> int:
+    """The bytecodes that understanding takes: a measure that knows no machine."""
+    count = 0
+
+    def trace(frame, event, _argument):
+        nonlocal count
+        frame.f_trace_opcodes = True
+        count += event == "opcode"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        parse(text, channels=channels, verbs=table())
+    finally:
+        sys.settrace(before)
+    return count
+
+
+HOUSE = {
+    name: Channel(name=name, kind="sensor", type="number", unit="%", aliases=(f"{room} {what}", f"{what} in {room}"))
+    for room in ("attic", "hall", "shed", "lamp", "on")
+    for what in ("temperature", "humidity", "lamp lamp lamp", "one two three")
+    for name in (f"{room}.{what}",)
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.one_of(
+    st.lists(st.sampled_from([*TYPED_MORE.split(), "\n"]), max_size=400).map(" ".join),
+    st.builds(lambda word, count: f"{word} " * count, st.sampled_from(TYPED_MORE.split()), st.integers(1, 500)),
+))  # fmt: skip
+@example("lamp " * 200)
+@example("for 1h " * 142)
+@example("and lamp " * 111)
+@example("a " * 500)
+@example("lamp een " * 110)
+def test_the_work_grows_no_faster_than_the_text(text):
+    text = text[:MAX_CHARACTERS]
+    for channels in (CHANNELS, HOUSE):
+        assert work(text, channels) < 250_000 + 1_000 * len(text)
+
+
 def test_an_intent_becomes_the_request_of_a_person():
     request = Intent(verb="set", channels=("lamp",), value=True, for_s=10).request(
         ANNA, lang="nl", via="room", encrypted=True
@@ -324,7 +489,10 @@ def test_what_sets_something_names_exactly_one_output_whole(text):
     [
         ("50ms", 0.05), ("10s", 10), ("10 s", 10), ("5min", 300), ("5 minutes", 300), ("2h", 7200), ("2 uur", 7200),
         ("1d", 86400), ("1 week", 604800), ("1h 30min", 5400), ("1h30min", 5400), ("1,5 h", 5400), ("an hour", 3600),
-        ("een dag", 86400), ("0s", None), ("-5s", None), ("10", None), ("s", None), ("", None), ("ten s", None),
+        ("een dag", 86400), ("ten s", 10), ("half uur", 1800), ("een half uur", 1800), ("half an hour", 1800),
+        ("anderhalve dag", 129600), ("drie kwartier", 2700), ("een halfuur", 1800), ("1 uur en 30 min", 5400),
+        ("30 min 1 h", None), ("5 min 5 min", None), ("half", None),
+        ("0s", None), ("-5s", None), ("10", None), ("s", None), ("", None),
         ("400d", None), ("5 parsecs", None), ("10s lamp", None), ("lamp 10s", None), ("1.2.3s", None),
     ],
 )  # fmt: skip
