@@ -2,85 +2,59 @@
 
 Fed with records and with the passing of time; what changes comes back as transitions, which the agent turns
 into readings of the channel `alert.NAME`. Not knowing is not an answer: a channel that is missing or in error
-neither satisfies a condition nor clears an alert, and time that passes unseen raises nothing.
+neither satisfies a condition nor clears an alert, and time that passes unseen raises nothing. That a whole device
+has no value is an alert of its own, an `Absence`. Whom alerts are told is decided in `reminders`.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from operator import eq, ge, gt, le, lt, ne
-from typing import Any, Literal
+from typing import Literal
 
+from knoop.condition import Condition
 from knoop.record import Record
-from knoop_hw.model import NAME, Channel, Value
+from knoop_hw.model import Value
 
 Severity = Literal["info", "warning", "critical"]
 Phase = Literal["idle", "pending", "raised", "acknowledged"]
-Change = Literal["raised", "acknowledged", "cleared"]
+Change = Literal["raised", "reminded", "acknowledged", "cleared"]
 
 PREFIX = "alert."
-_OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
-    "<=": le, ">=": ge, "==": eq, "!=": ne, "<": lt, ">": gt,
-}  # fmt: skip
-_CONDITION = re.compile(rf"\s*(?P<channel>{NAME})\s*(?P<op><=|>=|==|!=|<|>)\s*(?P<literal>\S.*?)\s*")
-_WORDS = {"true": True, "on": True, "false": False, "off": False}
-_EXPECTED = "expected CHANNEL OP LITERAL, like 'air.temperature < 0' or 'door == on'"
+MISSING = "_missing"  # what the name of a device's own alert ends with
+ON: frozenset[Phase] = frozenset({"raised", "acknowledged"})
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
-    """`CHANNEL OP LITERAL`: something a value of one channel either satisfies or not."""
+class Absence:
+    """No channel of a device has a value. `label` is how people call the device, '' for its name."""
 
-    channel: str
-    op: str
-    literal: bool | float | str
+    device: str
+    channels: tuple[str, ...]
+    label: str = ""
 
-    @classmethod
-    def parse(cls, text: str) -> Condition:
-        """Read `air.temperature < 0`, `door == on`, `mode != "away"`; ValueError says what is expected."""
-        match = _CONDITION.fullmatch(text)
-        if match is None:
-            raise ValueError(f"{text!r} is no condition; {_EXPECTED}")
-        op, literal = match["op"], _literal(match["literal"])
-        if not isinstance(literal, float) and op not in {"==", "!="}:
-            raise ValueError(f"{text!r}: {op} compares numbers; {match['literal']!r} goes with == or != only")
-        return cls(match["channel"], op, literal)
-
-    def holds(self, value: Value) -> bool | None:
-        """Whether `value` satisfies it; None when that cannot be said: no value, or one of another type."""
-        if value is None or _type(value) is not _type(self.literal):
-            return None
-        return _OPERATORS[self.op](value, self.literal)
-
-    def check(self, channels: Mapping[str, Channel]) -> None:
-        """Raise ValueError when the channel does not exist or has values of another type."""
-        channel = channels.get(self.channel)
-        if channel is None:
-            raise ValueError(f"{self}: there is no channel {self.channel}")
-        types: dict[type, str] = {float: "number", bool: "boolean", str: "text"}
-        if types[_type(self.literal)] != channel.type:
-            raise ValueError(f"{self}: {self.channel} is a {channel.type}")
-
-    def __str__(self) -> str:
-        literal = self.literal
-        if isinstance(literal, bool):
-            literal = "on" if literal else "off"
-        return f"{self.channel} {self.op} {literal:g}" if isinstance(literal, float) else \
-            f"{self.channel} {self.op} {literal}"  # fmt: skip
+    @property
+    def channel(self) -> str:
+        """The channel whose rights count: the device's first."""
+        return self.channels[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One `[alert.NAME]`: raised when `when` held for `for_s`, over when it does not and `clear` does."""
+    """One `[alert.NAME]`: raised when `when` held for `for_s`, over when it does not and `clear` does.
+
+    `repeat_s` is the first pause between reminders, 0 for none, None for what the severity asks for. `escalate` are
+    the bare JIDs to tell one after the other, each when nobody acknowledged it for another `escalate_after_s`.
+    """
 
     name: str
-    when: Condition
+    when: Condition | Absence
     for_s: float = 0.0
     clear: Condition | None = None
     severity: Severity = "warning"
+    repeat_s: float | None = None
+    escalate: tuple[str, ...] = ()
+    escalate_after_s: float = 1800.0
 
     def __post_init__(self) -> None:
         """Refuse a rule that cannot work (ValueError)."""
@@ -89,27 +63,26 @@ class Rule:
         if self.clear is not None and self.clear.channel != self.when.channel:
             raise ValueError(f"'clear' must be about {self.when.channel}, as 'when' is")
 
-    def over(self, value: Value) -> bool:
-        """Whether this value ends the alert: `when` does not hold and `clear`, if there is one, does."""
-        return self.when.holds(value) is False and (self.clear is None or self.clear.holds(value) is True)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertState:
     """Where one alert stands, to keep over restarts.
 
-    `boot` and `since_ns` (boottime) say when the condition was first met, `changed_ns` when the last
-    transition was, `at_ns` the same in UTC nanoseconds, None while unknown. `value` raised it; `by`
-    acknowledged it. `seen` is False while the channel has no value.
+    `boot` and `since_ns` (boottime) say when the condition was first met, `changed_ns` when the last transition
+    was; `since_at_ns` and `at_ns` are the same in UTC nanoseconds, None while unknown. `value` raised it, `last` is
+    the newest since then, None where there is no newer one; `by` acknowledged it. `seen` is False while the channel
+    has no value.
     """
 
     name: str
     phase: Phase = "idle"
     boot: str = ""
     since_ns: int = 0
+    since_at_ns: int | None = None
     changed_ns: int = 0
     at_ns: int | None = None
     value: Value = None
+    last: Value = None
     by: str = ""
     seen: bool = True
 
@@ -139,6 +112,7 @@ class Alerts:
                 raise ValueError(f"alert {rule.name} is defined twice")
             self._rules[rule.name] = rule
         self._states = {name: AlertState(name=name) for name in self._rules}
+        self._valued: dict[str, set[str]] = {name: set() for name in self._rules}  # an absence's channels with values
 
     @property
     def rules(self) -> Mapping[str, Rule]:
@@ -151,7 +125,7 @@ class Alerts:
 
     def raised(self) -> tuple[AlertState, ...]:
         """The alerts that are on, acknowledged or not."""
-        return tuple(s for s in self._states.values() if s.phase in {"raised", "acknowledged"})
+        return tuple(s for s in self._states.values() if s.phase in ON)
 
     def watched(self, channel: str) -> str:
         """The channel whose rights count for `channel`: for `alert.NAME` the one it watches."""
@@ -160,11 +134,26 @@ class Alerts:
 
     def feed(self, record: Record) -> tuple[Transition, ...]:
         """Judge one reading, in the order of readings."""
-        watching = [rule for rule in self._rules.values() if rule.when.channel == record.channel]
-        return tuple(change for rule in watching for change in self._judge(rule, record))
+        changes: list[Transition] = []
+        for rule in self._rules.values():
+            if isinstance(rule.when, Absence):
+                if record.channel in rule.when.channels:
+                    changes += self._attend(rule, rule.when, record)
+            elif rule.when.channel == record.channel:
+                changes += self._judge(rule, rule.when, record)
+        return tuple(changes)
+
+    def begin(self, now_ns: int) -> None:
+        """From boottime `now_ns` on, devices that have no value are on their way to being missing."""
+        for state in self._states.values():
+            unknown = isinstance(self._rules[state.name].when, Absence) and not self._valued[state.name]
+            if unknown and state.phase == "idle":
+                self._states[state.name] = AlertState(name=state.name, phase="pending", since_ns=now_ns)
 
     def due(self, now_ns: int, *, at_ns: int | None) -> tuple[Transition, ...]:
         """Raise what has been pending long enough at boottime `now_ns` (UTC `at_ns`)."""
+        if at_ns is not None:
+            self._date(now_ns, at_ns)
         return tuple(
             self._raise(state, now_ns, at_ns)
             for state, rule in self._waiting()
@@ -196,12 +185,39 @@ class Alerts:
     def _waiting(self) -> list[tuple[AlertState, Rule]]:
         return [(s, self._rules[s.name]) for s in self._states.values() if s.phase == "pending" and s.seen]
 
-    def _judge(self, rule: Rule, record: Record) -> Iterable[Transition]:
+    def _date(self, now_ns: int, at_ns: int) -> None:
+        """Say when it was of what was raised before the clock was set; not what an earlier run raised."""
+        for state in self.raised():
+            if state.at_ns is None and state.changed_ns:
+                since_ns, changed_ns = (at_ns - (now_ns - ns) for ns in (state.since_ns, state.changed_ns))
+                self._states[state.name] = replace(state, since_at_ns=since_ns, at_ns=changed_ns)
+
+    def _attend(self, rule: Rule, when: Absence, record: Record) -> Iterable[Transition]:
+        """A device that has any value is there; one that has lost its last is on its way to being missing."""
+        state, valued = self._states[rule.name], self._valued[rule.name]
+        if record.value is None:
+            valued.discard(record.channel)
+            if not valued and state.phase == "idle":
+                since = AlertState(name=rule.name, phase="pending", boot=record.boot, since_ns=record.boottime_ns)
+                self._states[rule.name] = since
+            return
+        valued.add(record.channel)
+        if state.phase in ON:
+            first = record.value if record.channel == when.channel else None
+            state = replace(state, phase="idle", last=first)
+            yield self._change(state, "cleared", record.boottime_ns, record.at_ns)
+        elif state.phase == "pending":
+            self._states[rule.name] = AlertState(name=rule.name)
+
+    def _judge(self, rule: Rule, when: Condition, record: Record) -> Iterable[Transition]:
         state = self._states[rule.name]
-        met = rule.when.holds(record.value)
+        met = when.holds(record.value)
         now_ns = record.boottime_ns
-        if state.phase in {"raised", "acknowledged"}:
-            if rule.over(record.value):
+        if state.phase in ON:
+            over = met is False and (rule.clear is None or rule.clear.holds(record.value) is True)
+            if record.value is not None:
+                state = self._states[rule.name] = replace(state, last=record.value)
+            if over:
                 yield self._change(replace(state, phase="idle"), "cleared", now_ns, record.at_ns)
         elif met is None:
             self._states[rule.name] = replace(state, seen=False)
@@ -216,31 +232,12 @@ class Alerts:
                 yield self._raise(state, now_ns, record.at_ns)
 
     def _raise(self, state: AlertState, now_ns: int, at_ns: int | None) -> Transition:
-        return self._change(replace(state, phase="raised"), "raised", now_ns, at_ns)
+        since_at_ns = None if at_ns is None else at_ns - (now_ns - state.since_ns)
+        return self._change(replace(state, phase="raised", since_at_ns=since_at_ns), "raised", now_ns, at_ns)
 
     def _change(self, state: AlertState, change: Change, now_ns: int, at_ns: int | None) -> Transition:
         self._states[state.name] = replace(state, changed_ns=now_ns, at_ns=at_ns)
         return Transition(alert=state.name, change=change, boottime_ns=now_ns, at_ns=at_ns)
-
-
-def _literal(text: str) -> bool | float | str:
-    if text.lower() in _WORDS:
-        return _WORDS[text.lower()]
-    if len(text) >= 2 and text[0] == text[-1] and text[0] in "\"'":
-        return text[1:-1]
-    try:
-        number = float(text)
-    except ValueError:
-        if re.search(r"[<>=!&|]", text):
-            raise ValueError(f"{text!r} is no literal; {_EXPECTED}") from None
-        return text
-    if not math.isfinite(number):
-        raise ValueError(f"{text} is not a number that a channel can have; {_EXPECTED}")
-    return number
-
-
-def _type(value: bool | float | str) -> type:
-    return float if isinstance(value, int | float) and not isinstance(value, bool) else type(value)
 
 
 def _ns(seconds: float) -> int:

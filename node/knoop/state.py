@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from knoop.database import Database
 from knoop.logs import printable
+from knoop_hw.model import Value
 
 AUDIT_LINES = 10_000
 AUDIT_CHARACTERS = 500  # of one field: a stranger's megabyte is not worth keeping
@@ -24,6 +25,16 @@ CREATE TABLE audit (id INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL, who TEXT NOT
 CREATE TABLE alert (name TEXT PRIMARY KEY, status TEXT NOT NULL, since_ns INTEGER NOT NULL, by TEXT NOT NULL)
 STRICT; CREATE TABLE quiet (jid TEXT PRIMARY KEY, until_ns INTEGER NOT NULL) STRICT; CREATE TABLE flag (name
 TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+""",
+    """
+ALTER TABLE alert ADD COLUMN met_ns INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE alert ADD COLUMN value_json TEXT NOT NULL DEFAULT 'null';
+ALTER TABLE alert ADD COLUMN step INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE alert ADD COLUMN told_json TEXT NOT NULL DEFAULT 'null';
+ALTER TABLE alert ADD COLUMN owed_json TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE alert ADD COLUMN escalated_json TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE alert ADD COLUMN runs_json TEXT NOT NULL DEFAULT '[]';
+CREATE TABLE silence (alert TEXT PRIMARY KEY, until_ns INTEGER NOT NULL, by TEXT NOT NULL) STRICT;
 """,
 )
 
@@ -51,11 +62,30 @@ class Grant:
 
 
 class AlertRow(NamedTuple):
-    """Where an alert stood when last saved; `by` is who acknowledged it."""
+    """Where an alert stood when last saved; `by` is who acknowledged it.
+
+    `since_ns` is when it came to this status and `met_ns` since when what it is about holds (UTC, 0: not known).
+    `told` maps a bare JID to the id of the first message about it, None where a version before this one did not
+    know; `owed`, `escalated`, `step` and `runs` are those of `reminders.Call`.
+    """
 
     name: str
     status: str
     since_ns: int
+    by: str
+    met_ns: int = 0
+    value: Value = None
+    step: int = 0
+    told: Mapping[str, str] | None = None
+    owed: tuple[str, ...] = ()
+    escalated: tuple[str, ...] = ()
+    runs: tuple[tuple[str, int, int], ...] = ()
+
+
+class Silence(NamedTuple):
+    """Until when (UTC nanoseconds since 1970) nobody is told of an alert, and who asked for that."""
+
+    until_ns: int
     by: str
 
 
@@ -69,7 +99,7 @@ class State:
     @asynccontextmanager
     async def open(cls, path: Path) -> AsyncIterator[State]:
         """The state in `path`, made where absent, closed at the end. Raises StoreError."""
-        async with Database(path, migrations=MIGRATIONS, check=True) as database:
+        async with Database(path, migrations=MIGRATIONS, check=True, keep=True) as database:
             yield cls(database)
 
     @property
@@ -123,21 +153,41 @@ class State:
         """Until when each bare JID wants quiet; may lie in the past."""
         return dict(await self._rows("SELECT jid, until_ns FROM quiet ORDER BY jid"))
 
-    async def save_alerts(self, alerts: Iterable[tuple[str, str, int, str]]) -> None:
-        """Replace what is known of alerts by these (name, status, since_ns, by)."""
-        rows = list(alerts)
+    async def save_alerts(self, alerts: Iterable[AlertRow]) -> None:
+        """Replace what is known of alerts by these."""
+        rows = [(*row[:5], json.dumps(row.value), row.step, *map(json.dumps, row[7:])) for row in alerts]
 
         def work(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM alert")
-            db.executemany("INSERT INTO alert VALUES (?, ?, ?, ?)", rows)
+            db.executemany("INSERT INTO alert VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
         await self._db.run(work)
 
     async def load_alerts(self) -> list[AlertRow]:
         """What was saved last, by name."""
+        rows = await self._rows(
+            "SELECT name, status, since_ns, by, met_ns, value_json, step, told_json, owed_json, escalated_json, "
+            "runs_json FROM alert ORDER BY name"
+        )
         return [
-            AlertRow(*row) for row in await self._rows("SELECT name, status, since_ns, by FROM alert ORDER BY name")
+            AlertRow(
+                name, status, since_ns, by, met_ns, json.loads(value), step, json.loads(told), tuple(json.loads(owed)),
+                tuple(json.loads(escalated)), tuple((run, first, last) for run, first, last in json.loads(runs)),
+            )
+            for name, status, since_ns, by, met_ns, value, step, told, owed, escalated, runs in rows
         ]
+
+    async def silence(self, alert: str, until_ns: int, by: str) -> None:
+        """Tell nobody of an alert until then (UTC nanoseconds since 1970); 0 ends it."""
+        if until_ns <= 0:
+            await self._write("DELETE FROM silence WHERE alert = ?", alert)
+        else:
+            await self._write("INSERT OR REPLACE INTO silence VALUES (?, ?, ?)", alert, until_ns, by)
+
+    async def silences(self) -> dict[str, Silence]:
+        """Every silence, by alert; may be over."""
+        rows = await self._rows("SELECT alert, until_ns, by FROM silence ORDER BY alert")
+        return {alert: Silence(until_ns, by) for alert, until_ns, by in rows}
 
     async def flag(self, name: str) -> str | None:
         """The text kept under a name; None when there is none."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knoop.alerts import Alerts, AlertState, Condition, Rule
+from knoop.alerts import Absence, Alerts, AlertState, Rule
+from knoop.condition import Condition
 from knoop.record import Record
 from knoop_hw.model import Channel
 
@@ -243,6 +245,91 @@ def test_the_rights_on_an_alert_are_those_on_what_it_watches():
     assert alerts.watched("alert.frost") == "air"
     assert alerts.watched("air") == "air"
     assert alerts.watched("alert.gone") == "alert.gone"
+
+
+def meter(channel, value, at_s):
+    return replace(air(value, at_s, "missing" if value is None else "ok"), channel=channel)
+
+
+def missing(**more) -> Rule:
+    when = Absence("meter", ("meter.power", "meter.gas"), "Smart meter")
+    return Rule(**{"name": "meter_missing", "when": when, "for_s": 300.0} | more)
+
+
+def test_a_device_that_never_reports_is_missing_after_a_while():
+    alerts = Alerts([missing()])
+    assert alerts.due(10**15, at_ns=None) == (), "nobody looks yet"
+    alerts.begin(100 * S)
+    assert alerts.due(399 * S, at_ns=None) == ()
+    (raised,) = alerts.due(400 * S, at_ns=10**18)
+    assert (raised.channel, raised.change) == ("alert.meter_missing", "raised")
+    assert alerts.state("meter_missing").since_at_ns == 10**18 - 300 * S
+    assert alerts.due(9999 * S, at_ns=None) == ()
+
+
+def test_a_device_is_missing_when_its_last_value_went_and_back_with_the_first():
+    alerts = Alerts([missing()])
+    alerts.begin(0)
+    assert heard(alerts, meter("meter.power", 1.0, 1), meter("meter.gas", 2.0, 1)) == []
+    assert heard(alerts, meter("meter.power", None, 10)) == []
+    assert alerts.due(1000 * S, at_ns=None) == (), "gas has a value"
+    assert heard(alerts, meter("meter.gas", None, 1000), meter("meter.power", None, 1100)) == []
+    assert alerts.due(1299 * S, at_ns=None) == ()
+    assert [change.change for change in alerts.due(1300 * S, at_ns=None)] == ["raised"]
+    assert heard(alerts, meter("meter.power", None, 1301), meter("other", 1.0, 1302)) == []
+    assert heard(alerts, meter("meter.power", 21.4, 1400)) == ["cleared"]
+    assert alerts.state("meter_missing").last == 21.4
+    assert alerts.due(9999 * S, at_ns=None) == ()
+
+
+def test_a_short_gap_is_none():
+    alerts = Alerts([missing()])
+    alerts.begin(0)
+    assert heard(alerts, meter("meter.power", None, 10), meter("meter.power", 1.0, 250)) == []
+    assert heard(alerts, meter("meter.power", None, 400)) == []
+    assert alerts.due(699 * S, at_ns=None) == ()
+    assert len(alerts.due(700 * S, at_ns=None)) == 1
+
+
+def test_a_restart_raises_a_missing_device_no_second_time():
+    before = Alerts([missing()])
+    before.begin(0)
+    before.due(400 * S, at_ns=None)
+    after = Alerts([missing()])
+    after.restore(before.snapshot())
+    after.begin(10 * S)
+    assert after.due(10**15, at_ns=None) == ()
+    assert heard(after, meter("meter.gas", 2.0, 1)) == ["cleared"]
+
+
+def test_who_begins_to_look_again_misses_nothing_that_is_there():
+    alerts = Alerts([missing()])
+    alerts.begin(0)
+    assert heard(alerts, meter("meter.gas", 2.0, 1)) == []
+    alerts.begin(100 * S)
+    assert alerts.due(10**15, at_ns=None) == ()
+
+
+def test_the_rights_on_a_missing_device_are_those_on_its_first_channel():
+    assert Alerts([missing()]).watched("alert.meter_missing") == "meter.power"
+
+
+def test_what_was_raised_before_the_clock_was_set_gets_its_time_later():
+    alerts = Alerts([frost(for_s=60)])
+    alerts.feed(replace(air(-1, 100), at_ns=None))
+    alerts.due(160 * S, at_ns=None)
+    assert alerts.state("frost").since_at_ns is None
+    alerts.due(200 * S, at_ns=10**18)
+    assert alerts.state("frost").since_at_ns == 10**18 - 100 * S
+    assert alerts.state("frost").at_ns == 10**18 - 40 * S
+
+
+def test_the_newest_value_is_known_beside_the_one_that_raised_it():
+    alerts = Alerts([frost()])
+    alerts.feed(air(-1))
+    alerts.feed(air(-5))
+    alerts.feed(air(None, quality="error"))
+    assert (alerts.state("frost").value, alerts.state("frost").last) == (-1, -5)
 
 
 values = st.one_of(st.none(), st.floats(-3, 3, allow_nan=False))

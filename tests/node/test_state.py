@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from knoop.logs import printable
-from knoop.state import AUDIT_LINES, AlertRow, AuditLine, Grant, State
+from knoop.state import AUDIT_LINES, MIGRATIONS, AlertRow, AuditLine, Grant, Silence, State
+
+FROST = AlertRow(
+    "frost", "raised", 7, "", met_ns=6, value=-1.2, step=2, told={"anna@example.org": "k3v9q2xa-alert.frost-1"},
+    owed=("bram@example.org",), escalated=("bram@example.org",), runs=(("k3v9q2xa", 1, 4),),
+)
 
 
 @pytest.fixture
@@ -23,16 +31,15 @@ async def test_everything_outlives_a_restart(path):
     async with State.open(path) as state:
         await state.grant("bob@example.org", "viewer", ("air", "door"))
         await state.quiet("anna@example.org", 5)
-        await state.save_alerts([("frost", "raised", 7, ""), AlertRow("smoke", "acknowledged", 8, "anna@example.org")])
+        await state.save_alerts([FROST, AlertRow("smoke", "acknowledged", 8, "anna@example.org")])
+        await state.silence("frost", 11, "Anna")
         await state.set_flag("online once", "yes")
         await say(state, "set lamp on", at_ns=9)
     async with State.open(path) as state:
         assert await state.grants() == [Grant("bob@example.org", "viewer", ("air", "door"))]
         assert await state.quiet_until() == {"anna@example.org": 5}
-        assert await state.load_alerts() == [
-            ("frost", "raised", 7, ""),
-            ("smoke", "acknowledged", 8, "anna@example.org"),
-        ]
+        assert await state.load_alerts() == [FROST, AlertRow("smoke", "acknowledged", 8, "anna@example.org")]
+        assert await state.silences() == {"frost": Silence(11, "Anna")}
         assert await state.flag("online once") == "yes"
         assert await state.audit_tail(5) == [
             AuditLine(
@@ -44,6 +51,20 @@ async def test_everything_outlives_a_restart(path):
                 encrypted=True,
             )
         ]
+
+
+async def test_what_an_older_knoop_kept_is_still_there(path):
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(f"{MIGRATIONS[0]}; PRAGMA user_version = 1;")
+        db.execute("INSERT INTO alert VALUES ('frost', 'acknowledged', 7, 'Anna')")
+        db.execute("INSERT INTO quiet VALUES ('anna@example.org', 5)")
+        db.commit()
+    async with State.open(path) as state:
+        assert await state.load_alerts() == [AlertRow("frost", "acknowledged", 7, "Anna")]
+        assert (await state.load_alerts())[0].told is None, "nobody knew then who was told"
+        assert await state.quiet_until() == {"anna@example.org": 5}
+        await state.save_alerts([FROST])
+        assert await state.load_alerts() == [FROST]
 
 
 async def test_grants_are_replaced_and_revoked(path):
@@ -58,12 +79,15 @@ async def test_grants_are_replaced_and_revoked(path):
 
 async def test_alerts_quiet_hours_and_flags_can_end(path):
     async with State.open(path) as state:
-        await state.save_alerts([("frost", "raised", 7, "")])
+        await state.save_alerts([FROST])
         await state.save_alerts([])
         assert await state.load_alerts() == []
         await state.quiet("anna@example.org", 5)
         await state.quiet("anna@example.org", 0)
         assert await state.quiet_until() == {}
+        await state.silence("frost", 5, "Anna")
+        await state.silence("frost", 0, "Bram")
+        assert await state.silences() == {}
         assert await state.flag("nothing") is None
         await state.set_flag("name", "a")
         await state.set_flag("name", "b")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from knoop.access import Role
-from knoop.command import N_, Command, House, Instant, Reply, Request, refuse, say
+from knoop.command import N_, Ask, Choice, Command, House, Instant, Reply, Request, Sentence, Span, refuse, say
 
+PRESETS = {"30min": 1800.0, "1h": 3600.0, "2h": 7200.0, "8h": 28800.0, "1d": 86400.0}
 LONGEST_S = 7 * 86400.0  # who wants silence for longer wants another `notify` in node.toml
 
 
@@ -15,7 +16,7 @@ async def run(request: Request, house: House) -> Reply:
     """
     now_ns, me = house.clock.time_ns(), str(request.sender.bare)
     if request.value is False:
-        await house.state.quiet(me, 0)
+        await house.hush(me, 0)
         return say(N_("I speak up again."))
     if not house.synced():
         return refuse(N_("I do not know what time it is yet, so I cannot keep quiet. Please ask again later."))
@@ -25,8 +26,14 @@ async def run(request: Request, house: House) -> Reply:
             return say(N_("I keep quiet until {time}; “quiet off” ends it."), time=Instant(until_ns))
         return refuse(N_("Say for how long, for example: {example}"), example="quiet 2h")
     until_ns = now_ns + round(min(request.for_s, LONGEST_S) * 1e9)
-    await house.state.quiet(me, until_ns)
+    await house.hush(me, until_ns)
     return say(N_("I keep quiet until {time}; “quiet off” ends it."), time=Instant(until_ns))
+
+
+def times(_request: Request, _house: House) -> list[Choice]:
+    """How long, or not any more, to choose from."""
+    spans = [Choice(text, Sentence("{span}", {"span": Span(s)})) for text, s in PRESETS.items()]
+    return [*spans, Choice("off", Sentence(N_("not any more: speak up again")))]
 
 
 COMMAND = Command(
@@ -38,4 +45,8 @@ COMMAND = Command(
     takes="span",
     writes=True,
     aliases=("stil", "stilte"),
+    form=(
+        Ask(name="for", kind="span", label=N_("For how long"), choices=times, usual="2h"),
+        Ask(name="other", kind="span", label=N_("Or another time, like 45min or 3h")),
+    ),
 )
