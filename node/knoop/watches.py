@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from knoop.jid import Jid
 from knoop.record import Record
@@ -12,12 +12,38 @@ QUIET_BETWEEN_S = 5.0  # a person reads a line in about that time; the value tha
 MAX_WATCHES = 50
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What to tell `watcher` (full JID) now: the newest record of each channel that changed; `ended`: and no more."""
+
+    watcher: Jid
+    records: tuple[Record, ...]
+    ended: bool = False
+
+
 @dataclass(slots=True)
 class _Watch:
-    channels: frozenset[str]
+    channels: tuple[str, ...]
     until_ns: int
-    said_ns: dict[str, int]
-    held: dict[str, Record]
+    as_one: bool = False
+    said_ns: dict[str, int] = field(default_factory=dict)
+    held: dict[str, Record] = field(default_factory=dict)
+
+    def ripe(self, now_ns: int) -> Iterator[Record]:
+        """What was held back long enough, taken out."""
+        for channel in list(self.held):
+            pace = "" if self.as_one else channel
+            if now_ns - self.said_ns.get(pace, -(10**18)) >= QUIET_BETWEEN_S * 1e9:
+                yield self.held.pop(channel)
+                if not self.as_one:
+                    self.said_ns[pace] = now_ns
+
+    def tell(self, watcher: Jid, now_ns: int) -> Due | None:
+        records = tuple(self.ripe(now_ns))
+        if records:
+            self.said_ns[""] = now_ns
+        ended = now_ns >= self.until_ns
+        return Due(watcher, records, ended=ended) if records or ended else None
 
 
 class Watches:
@@ -31,7 +57,17 @@ class Watches:
         self._watches.pop(watcher, None)
         if len(self._watches) >= MAX_WATCHES:
             del self._watches[next(iter(self._watches))]
-        self._watches[watcher] = _Watch(frozenset(channels), until_ns, {}, {})
+        self._watches[watcher] = _Watch(tuple(channels), until_ns)
+
+    def channels(self, watcher: Jid) -> tuple[str, ...]:
+        """What this chat watches, in the order asked."""
+        watch = self._watches.get(watcher)
+        return watch.channels if watch else ()
+
+    def as_one(self, watcher: Jid) -> None:
+        """Pace this watch as a whole: its client shows one message that changes, not one a channel."""
+        if watch := self._watches.get(watcher):
+            watch.as_one = True
 
     def stop(self, watcher: Jid) -> int:
         """End the watch of this chat; returns how many channels it had."""
@@ -47,28 +83,20 @@ class Watches:
         for watcher in [watcher for watcher in self._watches if not allowed(watcher)]:
             del self._watches[watcher]
 
-    def feed(self, record: Record, now_ns: int) -> list[tuple[Jid, Record]]:
+    def feed(self, record: Record, now_ns: int) -> list[Due]:
         """What to say at once because of this record; more within QUIET_BETWEEN_S is held back."""
         told = []
         for watcher, watch in self._watches.items():
-            if record.channel not in watch.channels or now_ns >= watch.until_ns:
-                continue
-            if now_ns - watch.said_ns.get(record.channel, -(10**18)) >= QUIET_BETWEEN_S * 1e9:
-                watch.said_ns[record.channel] = now_ns
-                told.append((watcher, record))
-            else:
+            if record.channel in watch.channels and now_ns < watch.until_ns:
                 watch.held[record.channel] = record
+                if due := watch.tell(watcher, now_ns):
+                    told.append(due)
         return told
 
-    def due(self, now_ns: int) -> list[tuple[Jid, Record]]:
-        """What was held back long enough, and drops watches whose time is over; call about once a second."""
-        told = []
-        for watcher, watch in list(self._watches.items()):
-            for channel, record in list(watch.held.items()):
-                if now_ns - watch.said_ns[channel] >= QUIET_BETWEEN_S * 1e9:
-                    del watch.held[channel]
-                    watch.said_ns[channel] = now_ns
-                    told.append((watcher, record))
-            if now_ns >= watch.until_ns:
-                del self._watches[watcher]
+    def due(self, now_ns: int) -> list[Due]:
+        """What was held back long enough, and the end of watches whose time is over; call about once a second."""
+        told = [due for watcher, watch in self._watches.items() if (due := watch.tell(watcher, now_ns))]
+        for due in told:
+            if due.ended:
+                del self._watches[due.watcher]
         return told

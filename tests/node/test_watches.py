@@ -2,7 +2,7 @@
 
 from knoop.jid import Jid
 from knoop.record import Record
-from knoop.watches import MAX_WATCHES, Watches
+from knoop.watches import MAX_WATCHES, Due, Watches
 
 S = 1_000_000_000
 PHONE = Jid("anna", "example.org", "phone")
@@ -20,7 +20,7 @@ def record(seq, channel="air.temperature"):
 def test_only_the_device_that_asked_is_told_and_only_of_its_channels():
     watches = Watches()
     watches.start(PHONE, ["air.temperature"], until_ns=100 * S)
-    assert watches.feed(record(1), 0) == [(PHONE, record(1))]
+    assert watches.feed(record(1), 0) == [Due(PHONE, (record(1),))]
     assert watches.feed(record(1, "door"), 0) == []
     assert watches.stop(DESK) == 0
     assert watches.stop(PHONE) == 1
@@ -34,7 +34,7 @@ def test_quick_changes_are_held_and_the_newest_is_said():
     assert not watches.feed(record(2), 1 * S)
     assert not watches.feed(record(3), 2 * S)
     assert watches.due(4 * S) == []
-    assert watches.due(5 * S) == [(PHONE, record(3))]
+    assert watches.due(5 * S) == [Due(PHONE, (record(3),))]
     assert watches.due(11 * S) == []
 
 
@@ -42,8 +42,22 @@ def test_a_watch_ends_by_itself():
     watches = Watches()
     watches.start(PHONE, ["air.temperature"], until_ns=10 * S)
     assert watches.feed(record(1), 11 * S) == []
-    watches.due(11 * S)
+    assert watches.due(11 * S) == [Due(PHONE, (), ended=True)], "and says so"
+    assert watches.due(12 * S) == []
     assert watches.stop(PHONE) == 0
+
+
+def test_several_channels_are_due_together_and_one_message_has_one_pace():
+    watches = Watches()
+    watches.start(PHONE, ["air.temperature", "door"], until_ns=100 * S)
+    watches.as_one(PHONE)
+    assert watches.channels(PHONE) == ("air.temperature", "door")
+    assert watches.feed(record(1), 0) == [Due(PHONE, (record(1),))]
+    assert watches.feed(record(1, "door"), 1 * S) == [], "the message changed a second ago"
+    assert watches.feed(record(2), 2 * S) == []
+    [due] = watches.due(5 * S)
+    assert set(due.records) == {record(1, "door"), record(2)}
+    assert watches.due(6 * S) == []
 
 
 def test_who_lost_every_right_is_told_no_more():
@@ -51,7 +65,7 @@ def test_who_lost_every_right_is_told_no_more():
     watches.start(PHONE, ["air.temperature"], until_ns=100 * S)
     watches.start(BRAM, ["air.temperature"], until_ns=100 * S)
     watches.keep(lambda watcher: watcher == BRAM)
-    assert watches.feed(record(1), 0) == [(BRAM, record(1))]
+    assert watches.feed(record(1), 0) == [Due(BRAM, (record(1),))]
 
 
 def test_a_device_that_went_offline_is_told_no_more():
@@ -60,7 +74,7 @@ def test_a_device_that_went_offline_is_told_no_more():
         watches.start(watcher, ["air.temperature"], until_ns=100 * S)
     watches.gone(PHONE)
     watches.gone(BRAM)
-    assert watches.feed(record(1), 0) == [(DESK, record(1))]
+    assert watches.feed(record(1), 0) == [Due(DESK, (record(1),))]
 
 
 def test_their_number_is_bounded():

@@ -8,6 +8,7 @@ from dataclasses import replace
 from knoop.access import Role
 from knoop.command import N_, Command, House, Instant, Reply, Request, Sentence, Span, chosen, counted, refuse
 from knoop.record import Record
+from knoop.sparkline import buckets, sparkline
 from knoop_hw.model import Channel
 
 USUAL_S = 86400.0
@@ -18,7 +19,7 @@ LAST = 5  # entries listed
 
 
 async def run(request: Request, house: House) -> Reply:
-    """Least, mean and most of a number, and the last entries, over a day unless said otherwise."""
+    """Least, mean and most of a number and its curve, or how often and how long; over a day unless said otherwise."""
     channels = chosen(request, house)
     if not channels:
         return refuse(N_("Say of what and since when, for example: {example}"), example="history door 24h")
@@ -27,22 +28,35 @@ async def run(request: Request, house: House) -> Reply:
         return refuse(N_("That is too much at once; choose from: {choices}."), choices=choices)
     until_ns = house.clock.time_ns()
     span_s = min(request.for_s or USUAL_S, LONGEST_S)
+    since_ns = until_ns - round(span_s * 1e9)
     lines: list[Sentence] = []
     for channel in channels:
-        records = await house.store.history(
-            channel.name, since_ns=until_ns - round(span_s * 1e9), until_ns=until_ns, limit=MOST_RECORDS
-        )
-        lines += _summary(channel, records, span_s, until_ns)
+        records = await house.store.history(channel.name, since_ns=since_ns, until_ns=until_ns, limit=MOST_RECORDS)
+        before = await house.store.history(channel.name, until_ns=since_ns - 1, limit=1)
+        timed = [(record.at_ns, record) for record in records if record.at_ns is not None]
+        if before and len(records) < MOST_RECORDS:  # what was then, lasted until the first change
+            timed.insert(0, (since_ns, before[0]))
+        lines += _summary(channel, records, span_s, before)
+        if not records:
+            continue
+        if channel.type == "number":
+            lines += _numbers(timed, since_ns, until_ns)
+        elif channel.type == "boolean":
+            lines += _times(channel, timed, until_ns)
         if len(channels) == 1:
             lines += [_entry(record) for record in records[-LAST:]]
     return Reply(tuple(lines))
 
 
-def _summary(channel: Channel, records: Sequence[Record], span_s: float, until_ns: int) -> list[Sentence]:
+def _summary(channel: Channel, records: Sequence[Record], span_s: float, before: Sequence[Record]) -> list[Sentence]:
     values = {"channel": channel, "span": Span(span_s)}
+    if not records and before:
+        return [Sentence(N_("{channel}: no change in the last {span}, still {value}."), values | {"value": before[0]})]
     if not records:
         return [Sentence(N_("{channel}: nothing in the last {span}."), values)]
-    lines = [
+    if len(records) == MOST_RECORDS:
+        return [Sentence(N_("{channel}: the newest {count} readings."), values | {"count": len(records)})]
+    return [
         counted(
             "{channel}, last {span}: {count} reading.",
             "{channel}, last {span}: {count} readings.",
@@ -50,28 +64,53 @@ def _summary(channel: Channel, records: Sequence[Record], span_s: float, until_n
             **values,
         )
     ]
-    if len(records) == MOST_RECORDS:
-        lines = [Sentence(N_("{channel}: the newest {count} readings."), values | {"count": len(records)})]
-    numbers = [r for r in records if isinstance(r.value, int | float) and not isinstance(r.value, bool)]
-    if numbers:
-        ranked = sorted(numbers, key=lambda record: float(record.value or 0))
-        mean = replace(numbers[-1], value=_mean(numbers, until_ns), quality="ok")
-        spread = {"least": ranked[0], "mean": mean, "most": ranked[-1]}
-        lines.append(Sentence(N_("Least {least}, mean {mean}, most {most}."), spread))
+
+
+def _numbers(timed: Sequence[tuple[int, Record]], since_ns: int, until_ns: int) -> list[Sentence]:
+    """Least and most with their times, the mean over time, and the curve."""
+    points = [(at_ns, float(r.value) if isinstance(r.value, int | float) else None) for at_ns, r in timed]
+    known = [(value, at_ns, record) for (at_ns, value), (_, record) in zip(points, timed, strict=True)
+             if value is not None]  # fmt: skip
+    if not known:
+        return []
+    (_, least_ns, least), (_, most_ns, most) = min(known, key=lambda k: k[0]), max(known, key=lambda k: k[0])
+    values = {
+        "least": least, "least_at": Instant(least_ns), "most": most, "most_at": Instant(most_ns),
+        "mean": replace(least, value=_mean(points, until_ns), quality="ok"),
+    }
+    lines = [Sentence(N_("Least {least} ({least_at}), mean {mean}, most {most} ({most_at})."), values)]
+    if len(known) > 1 and least.value != most.value:
+        start_ns = max(since_ns, points[0][0]) if len(timed) >= MOST_RECORDS else since_ns
+        lines.append(Sentence("{curve}", {"curve": sparkline(buckets(points, since_ns=start_ns, until_ns=until_ns))}))
     return lines
 
 
-def _mean(numbers: Sequence[Record], until_ns: int) -> float:
+def _times(channel: Channel, timed: Sequence[tuple[int, Record]], until_ns: int) -> list[Sentence]:
+    """How often and how long it was on, open or pressed; a button's moments have no length."""
+    count, on_ns, before = 0, 0, None
+    for (at_ns, record), end_ns in zip(timed, [*(at_ns for at_ns, _ in timed[1:]), until_ns], strict=True):
+        if record.value is True:
+            count += before is not True
+            on_ns += end_ns - at_ns
+        before = record.value
+    if not count:
+        return []
+    values = {"state": replace(timed[-1][1], value=True, quality="ok"), "span": Span(round(on_ns / 1e9))}
+    if channel.kind == "button":
+        return [counted("It was {state} {count} time.", "It was {state} {count} times.", count, **values)]
+    return [
+        counted("It was {state} {count} time, {span} in all.", "It was {state} {count} times, {span} in all.", count,
+                **values)
+    ]  # fmt: skip
+
+
+def _mean(points: Sequence[tuple[int, float | None]], until_ns: int) -> float:
     """The mean over time: each value counts for as long as it lasted, as unchanged ones are not repeated."""
-    ends = [*(record.at_ns for record in numbers[1:]), until_ns]
-    weighed = [
-        (float(record.value or 0), max(0, end - record.at_ns))
-        for record, end in zip(numbers, ends, strict=True)
-        if end is not None and record.at_ns is not None
-    ]
+    ends = [*(at_ns for at_ns, _ in points[1:]), until_ns]
+    weighed = [(v, max(0, end - at_ns)) for (at_ns, v), end in zip(points, ends, strict=True) if v is not None]
     total = sum(weight for _, weight in weighed)
     if not total:
-        return sum(float(record.value or 0) for record in numbers) / len(numbers)
+        return sum(value for value, _ in weighed) / len(weighed)
     return sum(value * weight for value, weight in weighed) / total
 
 

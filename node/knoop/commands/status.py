@@ -4,51 +4,61 @@ from __future__ import annotations
 
 from knoop.access import Role
 from knoop.alerts import PREFIX
-from knoop.command import N_, Command, House, Reply, Request, Sentence, Span, counted, readable
+from knoop.command import N_, Command, House, Instant, Reply, Request, Sentence, Span, counted, readable
+from knoop.record import Record
 from knoop.text import humane
-
-LEVELS = {
-    "stopped": N_("stopped"),
-    "link down": N_("not connected"),
-    "degraded": N_("degraded"),
-    "fine": N_("fine"),
-}
+from knoop_hw.model import Channel
 
 ALERTS = {
-    "raised": N_("Alert {alert}: not acknowledged."),
-    "acknowledged": N_("Alert {alert}: acknowledged by {person}."),
+    "raised": N_("Alert {alert} since {time}: nobody has acknowledged it."),
+    "acknowledged": N_("Alert {alert}, acknowledged by {person} ({time})."),
 }
 
 
 async def run(request: Request, house: House) -> Reply:
-    """One line on the node, then only lines that say something: alarms, faults, what is on, what waits."""
+    """The first line is the answer; then only lines that say something: alarms, faults, what is on or open."""
     health, mine = house.health(), readable(request, house)
-    lines = [
-        Sentence(
-            N_("{node}: {level}, up {uptime}, connected for {link}.")
-            if health.link_up
-            else N_("{node}: {level}, up {uptime}, not connected for {link}."),
-            {
-                "node": house.label or house.name,
-                "level": Sentence(LEVELS[health.level]),
-                "uptime": Span(round(health.uptime_s)),
-                "link": Span(round(health.link_since_s)),
-            },
-        )
-    ]
-    for state in house.alerts.raised():
-        if house.alerts.watched(PREFIX + state.name) in mine:
-            values = {"alert": humane(state.name), "person": state.by}
-            lines.append(Sentence(ALERTS[state.phase], values))
+    alerts = [state for state in house.alerts.raised() if house.alerts.watched(PREFIX + state.name) in mine]
     faulty = tuple(mine[name] for name in health.faulty if name in mine)
+    lines = [_first(house, len(alerts), waiting=any(state.phase == "raised" for state in alerts), faulty=len(faulty))]
+    for state in alerts:
+        values = {"alert": humane(state.name), "person": state.by, "time": Instant(state.at_ns)}
+        lines.append(Sentence(ALERTS[state.phase], values))
     if faulty:
         lines.append(Sentence(N_("No value from: {channels}."), {"channels": faulty}))
-    on = tuple(c for n, c in mine.items() if c.writable and (r := house.latest.get(n)) is not None and r.value)
-    if on:
-        lines.append(Sentence(N_("On: {channels}."), {"channels": on}))
+    for message, wanted in ((N_("On: {channels}."), _is_on), (N_("Open: {channels}."), _is_open)):
+        there = tuple(c for n, c in mine.items() if wanted(c, house.latest.get(n)))
+        if there:
+            lines.append(Sentence(message, {"channels": there}))
     if health.backlog:
         lines.append(counted("{count} reading waits to be sent.", "{count} readings wait to be sent.", health.backlog))
-    return Reply(tuple(lines))
+    if health.dropped:
+        lines.append(counted("{count} reading was lost.", "{count} readings were lost.", health.dropped))
+    spans = {"uptime": Span(round(health.uptime_s)), "link": Span(round(health.link_since_s))}
+    link = N_("Up {uptime}, connected for {link}.") if health.link_up else N_("Up {uptime}, not connected for {link}.")
+    return Reply((*lines, Sentence(link, spans)))
+
+
+def _first(house: House, alerts: int, *, waiting: bool, faulty: int) -> Sentence:
+    """One glance: a colour, the node, and how many things are not as they should be."""
+    values = {"node": house.label or house.name}
+    if waiting:
+        return counted("🔴 {node}: {count} alert.", "🔴 {node}: {count} alerts.", alerts, **values)
+    if alerts:
+        return counted(
+            "🟠 {node}: {count} alert, acknowledged.", "🟠 {node}: {count} alerts, acknowledged.", alerts, **values
+        )
+    if faulty:
+        return counted("🟠 {node}: {count} value missing.", "🟠 {node}: {count} values missing.", faulty, **values)
+    return Sentence(N_("🟢 {node}: all is well."), values)
+
+
+def _is_on(channel: Channel, record: Record | None) -> bool:
+    return channel.writable and record is not None and bool(record.value)
+
+
+def _is_open(channel: Channel, record: Record | None) -> bool:
+    return channel.kind == "contact" and record is not None and record.value is True
 
 
 COMMAND = Command(
@@ -58,4 +68,5 @@ COMMAND = Command(
     usage=("status",),
     run=run,
     aliases=("stand", "toestand"),
+    rooms="all",
 )
