@@ -14,6 +14,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
@@ -42,13 +43,15 @@ class Database:
 
     `migrations` are SQL scripts; the file's `user_version` says how many it has seen. `max_bytes` bounds the
     file and its write-ahead log together. `check` reads the whole file at opening, which only a small one is
-    worth. A corrupt file is renamed to `NAME.corrupt-<n>` and replaced by an empty one, at opening or when it
-    shows later; `set_aside` then names the copy.
+    worth. `keep` leaves a copy beside the file before it is migrated: `NAME.v1` is one of version 1. A corrupt
+    file is renamed to `NAME.corrupt-<n>` and replaced by an empty one, at opening or when it shows later;
+    `set_aside` then names the copy.
     """
 
     def __init__(
-        self, path: Path, *, migrations: Sequence[str], max_bytes: int | None = None, check: bool = False
-    ) -> None:
+        self, path: Path, *, migrations: Sequence[str], max_bytes: int | None = None, check: bool = False,
+        keep: bool = False,
+    ) -> None:  # fmt: skip
         if max_bytes is not None and max_bytes < 64 * PAGE_BYTES:
             raise ValueError(f"{path}: a database of {max_bytes} bytes is too small; {64 * PAGE_BYTES} is the least")
         self.path = path
@@ -56,6 +59,7 @@ class Database:
         self._migrations = migrations
         self._pages = max_bytes // PAGE_BYTES if max_bytes else None
         self._check = check
+        self._keep = keep
         self._thread: ThreadPoolExecutor | None = None
         self._connection: sqlite3.Connection | None = None
 
@@ -176,8 +180,19 @@ class Database:
             wal_pages = min(WAL_PAGES, self._pages // 8)
             db.execute(f"PRAGMA max_page_count = {self._pages - wal_pages}")
         db.execute(f"PRAGMA wal_autocheckpoint = {wal_pages}")
+        if self._keep and 0 < version < len(self._migrations):
+            self._copy(db, version)
         for number, script in enumerate(self._migrations[version:], start=version + 1):
             db.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")
+
+    def _copy(self, db: sqlite3.Connection, version: int) -> None:
+        """What the Knoop before this one can go on with. Without room for it nothing is migrated."""
+        copy = self.path.with_name(f"{self.path.name}.v{version}")
+        copy.unlink(missing_ok=True)
+        _claim(copy)
+        with closing(sqlite3.connect(copy)) as kept:
+            db.backup(kept)
+        _log.warning("%s: of an older Knoop; kept as %s before it is brought up to date", self.path, copy)
 
     def _replace(self, error: sqlite3.DatabaseError) -> None:
         """Set the corrupt file and its log aside and open an empty one in its place."""

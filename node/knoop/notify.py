@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 
+from knoop_hw.clock import monotonic_us
+
 
 def notify(state: str) -> None:
     """Send `READY=1`, `STATUS=…`, `WATCHDOG=1` or `STOPPING=1` to NOTIFY_SOCKET, if there is one."""
@@ -18,3 +20,8 @@ def notify(state: str) -> None:
             sock.sendto(state.encode(), address)
         except OSError:
             return  # a supervisor that went away must not take us along
+
+
+def reloading() -> None:
+    """Say that a reload begins (Type=notify-reload); it is over with the next `READY=1`, whatever became of it."""
+    notify(f"RELOADING=1\nMONOTONIC_USEC={monotonic_us()}")

@@ -1,0 +1,247 @@
+"""A node from its start to its end, and from one configuration to the next (docs/adr/0009).
+
+Database, state and board stay open; the agent is made anew. What another configuration needs is tried before anything
+is touched, and what fails all the same is undone: a reload happens wholly or not at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+from knoop.agent import Agent, account
+from knoop.board import BEAT_S, BoardClient
+from knoop.command import N_, Sentence, counted
+from knoop.config import Config
+from knoop.errors import LinkError
+from knoop.notify import notify, reloading
+from knoop.state import State
+from knoop.store import Store
+from knoop.xmpp.session import Account, Session, tls_context
+from knoop_hw.board import Board
+from knoop_hw.clock import Clock, SystemClock
+from knoop_hw.errors import ConfigError, DeviceError, NotAsBefore
+from knoop_hw.link import pair
+
+log = logging.getLogger(__name__)
+
+Loaded = tuple[Config, str]
+"""A configuration and the account's password."""
+
+
+async def serve(
+    config: Config, *, password: str, state: Path, load: Callable[[], Loaded], clock: Clock | None = None
+) -> int:
+    """Open everything a configuration names and be the node until SIGTERM. Returns the exit code 0.
+
+    SIGHUP takes over what `load` returns (it raises ConfigError); for a node that a terminal started it means stop: a
+    terminal that goes away must not leave outputs on. Where it was ignored at the start (nohup) it stays ignored.
+    Raises DeviceError, StoreError, or LoginRefused when the first login is refused.
+    """
+    _note(config)
+    clock = clock or SystemClock()
+    stop, again = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, stop.set if _at_a_terminal() else again.set)
+    async with AsyncExitStack() as stack:
+        _lock(state, stack)
+        store = await stack.enter_async_context(Store.open(state / "readings.db", max_bytes=config.storage.max))
+        memory = await stack.enter_async_context(State.open(state / "state.db"))
+        board = await stack.enter_async_context(Board(config.hw, clock=clock, state=state))
+        served = _Served(board=board, store=store, state=memory, clock=clock, load=load, stop=stop, again=again)
+        await served.live(config, password)
+    return 0
+
+
+class _Served:
+    """What stays open, and the agent that has it now."""
+
+    def __init__(
+        self, *, board: Board, store: Store, state: State, clock: Clock, load: Callable[[], Loaded],
+        stop: asyncio.Event, again: asyncio.Event,
+    ) -> None:  # fmt: skip
+        self._board, self._store, self._state, self._clock = board, store, state, clock
+        self._load, self._stop, self._again = load, stop, again
+        self._serving: asyncio.Task[None] | None = None
+        self._handing_over = False
+
+    async def live(self, config: Config, password: str) -> None:
+        """Be the node, with one agent after another, until told to stop or something fails."""
+        agent: Agent | None = self._agent((config, password), None)
+        try:
+            while agent is not None:
+                agent = await self._serve(agent)
+        finally:
+            self._release()
+            if self._serving is not None:
+                self._serving.cancel()
+
+    def _agent(self, loaded: Loaded, former: Agent | None) -> Agent:
+        agent_end, board_end = pair()
+        self._serving = asyncio.create_task(self._board.serve(board_end))
+        board = BoardClient(agent_end, clock=self._clock)
+        config, password = loaded
+        return Agent(
+            config, clock=self._clock, store=self._store, state=self._state, board=board, password=password,
+            former=former,
+        )  # fmt: skip
+
+    async def _serve(self, agent: Agent) -> Agent | None:
+        """Serve until the end, or until another agent is to go on."""
+        leave = asyncio.Event()
+        life = asyncio.create_task(agent.run(leave, release=self._release))
+        stopping, wanting = asyncio.create_task(self._stop.wait()), asyncio.create_task(self._wanted(agent))
+        tasks: tuple[asyncio.Task[Any], ...] = (life, stopping, wanting)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if wanting.done() and not life.done() and not stopping.done():
+                self._handing_over = True
+                await self._unless_stopped(agent.settle())
+                leave.set()
+                return await self._hand_over(agent, life, wanting.result())
+            leave.set()
+            await life
+            return None
+        finally:
+            self._handing_over = False
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _release(self) -> None:
+        """Outputs first, before anything that may have to wait."""
+        if not self._handing_over or self._stop.is_set():
+            notify("STOPPING=1")
+            self._board.release()
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do `work` to its end, or until told to stop."""
+        tasks: set[asyncio.Task[Any]] = {asyncio.create_task(work), asyncio.create_task(self._stop.wait())}
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _wanted(self, agent: Agent) -> Loaded:
+        """What the next SIGHUP brings that is good and different; what is not good is said."""
+        while True:
+            await self._again.wait()
+            self._again.clear()
+            reloading()
+            try:
+                loaded = await asyncio.to_thread(self._load)
+                if loaded == agent.loaded:
+                    log.info("reload: nothing changed")
+                else:
+                    await self._try_login(agent, loaded)
+                    return loaded
+            except ConfigError as error:
+                self._not_taken(agent, *map(str, error.problems))
+            except LinkError as error:
+                self._not_taken(agent, f"the changed account was tried first: {error}")
+            except Exception:  # whatever a file can do to us, the node goes on
+                log.exception("reload")
+                self._not_taken(agent, "it could not be read; this is a mistake of Knoop's")
+            notify("READY=1")
+
+    async def _try_login(self, agent: Agent, loaded: Loaded) -> None:
+        """Log in once where the account changed, beside the present login. Raises LinkError or ConfigError."""
+        wanted = account(*loaded)
+        if wanted == account(*agent.loaded):
+            return
+        beside: Account = replace(wanted, jid=replace(wanted.jid, resource=f"{wanted.jid.resource}-reload"))
+        session = await Session.open(
+            beside, clock=self._clock, context=tls_context(beside), on_message=lambda _stanza, _late: None,
+            on_presence=lambda _stanza: None, admits=lambda _sender: False,
+        )  # fmt: skip
+        await session.close()
+
+    async def _hand_over(self, agent: Agent, life: asyncio.Task[None], loaded: Loaded) -> Agent:
+        """The agent that goes on: with what is `loaded`, or as before where the board does not take that."""
+        beating = asyncio.create_task(self._beat())
+        try:
+            stopping = asyncio.create_task(self._stop.wait())
+            await asyncio.wait({life, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            self._release()  # when told to stop meanwhile
+            await life
+            config, _ = loaded
+            why = ""
+            try:
+                await self._board.reload(config.hw)
+            except NotAsBefore:
+                raise
+            except DeviceError as error:
+                why, loaded = str(error), agent.loaded
+            made = self._agent(loaded, agent)
+            if why:
+                self._not_taken(made, why)
+            else:
+                _note(config)
+                for key in _only_at_start(agent.loaded[0], config):
+                    log.warning("%s: %s holds from the next start on", config.file, key)
+                log.info("reload: %s is taken", config.file)
+            return made
+        finally:
+            beating.cancel()
+
+    async def _beat(self) -> None:
+        """Between two agents the node lives all the same: no dead man lets go."""
+        while not self._stop.is_set():
+            self._board.outputs.beat()
+            await self._clock.sleep(BEAT_S)
+
+    def _not_taken(self, agent: Agent, *problems: str) -> None:
+        """Say every problem in the log, and that there are some to the owners."""
+        for problem in problems:
+            log.error("%s", problem)
+        log.error("reload: the new configuration is not taken; the old one stays")
+        count = counted("{count} problem", "{count} problems", len(problems))
+        text = N_("The new node.toml was not taken: {problems}, see the log. I go on with the old one.")
+        agent.announce(Sentence(text, {"problems": count}))
+
+
+def _only_at_start(former: Config, config: Config) -> list[str]:
+    """The changed keys that an open node cannot follow."""
+    changed = {
+        "node.loop": former.node.loop != config.node.loop,
+        "storage.max": former.storage.max != config.storage.max,
+    }
+    return [key for key, differs in changed.items() if differs]
+
+
+def _note(config: Config) -> None:
+    """What the owner should write otherwise, one line a key."""
+    for note in config.notes:
+        log.warning("%s", note)
+
+
+def _at_a_terminal() -> bool:
+    """Whether a terminal controls this process, and hangs up on it when it goes (credentials(7))."""
+    try:
+        terminal = os.open(os.ctermid(), os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    os.close(terminal)
+    return True
+
+
+def _lock(folder: Path, stack: AsyncExitStack) -> None:
+    """One node a state folder: two would send everything twice."""
+    held: IO[str] = stack.enter_context((folder / "lock").open("w", encoding="ascii"))
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise DeviceError(f"{folder} is in use by another knoop; stop it, or give this one another folder") from None
+    held.write(f"{os.getpid()}\n")
+    held.flush()

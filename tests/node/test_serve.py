@@ -1,0 +1,83 @@
+"""What `knoop check` says of several files, and what a running node cannot follow."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from knoop import cli, config, serve
+from knoop.xmpp import compat
+from knoop_hw import include
+from knoop_hw.include import Moved
+
+NODE = 'include = ["common/common.toml"]\n[node]\nname = "attic"\n'
+COMMON = '[xmpp]\njid = "attic@example.org"\npassword_file = "secret"\n'
+
+
+@pytest.fixture(autouse=True)
+def log_as_before():
+    """A command sets the log up for its whole process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "common").mkdir()
+    (tmp_path / "common" / "common.toml").write_text(COMMON, "utf-8")
+    (tmp_path / "common" / "secret").touch(0o600)
+    (tmp_path / "common" / "secret").write_text("hunter2", "utf-8")
+    (tmp_path / "node.toml").write_text(NODE, "utf-8")
+    return tmp_path / "node.toml"
+
+
+def test_check_lists_every_file_it_read(file, tmp_path, capsys):
+    common = tmp_path / "common" / "common.toml"
+    assert cli.main(["check", "--config", str(file)]) == 0
+    said = capsys.readouterr().out
+    assert f"{common}: read, too" in said
+    assert f"{file}: fine" in said
+    assert cli.main(["check", "--json", "--config", str(file)]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["files"], report["notes"]) == ([str(file), str(common)], [])
+
+
+def test_a_problem_of_an_included_file_is_told_there(file, tmp_path, capsys):
+    (tmp_path / "common" / "common.toml").write_text(COMMON + "prt = 5222\n", "utf-8")
+    assert cli.main(["check", "--config", str(file)]) == 78
+    assert f"{tmp_path}/common/common.toml:4: xmpp.prt: unknown key; did you mean 'port'?" in capsys.readouterr().err
+
+
+def test_what_an_older_file_should_call_otherwise_is_said(file, tmp_path, capsys, monkeypatch):
+    def moved(data):
+        return {("node" if key == "nod" else key): value for key, value in data.items()}, (
+            (Moved(("nod",), ("node",)),) if "nod" in data else ()
+        )
+
+    monkeypatch.setitem(include.load.__kwdefaults__, "migrations", (moved,))
+    file.write_text(NODE.replace("[node]", "[nod]"), "utf-8")
+    note = f"{file}:2: nod: is node since version 2; write it so, and version = 2"
+    assert cli.main(["check", "--config", str(file)]) == 0
+    assert note in capsys.readouterr().out.splitlines()
+    loaded = config.load(file, jid=compat.jid)
+    assert loaded.node.name == "attic"
+    serve._note(loaded)
+    assert note in capsys.readouterr().err
+
+
+def test_where_a_key_stands_makes_no_other_configuration(file):
+    before = config.load(file, jid=compat.jid)
+    file.write_text(NODE.partition("\n")[2] + COMMON.replace('"secret"', '"common/secret"'), "utf-8")
+    assert config.load(file, jid=compat.jid) == before
+    file.write_text(file.read_text("utf-8") + '[storage]\nmax = "1MiB"\nretain = "1d"\n', "utf-8")
+    after = config.load(file, jid=compat.jid)
+    assert after != before
+    assert serve._only_at_start(before, after) == ["storage.max"]
+    file.write_text(file.read_text("utf-8").replace("[node]\n", '[node]\nloop = "asyncio"\n'), "utf-8")
+    assert serve._only_at_start(after, config.load(file, jid=compat.jid)) == ["node.loop"]
