@@ -27,7 +27,8 @@ class PubSub:
         items = []
         for batch in payload.batches(records):
             node = nodes.READINGS if batch[0].cls == "telemetry" else nodes.EVENTS
-            items.append((node.name, batch[0].identity, payload.readings(batch)))
+            name = nodes.placed(node, self._service, self._session.jid).name
+            items.append((name, batch[0].identity, payload.readings(batch)))
         await asyncio.gather(
             *(nodes.publish(self._session, name, identity, element, service=self._service)
               for name, identity, element in items)
@@ -38,5 +39,5 @@ class PubSub:
 async def open(  # noqa: A001 -- the contract's name
     target: str, *, session: Session, voice: Voice, settings: object  # noqa: ARG001 -- machines need no voice
 ) -> AsyncIterator[PubSub]:
-    """The nodes are configured by the agent, once per session, before the first item."""
+    """`target` is a service's JID, '' for PEP. The agent has configured the nodes."""
     yield PubSub(session, target)

@@ -1,14 +1,19 @@
-"""Pub-sub nodes: made and configured once per session, published to item by item (XEP-0060, XEP-0163)."""
+"""Pub-sub nodes: made and configured once per session, published to item by item (XEP-0060, XEP-0163).
+
+`service` is the JID of a pub-sub service, or '' for our own account (PEP).
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.etree import ElementTree as ET
 
 from knoop.errors import Refusal
 from knoop.jid import Jid
+from knoop.xmpp import compat
 from knoop.xmpp.session import Session
 
 log = logging.getLogger(__name__)
@@ -35,6 +40,7 @@ class Node:
             "pubsub#send_last_published_item": self.send_last,
             "pubsub#persist_items": "true",
             "pubsub#deliver_payloads": "true",
+            "pubsub#notify_delete": "true",  # who subscribed learns that a node was made anew (see allow)
         }
 
 
@@ -44,6 +50,26 @@ STATE = Node(name="urn:knoop:1:state", max_items="16", send_last="on_sub_and_pre
 ABOUT = Node(name="urn:knoop:1:about", max_items="1", send_last="on_sub_and_presence")
 NODES = (READINGS, EVENTS, STATE, ABOUT)
 EVENTS_KEPT = "256"  # where 'max' is refused: the most that Prosody keeps by default (measured, 0.12)
+
+# What a service's refusal of a node means. Prosody 0.12 and ejabberd 23.01 say `forbidden` to who may not make one.
+_NOT_ALLOWED = (
+    "lets {jid} make no nodes: name it in the component's 'admins' (Prosody), or allow it in 'access_createnode' of"
+    " mod_pubsub (ejabberd); see docs/servers.md"
+)
+_NO_SERVICE = "is no pub-sub service that answers: correct 'publish.pubsub', or set it up as docs/servers.md says"
+_NOT_SO = (
+    "does not take the options of {node}: it must know access_model 'whitelist' and keep 16 items or more"
+    " ('pubsub_max_items' of Prosody, 'max_items_node' of ejabberd's mod_pubsub; see docs/servers.md)"
+)
+_REMEDIES = {
+    "forbidden": _NOT_ALLOWED,
+    "not-allowed": _NOT_ALLOWED,
+    "item-not-found": _NO_SERVICE,
+    "service-unavailable": _NO_SERVICE,
+    "remote-server-not-found": _NO_SERVICE,
+    "bad-request": _NOT_SO,
+    "not-acceptable": _NOT_SO,
+}
 
 
 def form(options: Mapping[str, str]) -> ET.Element:
@@ -57,20 +83,34 @@ def form(options: Mapping[str, str]) -> ET.Element:
     return element
 
 
+def placed(node: Node, service: str, jid: Jid) -> Node:
+    """`node` under its name there: a service is shared, so the name ends in the account that owns the node."""
+    return replace(node, name=f"{node.name}/{jid.bare}") if service else node
+
+
 async def configure(session: Session, node: Node, readers: Collection[Jid], *, service: str = "") -> None:
     """Make `node` exist with its options and let exactly `readers` read it. Raises Refusal or LinkError."""
     options = dict(node.options())
     try:
-        await _create(session, node.name, options, service)
+        try:
+            made = await _create(session, node.name, options, service)
+        except Refusal as error:
+            if options["pubsub#max_items"] != "max" or _REMEDIES.get(error.condition, _NOT_SO) is not _NOT_SO:
+                raise
+            log.info("%s: the server takes no 'max' for max_items; %s are kept", node.name, EVENTS_KEPT)
+            made = await _create(session, node.name, {**options, "pubsub#max_items": EVENTS_KEPT}, service)
     except Refusal as error:
-        if options["pubsub#max_items"] != "max" or error.condition == "forbidden":
+        if not service or error.condition not in _REMEDIES:
             raise
-        log.info("%s: the server takes no 'max' for max_items; %s are kept", node.name, EVENTS_KEPT)
-        await _create(session, node.name, {**options, "pubsub#max_items": EVENTS_KEPT}, service)
-    await allow(session, node.name, readers, service=service)
+        remedy = _REMEDIES[error.condition].format(jid=session.jid.bare, node=node.name)
+        raise Refusal(error.condition, f"{service} {remedy}") from None
+    await allow(session, node, readers, service=service)
+    if not made:  # somebody's rights may have gone without their subscription: see _unsubscribe
+        await _unsubscribe(session, node.name, {str(reader) for reader in readers}, service)
 
 
-async def _create(session: Session, name: str, options: Mapping[str, str], service: str) -> None:
+async def _create(session: Session, name: str, options: Mapping[str, str], service: str) -> bool:
+    """Whether the node is new; one that is there already is configured."""
     pubsub = ET.Element(f"{PUBSUB}pubsub")
     ET.SubElement(pubsub, f"{PUBSUB}create", {"node": name})
     ET.SubElement(pubsub, f"{PUBSUB}configure").append(form(options))
@@ -79,15 +119,30 @@ async def _create(session: Session, name: str, options: Mapping[str, str], servi
     except Refusal as error:
         if error.condition != "conflict":
             raise
-        owner = ET.Element(f"{OWNER}pubsub")
-        ET.SubElement(owner, f"{OWNER}configure", {"node": name}).append(form(options))
+        await _reconfigure(session, name, options, service)
+        return False
+    return True
+
+
+async def _reconfigure(session: Session, name: str, options: Mapping[str, str], service: str) -> None:
+    owner = ET.Element(f"{OWNER}pubsub")
+    ET.SubElement(owner, f"{OWNER}configure", {"node": name}).append(form(options))
+    try:
         await session.iq("set", owner, to=service)
+    except Refusal as error:
+        if error.condition != "forbidden":
+            raise
+        text = f"{name} at {service or 'our account'} belongs to another account: have it deleted"
+        raise Refusal("conflict", text) from None
 
 
-async def allow(session: Session, name: str, readers: Collection[Jid], *, service: str = "") -> None:
-    """Let exactly `readers` (bare JIDs) read the node, ourselves apart; others lose it at once (§8.9)."""
+async def allow(session: Session, node: Node, readers: Collection[Jid], *, service: str = "") -> bool:
+    """Let exactly `readers` (bare JIDs) read the node, ourselves apart; others lose it at once (§8.9).
+
+    Returns whether that took a node made anew, which is empty. Raises Refusal or LinkError.
+    """
     ask = ET.Element(f"{OWNER}pubsub")
-    ET.SubElement(ask, f"{OWNER}affiliations", {"node": name})
+    ET.SubElement(ask, f"{OWNER}affiliations", {"node": node.name})
     answer = await session.iq("get", ask, to=service)
     members = {
         item.get("jid", "")
@@ -95,14 +150,58 @@ async def allow(session: Session, name: str, readers: Collection[Jid], *, servic
         if item.get("affiliation") not in {"owner", "none"}
     }
     wanted = {str(reader) for reader in readers} - {str(session.jid.bare)}
-    changes = dict.fromkeys(wanted - members, "member") | dict.fromkeys(members - wanted, "none")
+    gone = members - wanted
+    changes = dict.fromkeys(wanted - members, "member") | dict.fromkeys(gone, "none")
     if not changes:
-        return
+        return False
+    if gone and not await _unsubscribe(session, node.name, wanted, service):
+        # Written together: an item between the two would have the server make a node with its own, open options.
+        await asyncio.gather(
+            delete(session, node.name, service=service), configure(session, node, readers, service=service)
+        )
+        return True
     tell = ET.Element(f"{OWNER}pubsub")
-    table = ET.SubElement(tell, f"{OWNER}affiliations", {"node": name})
+    table = ET.SubElement(tell, f"{OWNER}affiliations", {"node": node.name})
     for jid, affiliation in sorted(changes.items()):
         ET.SubElement(table, f"{OWNER}affiliation", {"jid": jid, "affiliation": affiliation})
     await session.iq("set", tell, to=service)
+    if gone:
+        await _unsubscribe(session, node.name, wanted, service)  # whoever was quick enough to subscribe again
+    return False
+
+
+async def _unsubscribe(session: Session, name: str, wanted: Collection[str], service: str) -> bool:
+    """End every subscription of others than `wanted`; False where the server does not tell us whose there are.
+
+    A subscription outlives the affiliation it needed: Prosody 0.12 and ejabberd 23.01 go on to deliver to it, and
+    ejabberd lets it fetch items, too; Prosody takes the affiliation away and answers `forbidden` (measured). ejabberd
+    names the subscriptions of a service, not those of PEP (`feature-not-implemented`).
+    """
+    ask = ET.Element(f"{OWNER}pubsub")
+    ET.SubElement(ask, f"{OWNER}subscriptions", {"node": name})
+    try:
+        answer = await session.iq("get", ask, to=service)
+    except Refusal as error:
+        if error.condition != "feature-not-implemented":
+            raise
+        return False
+    kept = {*wanted, str(session.jid.bare)}
+    others = [entry for entry in answer.iter(f"{OWNER}subscription") if _bare(entry.get("jid", "")) not in kept]
+    if others:
+        tell = ET.Element(f"{OWNER}pubsub")
+        table = ET.SubElement(tell, f"{OWNER}subscriptions", {"node": name})
+        for entry in others:
+            which = {key: value for key in ("jid", "subid") if (value := entry.get(key))}
+            ET.SubElement(table, f"{OWNER}subscription", {**which, "subscription": "none"})
+        await session.iq("set", tell, to=service)
+    return True
+
+
+def _bare(jid: str) -> str:
+    try:
+        return str(compat.jid(jid).bare)
+    except ValueError:
+        return ""
 
 
 async def publish(session: Session, name: str, item_id: str, payload: ET.Element, *, service: str = "") -> None:
