@@ -9,7 +9,7 @@ PIP := $(BIN)/pip --quiet --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help .venv check test demo bench bench-quick lock clean prosody
+.PHONY: help .venv check test interop demo bench bench-quick lock clean prosody
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z.-]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -21,7 +21,11 @@ check: .venv  ## lint (ruff, nearly all rules) and types (mypy --strict)
 	$(BIN)/mypy
 
 test: .venv prosody  ## all tests, those against a real Prosody on loopback included
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses 3 --dist loadfile
+
+interop: .venv  ## the node on Prosody and on ejabberd, through other people's clients, fifty nodes in a room
+	@bench/debian-packages prosody ejabberd python3-nbxmpp go-sendxmpp profanity tmux
+	$(RUN) -m pytest tests/interop
 
 demo: .venv prosody  ## a private server and a node with real readings: chat with it, or watch the tour (</dev/null)
 	$(RUN) -m knoop_bench.demo

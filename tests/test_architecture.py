@@ -37,25 +37,26 @@ def _tier(name: str, does: str, package: str, modules: str) -> Tier:
 # From the bottom up. A module may import its own tier and those below.
 TIERS = (
     _tier("words of the seam", "what travels, time, TOML to dataclasses, errors", "knoop_hw",
-          "- model clock units errors locate decode messages"),
+          "- model clock units errors locate decode include messages"),
     _tier("deciding (hardware)", "tables, filters, guards: values in, values out", "knoop_hw",
           "config tables pins filters guards kept scenario source sensors"),
     _tier("touching", "lines, ports, drivers, a simulated board", "knoop_hw",
-          "timer lines outputs restore pinfactory serialport simulated sensing link sensors.*"),
+          "timer lines outputs restore pinfactory serialport simulated sensing found link pipes sensors.*"),
     _tier("board", "all that is open, and the protocol", "knoop_hw", "board"),
     _tier("words", "addresses, records, errors, what systemd and the log hear", "knoop",
-          "- jid record errors health words logs notify bench together"),
+          "- jid record errors health words slips logs notify bench together gate"),
     _tier("deciding", "rights, alerts, sentences, payloads, the configuration", "knoop",
-          "access alerts command commands commands.* config parse payload text watches"),
+          "access addressed alerts choices command commands commands.* condition config forms gathering invite naming "
+          "pace parse payload reminders rules setup sparkline text toml_schema watches wish"),
     _tier("keeping", "SQLite in a thread, reading to sinks, the agent's end of the seam", "knoop",
           "database store state router board"),
     _tier("xmpp", "bytes, login, stanzas: the only place that knows the library", "knoop", "xmpp xmpp.*"),
     _tier("ways out", "one publisher a file, one delivery a sink", "knoop", "publishers publishers.* delivery"),
     _tier("a node", "what verbs see, what a message becomes, what lives as long as a login", "knoop",
-          "household execution conversation presence"),
-    _tier("agent", "the wiring", "knoop", "agent"),
+          "alarms household execution conversation inroom presence roomtalk watching"),
+    _tier("agent", "the wiring, and the way from one configuration to the next", "knoop", "agent serve"),
     _tier("command line", "arguments, exit codes, the terminal, where things are", "knoop",
-          "cli __main__ terminal places"),
+          "cli __main__ terminal places init interview ask drafts doctor doctor.*"),
 )  # fmt: skip
 
 WHY = {
@@ -78,8 +79,12 @@ WHY = {
 
 SEAM: Mapping[str, frozenset[str]] = {
     "": frozenset({"knoop_hw", *(f"knoop_hw.{m}" for m in ("model", "clock", "errors", "messages", "link"))}),
-    "knoop.config": frozenset({"knoop_hw.config", "knoop_hw.decode", "knoop_hw.tables"}),
+    "knoop.rules": frozenset({"knoop_hw.decode", "knoop_hw.tables"}),
+    "knoop.config": frozenset({"knoop_hw.config", "knoop_hw.decode", "knoop_hw.include", "knoop_hw.tables"}),
     "knoop.agent": frozenset({"knoop_hw.board"}),
+    "knoop.toml_schema": frozenset({f"knoop_hw.{m}" for m in ("decode", "filters", "include", "source", "tables")}),
+    "knoop.serve": frozenset({"knoop_hw.board"}),
+    "knoop.init": frozenset({"knoop_hw.found"}),  # what to propose; it opens nothing
 }
 
 # Library → the modules that may import it, and how early. Drivers may import any library, late: no entry needed.
@@ -94,7 +99,7 @@ LIBRARIES: Mapping[str, Mapping[str, Kind]] = {
     "serial": {"knoop_hw.serialport": "late"},
     "prompt_toolkit": {"knoop.terminal": "late"},
     "uvloop": {"knoop.cli": "late"},
-    "cryptography": {"knoop_bench.certificates": "top"},
+    "cryptography": {"knoop_bench.certificates": "top", "knoop.doctor.network": "late"},
     "lxml": {"knoop_bench.schema": "top"},
 }
 LAZY = {
@@ -105,11 +110,17 @@ LAZY = {
 MEASURES_THE_NODE = ("knoop_bench.measure", "knoop_bench.report", "knoop_bench.demo", "knoop_bench.schema")
 
 PURE = (
-    "knoop_hw.model", "knoop_hw.units", "knoop_hw.errors", "knoop_hw.locate", "knoop_hw.decode", "knoop_hw.messages",
+    "knoop_hw.model", "knoop_hw.units", "knoop_hw.errors", "knoop_hw.locate", "knoop_hw.decode",
+    "knoop_hw.include", "knoop_hw.messages",
     "knoop_hw.config", "knoop_hw.tables", "knoop_hw.pins", "knoop_hw.filters", "knoop_hw.guards", "knoop_hw.kept",
-    "knoop.jid", "knoop.record", "knoop.errors", "knoop.health", "knoop.words", "knoop.access", "knoop.alerts",
-    "knoop.command", "knoop.commands", "knoop.commands.*", "knoop.parse", "knoop.payload", "knoop.text",
-    "knoop.watches", "knoop.xmpp.fresh", "knoop.xmpp.guard", "knoop.xmpp.inbound",
+    "knoop.jid", "knoop.record", "knoop.errors", "knoop.health", "knoop.words", "knoop.slips",
+    "knoop.naming", "knoop.wish", "knoop.choices", "knoop.access", "knoop.alerts",
+    "knoop.condition", "knoop.reminders", "knoop.rules",
+    "knoop.command", "knoop.commands", "knoop.commands.*", "knoop.forms", "knoop.parse", "knoop.payload", "knoop.text",
+    "knoop.toml_schema",
+    "knoop.addressed", "knoop.gathering", "knoop.pace", "knoop.xmpp.announce",
+    "knoop.watches", "knoop.invite", "knoop.setup", "knoop.xmpp.fresh", "knoop.xmpp.guard", "knoop.xmpp.inbound",
+    "knoop.xmpp.dataforms",
 )  # fmt: skip
 EFFECTS = frozenset({
     "asyncio", "concurrent", "http", "logging", "multiprocessing", "os", "random", "secrets", "select", "shutil",
@@ -118,8 +129,11 @@ EFFECTS = frozenset({
 
 # Who may roll dice: composition roots, and where the unguessable or the uneven is the point.
 CHANCE = {
+    "knoop.agent": "the composition root: many nodes must not say and try the same thing at once",
     "knoop_hw.board": "the composition root of its half: the id of a run",
     "knoop.xmpp.compat": "RFC 5802 §5.1: the nonce of a login must be unguessable",
+    "knoop.xmpp.register": "the password of an account that it makes",
+    "knoop.xmpp.openforms": "who guessed the id of a form could go on with it",
     "knoop.xmpp.link": "jitter between reconnects; tests hand in their own",
 }
 ENVIRONMENT = {

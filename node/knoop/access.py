@@ -16,6 +16,7 @@ from knoop.jid import Jid
 from knoop_hw.model import Class
 
 Encryption = Literal["optional", "required"]
+Hours = tuple[int, int]  # minutes of the day, from and to; a range that ends before it begins goes over midnight
 
 EVERYBODY = "*"  # as the local part: every account of that domain; only node.toml may say so
 
@@ -53,7 +54,8 @@ def usual_notify(role: Role) -> frozenset[Class]:
 class Person:
     """Somebody with rights. `only` limits them to these channels or devices (`air` is all of `air.*`).
 
-    `notify` None means `usual_notify`. `lang` empty means the node's language.
+    `notify` None means `usual_notify`. `lang` empty means the node's language. `quiet`: when they want to hear only
+    what is critical, every day by the machine's local clock.
     """
 
     jid: Jid
@@ -63,6 +65,7 @@ class Person:
     notify: frozenset[Class] | None = None
     encryption: Encryption = "optional"
     lang: str = ""
+    quiet: tuple[Hours, ...] = ()
 
     @property
     def title(self) -> str:
@@ -77,6 +80,12 @@ class Person:
     def reads(self, channel: str) -> bool:
         """Whether `only` covers this channel."""
         return not self.only or channel in self.only or channel.partition(".")[0] in self.only
+
+    def quiet_at(self, minute: int) -> bool:
+        """Whether this minute of the day lies in their quiet hours."""
+        return any(
+            begin <= minute < end if begin <= end else minute >= begin or minute < end for begin, end in self.quiet
+        )
 
     def covers(self, other: Person) -> bool:
         """Whether all that `other` may touch may be touched by this person, too; roles are another question."""

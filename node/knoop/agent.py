@@ -9,25 +9,25 @@ What verbs see is in `household`, what lives as long as one login in `presence`.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-import os
-import signal
+import random
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from xml.etree import ElementTree as ET
 
 from knoop import __version__, commands, payload
-from knoop.alerts import AlertState, Transition
+from knoop.access import EVERYBODY, Role
+from knoop.alerts import Transition
 from knoop.board import BoardClient
+from knoop.command import Sentence
 from knoop.config import Config
 from knoop.conversation import Conversation
 from knoop.errors import LinkError, StoreError
 from knoop.execution import Execution
 from knoop.household import Household
+from knoop.inroom import InRoom
 from knoop.jid import Jid
 from knoop.notify import notify
 from knoop.presence import Presence
@@ -36,92 +36,110 @@ from knoop.record import Record
 from knoop.router import Router
 from knoop.state import State
 from knoop.store import Store
-from knoop.xmpp import compat
+from knoop.xmpp import adhoc, compat
 from knoop.xmpp.link import Link
 from knoop.xmpp.outbound import message
 from knoop.xmpp.session import Account
-from knoop_hw.board import Board, new_run
-from knoop_hw.clock import Clock, SystemClock
-from knoop_hw.errors import DeviceError
-from knoop_hw.link import pair
+from knoop_hw.board import new_run
+from knoop_hw.clock import Clock
 
 log = logging.getLogger(__name__)
 
-FEATURES: tuple[str, ...] = ("urn:xmpp:receipts",)  # what we announce (XEP-0030), beside the library's own
+# What we announce (XEP-0030), beside the library's own.
+FEATURES: tuple[str, ...] = (
+    "urn:xmpp:receipts", "urn:xmpp:chat-markers:0", "http://jabber.org/protocol/chatstates",
+    "urn:xmpp:reply:0", "urn:xmpp:reactions:0", *adhoc.FEATURES,
+)
 STOP_TIMEOUT_S = 5.0
 TICK_S = 1.0
-
-
-async def serve(config: Config, *, password: str, state: Path, clock: Clock | None = None) -> int:
-    """Open everything a configuration names and be the node until SIGTERM or SIGHUP. Returns the exit code 0.
-
-    Raises DeviceError, StoreError, or LoginRefused when the first login is refused.
-    """
-    clock = clock or SystemClock()
-    stop = asyncio.Event()
-    # A terminal that goes away must not leave outputs on; under nohup it is told to stay.
-    numbers = [signal.SIGTERM, *([signal.SIGHUP] if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else [])]
-    for number in numbers:
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with AsyncExitStack() as stack:
-        _lock(state, stack)
-        store = await stack.enter_async_context(Store.open(state / "readings.db", max_bytes=config.storage.max))
-        memory = await stack.enter_async_context(State.open(state / "state.db"))
-        board = await stack.enter_async_context(Board(config.hw, clock=clock, state=state))
-        agent_end, board_end = pair()
-        serving = asyncio.create_task(board.serve(board_end))
-        stack.callback(serving.cancel)
-        agent = Agent(
-            config, clock=clock, store=store, state=memory, board=BoardClient(agent_end, clock=clock), password=password
-        )
-        await agent.run(stop, release=board.release)
-    return 0
 
 
 class Agent:
     """A running node, put together; `run` is its life."""
 
     def __init__(
-        self, config: Config, *, clock: Clock, store: Store, state: State, board: BoardClient, password: str
-    ) -> None:
+        self, config: Config, *, clock: Clock, store: Store, state: State, board: BoardClient, password: str,
+        former: Agent | None = None,
+    ) -> None:  # fmt: skip
+        """`former`: one that has ended, of another configuration; this one goes on where it stopped."""
+        self.loaded = (config, password)
         self.house = house = Household(
             config, run=new_run(), clock=clock, store=store, state=state, board=board, changed=self._changed,
-            rights=self._rights,
+            rights=self._rights, session=lambda: self.presence.session,
         )
         self.router = house.router = Router(
             store, clock=clock, synced=house.synced, on_stored=board.stored, on_record=self._record,
             retain_s=config.storage.retain_s,
         )
+        self.execution = Execution(house, verbs=commands.table())
+        uniform = random.Random().uniform  # noqa: S311 -- spreads what many nodes say and try, guards nothing
         self.presence = Presence(
             config, clock=clock, outbox=self.router, people=house.people, readers=house.readers, health=house.health,
-            voice=Voice(sentence=house.sentence, may_hear=house.may_hear),
+            voice=Voice(sentence=house.sentence, personal=house.personal, may_hear=house.may_hear),
             about=self._about, present=self._present, on_link=self._linked,
+            rooms={
+                jid: InRoom(jid, house=house, execution=self.execution, tell_owners=self.announce, uniform=uniform)
+                for jid in config.rooms
+            },
         )
-        self.execution = Execution(house, verbs=commands.table())
         self.conversation = Conversation(
             house, execution=self.execution, voice=house.voice, send=self._say, write=self.presence.send
+        )
+        self.forms = adhoc.AdHoc(
+            house, execution=self.execution, voice=house.voice, send=self.presence.send, say=self._say
         )
         self._clock = clock
         self._state = state
         self._store = store
         self._board = board
         self._link = Link(
-            _account(config, password), clock=clock, on_message=self._message, on_presence=self._presence,
-            admits=house.admits, features=FEATURES,
+            account(config, password), clock=clock, on_message=self._message, on_presence=self._presence,
+            on_request=self.forms.take, admits=house.admits, features=FEATURES,
+            proven=former is not None and former.proven,
         )
-        self._alert_seq: dict[str, int] = {}
         self._said = 0
-        self._alerts_changed = asyncio.Event()
+        self.announcements: list[Sentence] = []
+        self._goes_on = former is not None
+        if former is not None:
+            self.announcements = former.announcements
+            self.router.follow(former.router)
+            house.follow(former.house)
+
+    @property
+    def proven(self) -> bool:
+        """Whether the server has let this account in, now or for the agent before."""
+        return self._link.proven
+
+    async def settle(self) -> None:
+        """Let what is on its way to the server arrive and begin nothing new: another agent is to go on."""
+        with suppress(TimeoutError):  # what does not arrive in time is sent again; its identity says so
+            async with asyncio.timeout(STOP_TIMEOUT_S):
+                await self.router.gate.shut()
+
+    def announce(self, sentence: Sentence) -> None:
+        """Say something to every owner in their language: now, or when there is a login again."""
+        self.announcements.append(sentence)
+        self._say_announcements()
+
+    def _say_announcements(self) -> None:
+        if not self.presence.up:
+            return
+        said, self.announcements = self.announcements, []
+        for person in self.house.access.everyone():
+            if person.role is Role.OWNER and person.jid.local != EVERYBODY:
+                for sentence in said:
+                    with suppress(LinkError):
+                        self._say(person.jid, self.house.voice(person.lang).sentence(sentence))
 
     async def run(self, stop: asyncio.Event, *, release: Callable[[], None]) -> None:
-        """Be the node until `stop`; then `release` the outputs first, and leave what was taken safe on disk.
+        """Be the node until `stop`; then `release` first of all, and leave what was taken safe on disk.
 
         Raises LoginRefused when the first login is refused.
         """
         await self._restore()
         works = (
-            self._board.listen(self.router), self._board.beat(), self.router.run(), self._tick(), self._save_alerts(),
-            self._link.run(self.presence.serve),
+            self._board.listen(self.router), self._board.beat(), self.router.run(), self._tick(),
+            self.house.alarms.save(self._state), self._link.run(self.presence.serve),
         )
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(work) for work in works]
         stopping: asyncio.Task[Any] = asyncio.create_task(stop.wait())
@@ -133,12 +151,12 @@ class Agent:
                 if task.done():
                     task.result()
         finally:
-            notify("STOPPING=1")
             release()
             for task in (stopping, *tasks):
                 task.cancel()
             await asyncio.wait(tasks, timeout=STOP_TIMEOUT_S)
             await self.conversation.close()
+            await self.forms.close()
             await self.execution.close()
             try:
                 async with asyncio.timeout(STOP_TIMEOUT_S):
@@ -149,29 +167,33 @@ class Agent:
     async def _restore(self) -> None:
         """Go on where the last start ended: alerts, quiet hours, the last values, rights."""
         house = self.house
-        house.alerts.restore(
-            AlertState(name=row.name, phase=row.status, at_ns=row.since_ns or None, by=row.by)  # type: ignore[arg-type]
-            for row in await self._state.load_alerts()
-            if row.status in {"raised", "acknowledged"}
-        )
+        if not self._goes_on:
+            await house.alarms.restore(self._state)
         house.quiet = await self._state.quiet_until()
         await self._board.connected(self.router)
         await self.router.restore(channel.name for channel in house.all_channels)
         await house.rights_changed()
+        if self._goes_on:
+            self._judge_anew()
         for damaged in (self._store.set_aside, self._state.set_aside):
             if damaged:
                 log.error("a damaged database was replaced; the old one is kept as %s", damaged)
+
+    def _judge_anew(self) -> None:
+        """A rule that is new has not seen what was said before it; the agent before has."""
+        for record in list(self.house.latest.values()):
+            if self._board.hello is not None and record.run == self._board.hello.run:
+                for transition in self.house.alerts.feed(record):
+                    self._changed(transition)
 
     async def _tick(self) -> None:
         """What time brings: alerts that held long enough, watches that waited, the watchdog."""
         house = self.house
         while True:
             await self._clock.sleep(TICK_S)
-            now_ns = self._clock.boottime_ns()
-            for transition in house.alerts.due(now_ns, at_ns=house.now_ns):
+            for transition in house.alarms.due():
                 self._changed(transition)
-            for watcher, record in house.watches.due(now_ns):
-                self._tell(watcher, record)
+            house.watching.tick()
             try:
                 house.backlog = max((await self._store.backlog()).values(), default=0)
                 house.quiet = await self._state.quiet_until()
@@ -183,42 +205,25 @@ class Agent:
         """A record is new: it may raise an alert, and somebody may be watching."""
         for transition in self.house.alerts.feed(record):
             self._changed(transition)
-        for watcher, seen in self.house.watches.feed(record, self._clock.boottime_ns()):
-            self._tell(watcher, seen)
+        self.house.watching.feed(record)
 
     def _changed(self, transition: Transition) -> None:
         """An alert changed: that is a reading of its own."""
-        seq = self._alert_seq[transition.channel] = self._alert_seq.get(transition.channel, 0) + 1
-        self.router.put(
-            Record(
-                run=self.house.run, channel=transition.channel, seq=seq, cls="alarm", type="text",
-                value=transition.change, boot=self._clock.boot_id, boottime_ns=transition.boottime_ns,
-                at_ns=transition.at_ns,
-            )
-        )
-        self._alerts_changed.set()
-        self.presence.show()
-
-    async def _save_alerts(self) -> None:
-        while True:
-            await self._alerts_changed.wait()
-            self._alerts_changed.clear()
-            states = self.house.alerts.snapshot()
-            try:
-                await self._state.save_alerts((s.name, s.phase, s.at_ns or 0, s.by) for s in states)
-            except StoreError as error:
-                log.error("alerts are not remembered over a restart: %s", error)
+        self.house.alarms.say(transition)
+        if transition.change != "reminded":
+            self.presence.show()
 
     def _rights(self) -> None:
         self.presence.rights_changed()
 
     def _linked(self, up: bool) -> None:
         self.house.link = (up, self._clock.boottime_ns())
+        self._say_announcements()
 
     def _message(self, stanza: ET.Element, late: bool) -> None:
         if stanza.get("type") == "error":
             self._gone(stanza.get("from", ""))
-        if not self.presence.room_stanza(stanza):
+        if not self.presence.room_stanza(stanza, late=late):
             self.conversation.hear(stanza, late=late)
 
     def _presence(self, stanza: ET.Element) -> None:
@@ -229,17 +234,11 @@ class Agent:
     def _gone(self, sender: str) -> None:
         """A device went away: it watches nothing any more."""
         with suppress(ValueError):
-            self.house.watches.gone(compat.jid(sender))
+            self.house.watching.gone(compat.jid(sender))
 
     def _say(self, to: Jid, text: str) -> None:
         self._said += 1
         self.presence.send(message(str(to), text, f"{self.house.run}-said-{self._said}"))
-
-    def _tell(self, watcher: Jid, record: Record) -> None:
-        person = self.house.access.person(watcher)
-        if person and self.presence.up and person.reads(record.channel):
-            with suppress(LinkError):  # the link may end in this very instant
-                self._say(watcher, self.house.sentence(record, person.lang))
 
     def _about(self) -> ET.Element:
         assert self._board.hello is not None, "the board says hello before any session"
@@ -252,18 +251,8 @@ class Agent:
         return payload.state(self.house.all_channels, self.house.latest, at_ns=self.house.now_ns)
 
 
-def _lock(folder: Path, stack: AsyncExitStack) -> None:
-    """One node a state folder: two would send everything twice."""
-    held: IO[str] = stack.enter_context((folder / "lock").open("w", encoding="ascii"))
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise DeviceError(f"{folder} is in use by another knoop; stop it, or give this one another folder") from None
-    held.write(f"{os.getpid()}\n")
-    held.flush()
-
-
-def _account(config: Config, password: str) -> Account:
+def account(config: Config, password: str) -> Account:
+    """The account of a configuration, with the resource it logs in with."""
     xmpp = config.xmpp
     return Account(
         jid=config.jid if config.jid.resource else replace(config.jid, resource="knoop"), password=password,

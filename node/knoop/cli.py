@@ -27,12 +27,17 @@ EX_FAILED, EX_UNAVAILABLE, EX_IOERR, EX_NOPERM, EX_CONFIG, EX_INTERRUPTED = 1, 6
 
 EXAMPLES = """\
 examples:
+  knoop init                            a node in a few questions: account, node.toml, password
   knoop check                           is node.toml right, and does everything it names exist?
+  knoop doctor                          does the way to the server work, and what is wrong with this machine?
   knoop run --config greenhouse.toml    be the node, until Ctrl-C or SIGTERM
   knoop chat greenhouse@example.org --as anna@example.org
                                         talk with a node from this terminal
   knoop bench --quick                   measure this board against your own server
 """
+INIT_EXAMPLES = """knoop init
+  knoop init --invite 'xmpp:example.org?register;preauth=TOKEN'
+  knoop init --yes --name attic --jid attic@example.org --password-file secret --owner anna@example.org --publish off"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,9 +60,15 @@ def parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
+    made = verb("init", init, "Make a node: ask what is needed, make its account, write node.toml and a password file.",
+                INIT_EXAMPLES)
+    _init_flags(made)
     verb("check", check, "Validate the configuration and look for what it names; opens nothing.",
          "knoop check --config node.toml --json")
-    verb("run", run, "Be the node until SIGTERM or Ctrl-C.", "knoop run --config node.toml -v")
+    verb("schema", schema, "Print what node.toml may say, as JSON Schema for editors.",
+         "knoop schema > node.schema.json")
+    verb("run", run, "Be the node until SIGTERM or Ctrl-C; SIGHUP takes over a changed node.toml.",
+         "knoop run --config node.toml -v")
     made = verb("chat", chat, "Talk with a node as a person; reads lines, prints answers and events.",
                 "knoop chat greenhouse@example.org --as anna@example.org")
     made.add_argument("node", metavar="NODE", help="the node's address")
@@ -66,12 +77,38 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--host", default="", help="your server's address, when DNS does not say it")
     made.add_argument("--port", type=int, default=0, help="and its port")
     made.add_argument("--ca-file", type=Path, metavar="FILE", help="the CA that signed your server's certificate")
+    made = verb("doctor", doctor, "Look at what a node stands on, from this machine to its server; say what to do.",
+                "knoop doctor --offline")
+    made.add_argument("--offline", action="store_true", help="this machine only, nothing over the network")
     made = verb("bench", bench, "Measure stanzas/s, CPU per reading and memory on this board.",
                 "knoop bench --quick --json > before.json; knoop bench --quick --against before.json")
     made.add_argument("--quick", action="store_true", help="about 5 s instead of a minute; ratios only")
     made.add_argument("--local", action="store_true", help="against a private Prosody made for the occasion")
     made.add_argument("--against", type=Path, metavar="F", help="compare with an earlier report; exit 1 when worse")
     return top
+
+
+def _init_flags(made: argparse.ArgumentParser) -> None:
+    flag = made.add_argument
+    flag("-y", "--yes", action="store_true", help="never ask; so does --json, and a missing terminal")
+    flag("--name", help="the node's name, a lower-case word")
+    flag("--label", help="how people read it (default: the name)")
+    flag("--lang", choices=("en", "nl"), help="what it speaks")
+    flag("--jid", help="the address of its own account")
+    flag("--password-file", type=Path, metavar="FILE", help="where the account's password is read from")
+    flag("--register", action="store_true", help="make the account, on a server where whoever asks gets one")
+    flag("--invite", metavar="URI", help="make the account with an invite, xmpp:…?register;preauth=…")
+    flag("--owner", action="append", metavar="JID", help="whom it obeys; may be given more than once")
+    flag("--publish", choices=("pep", "off"), help="whether readings are kept on the server")
+    flag("--room", metavar="JID", help="a group chat in which to say alarms")
+    flag("--simulated", action="store_true", help="a simulated board, to try it without hardware")
+    flag("--directory", type=Path, metavar="DIR", help="where to write node.toml (default: here, or --config)")
+    flag("--force", action="store_true", help="write although there is a node.toml; it is kept as node.toml.old")
+    flag("--no-doctor", action="store_true", help="do not look whether it works")
+    flag("--host", default="", help="the server's address, when DNS does not say it")
+    flag("--port", type=int, default=0, help="and its port")
+    flag("--ca-file", type=Path, metavar="FILE", help="the CA that signed the server's certificate")
+    flag("--fingerprint", default="", metavar="SHA256", help="or the one certificate that is right")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -132,9 +169,21 @@ def _run_loop(work: Coroutine[Any, Any, int], loop: str = "auto") -> int:
     return asyncio.run(work)
 
 
+def init(arguments: argparse.Namespace) -> int:
+    """`knoop init`."""
+    from knoop import init as command
+    from knoop.interview import Usage
+
+    try:
+        return command.init(arguments)
+    except Usage as error:
+        parser().error(str(error))
+
+
 def check(arguments: argparse.Namespace) -> int:
     """`knoop check`."""
     from knoop import places
+    from knoop.condition import Condition
 
     config = _load(arguments)
     findings: list[str] = []
@@ -150,11 +199,15 @@ def check(arguments: argparse.Namespace) -> int:
             )
     counts = {
         "inputs": len(config.hw.inputs), "outputs": len(config.hw.outputs), "sensors": len(config.hw.sensors),
-        "people": len(config.people), "rooms": len(config.rooms), "alerts": len(config.rules),
+        "people": len(config.people), "rooms": len(config.rooms),
+        "alerts": sum(isinstance(rule.when, Condition) for rule in config.rules),
     }
     if arguments.json:
-        print(json.dumps({"ok": not findings, "file": str(config.file), "findings": findings, **counts}))
+        print(json.dumps({"ok": not findings, "file": str(config.file), "findings": findings, **counts,
+                          "files": list(config.files), "notes": [str(note) for note in config.notes]}))
     else:
+        for line in (*map(str, config.notes), *(f"{file}: read, too" for file in config.files[1:])):
+            print(line)
         for finding in findings:
             print(finding)
         summary = ", ".join(f"{what} {count}" for what, count in counts.items())
@@ -162,19 +215,31 @@ def check(arguments: argparse.Namespace) -> int:
     return EX_FAILED if findings else 0
 
 
+def schema(_arguments: argparse.Namespace) -> int:
+    """`knoop schema`."""
+    from knoop import toml_schema
+
+    print(json.dumps(toml_schema.schema(), ensure_ascii=False, indent=2))
+    return 0
+
+
 def run(arguments: argparse.Namespace) -> int:
     """`knoop run`."""
     from knoop import places
-    from knoop.agent import serve
+    from knoop.serve import serve
 
-    config = _load(arguments)
-    password = places.password(config)
+    def load() -> tuple[Config, str]:
+        config = _load(arguments)
+        return config, places.password(config)
+
+    config, password = load()
+    arguments.config = config.file  # a reload reads the same file, wherever another one turns up
     try:
         state = places.state_directory()
     except OSError as error:
         text = f"{error.filename}: {error.strerror}; make it a folder that user id {os.geteuid()} may write to"
         raise StoreError(text) from None
-    return _run_loop(serve(config, password=password, state=state), config.node.loop)
+    return _run_loop(serve(config, password=password, state=state, load=load), config.node.loop)
 
 
 def chat(arguments: argparse.Namespace) -> int:
@@ -201,6 +266,29 @@ def chat(arguments: argparse.Namespace) -> int:
     account = Account(jid=person, password=password, host=arguments.host, port=arguments.port,
                       ca_file=arguments.ca_file)
     return _run_loop(converse(account, node.bare))
+
+
+def doctor(arguments: argparse.Namespace) -> int:
+    """`knoop doctor`: each finding as it comes, then the problems once more."""
+    from knoop import doctor as it
+    from knoop_hw.clock import SystemClock
+
+    config = _load(arguments)
+
+    def tell(finding: it.Finding) -> None:
+        if not arguments.json:
+            print(it.as_line(finding), flush=True)
+
+    findings = asyncio.run(
+        it.examine(config, password=None, clock=SystemClock(), on_finding=tell, offline=arguments.offline)
+    )
+    fine = not any(finding.level == "problem" for finding in findings)
+    if arguments.json:
+        report = {"ok": fine, "file": str(config.file), "findings": it.as_data(findings)}
+        print(json.dumps(report, ensure_ascii=False))
+    else:
+        print(f"\n{it.as_summary(findings)}")
+    return 0 if fine else EX_FAILED
 
 
 def bench(arguments: argparse.Namespace) -> int:

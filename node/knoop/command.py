@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from knoop.access import Access, Role
     from knoop.alerts import Alerts
     from knoop.health import Health
-    from knoop.state import State
+    from knoop.state import Silence, State
     from knoop.store import Store
 
 
@@ -67,10 +67,14 @@ class Instant:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a verb answers: one sentence a line. `ok` is False when nothing was done because of the request."""
+    """What a verb answers: one sentence a line. `ok` is False when nothing was done because of the request.
+
+    `choices` are what was perhaps meant: whoever can hear the answer may offer them (`knoop.choices`).
+    """
 
     lines: tuple[Sentence, ...]
     ok: bool = True
+    choices: tuple[Intent, ...] = ()
 
 
 def say(message: str, /, **values: Any) -> Reply:
@@ -105,6 +109,24 @@ class Request:
     lang: str = "en"
     via: Via = "chat"
     encrypted: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """What was asked, before it is known who asked; the fields are those of `Request`."""
+
+    verb: str
+    argument: str = ""
+    channels: tuple[str, ...] = ()
+    value: bool | float | None = None
+    for_s: float | None = None
+
+    def request(self, sender: Jid, *, lang: str = "en", via: Via = "chat", encrypted: bool = False) -> Request:
+        """The request that this person makes with it."""
+        return Request(
+            sender=sender, verb=self.verb, argument=self.argument, channels=self.channels, value=self.value,
+            for_s=self.for_s, lang=lang, via=via, encrypted=encrypted,
+        )  # fmt: skip
 
 
 class House(Protocol):
@@ -154,6 +176,30 @@ class House(Protocol):
         """Say to everybody who was told of `alert` that a person has seen it."""
         ...
 
+    def answers(self, identity: str) -> tuple[str, bool] | None:
+        """The alert that the message with this id was about, and whether about its present raising; None: neither."""
+        ...
+
+    def received(self, who: Jid, identity: str) -> None:
+        """The message with this id has reached a client of theirs."""
+        ...
+
+    def told(self, alert: str) -> Mapping[str, int | None]:
+        """Who was told of what is raised, by bare JID, and when it reached them (UTC), as far as their clients say."""
+        ...
+
+    async def hush(self, who: str, until_ns: int) -> None:
+        """Tell this bare JID only what is critical until then (UTC nanoseconds); 0 ends it. Raises StoreError."""
+        ...
+
+    async def silence(self, alert: str, until_ns: int, *, by: Jid) -> None:
+        """Tell nobody of `alert` until then (UTC nanoseconds); 0 ends it. Raises StoreError."""
+        ...
+
+    def silenced(self, alert: str) -> Silence | None:
+        """The silence about `alert`, None when there is none."""
+        ...
+
     def watch(self, watcher: Jid, channels: Sequence[str], *, for_s: float) -> None:
         """Send changes of `channels` to this chat for a while; replaces an earlier watch of the same chat."""
         ...
@@ -171,6 +217,35 @@ class House(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Something to choose in a form: `value` stands for it in the request, `label` is what people read."""
+
+    value: str
+    label: Sentence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One question of a verb's form; its `kind` says what the answer is and where in the request it goes.
+
+    `channels` (any number) become `Request.channels`. A `span` becomes `for_s`, or `value` False for “off”; of several
+    spans the last one given counts. All others are joined to `argument` in their order, with `word` before those that
+    have one: a `text`, an address (`jid`), a `count` from 1 to `most`, `one` or `many` of `choices`. With `choices` a
+    span is chosen, too. `usual` is filled in already. Where `needed` choices are none, the form says `without`.
+    """
+
+    name: str
+    label: str
+    kind: Literal["text", "jid", "count", "one", "many", "channels", "span"] = "text"
+    choices: Callable[[Request, House], Sequence[Choice]] | None = None
+    needed: bool = False
+    usual: str = ""
+    most: int = 0
+    word: str = ""
+    without: str = N_("There is nothing to choose from now.")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """One verb. `usage` are examples to type; `summary` is a translatable half-sentence (`N_`).
@@ -178,7 +253,9 @@ class Command:
     `takes` tells parser and form what stands behind the verb: nothing; free text; channels and perhaps a span
     of time; one output, its value and perhaps for how long; a span alone. `writes` is true when a request
     changes something that outlives its answer: it must be fresh, is audited, is never taken from a question.
-    `aliases` are other words for the verb, in any language.
+    `aliases` are other words for the verb, in any language. `form` are the questions of its form (XEP-0050); None
+    leaves them to `takes`, and without questions a form acts at once. `rooms`: where it may be said in a room: to one
+    node by "name", also to "all" of them, or (empty) not at all, since its answer is one person's.
     """
 
     verb: str
@@ -189,6 +266,8 @@ class Command:
     takes: Takes = "nothing"
     writes: bool = False
     aliases: tuple[str, ...] = ()
+    form: tuple[Ask, ...] | None = None
+    rooms: Literal["", "name", "all"] = ""
 
 
 def reading(channel: Channel, record: Record | None) -> Sentence:
@@ -212,3 +291,12 @@ def chosen(request: Request, house: House) -> list[Channel]:
     """The requested channels, in the order asked, without those that the person may not read."""
     mine = readable(request, house)
     return [mine[name] for name in request.channels if name in mine]
+
+
+def beyond(channel: Channel, value: float) -> Reply | None:
+    """What somebody hears who asks for more or less than this output takes; None when it takes that."""
+    if channel.minimum is not None and value < channel.minimum:
+        return refuse(N_("{channel} takes at least {limit}."), channel=channel, limit=channel.minimum)
+    if channel.maximum is not None and value > channel.maximum:
+        return refuse(N_("{channel} takes at most {limit}."), channel=channel, limit=channel.maximum)
+    return None

@@ -8,28 +8,35 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypeVar
 
-from knoop.access import Person, Role
-from knoop.alerts import Condition, Rule
+from knoop.access import Hours, Person, Role
+from knoop.alerts import Rule
 from knoop.jid import Jid
+from knoop.naming import clashes
+from knoop.rules import AlertTable
+from knoop.rules import load as load_rules
 from knoop_hw import config as hw_config
-from knoop_hw import decode, tables
+from knoop_hw import decode, include, tables
 from knoop_hw.decode import Between, Document, Seconds, Size
 from knoop_hw.errors import ConfigError, Problem
 from knoop_hw.model import Class
 
 T = TypeVar("T")
 # Keys of the plan that this version does not have: saying so is kinder than "unknown".
-PLANNED = frozenset({("people", "encryption"), ("room", "commands"), ("publish", "microblog"), ("include", "include")})
+PLANNED = frozenset({("people", "encryption"), ("publish", "microblog")})
 TABLES = ("node", "xmpp", "people", "room", "alert", "publish", "storage")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """`[node]`: who this is. `name` is the room nick and the word it is addressed by."""
+    """`[node]`: who this is. `name` is the room nick and the word it is addressed by.
+
+    A device without a value for `missing_s` raises the alert `DEVICE_missing`; 0: never.
+    """
 
     name: str
     label: str = ""
     lang: Literal["en", "nl"] = "en"
+    missing_s: Seconds = 300.0
     loop: Literal["auto", "uvloop", "asyncio"] = "auto"
 
     def __post_init__(self) -> None:
@@ -39,7 +46,10 @@ class Node:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Xmpp:
-    """`[xmpp]`: the account. Without `host` and `port` the domain's SRV records say where its server is."""
+    """`[xmpp]`: the account. Without `host` and `port` the domain's SRV records say where its server is.
+
+    `muc_service` is a room service elsewhere that is trusted to say who is who.
+    """
 
     jid: str
     password_file: Path | None = None
@@ -47,6 +57,7 @@ class Xmpp:
     port: Annotated[int, Between(0, 65535)] = 0
     ca_file: Path | None = None
     fingerprint: str = ""
+    muc_service: str = ""
 
     def __post_init__(self) -> None:
         if bool(self.host) != bool(self.port):
@@ -57,7 +68,10 @@ class Xmpp:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonTable:
-    """`[people."JID"]`, or just the role. `only` narrows to these channels; `notify` None: owner alarm and event."""
+    """`[people."JID"]`, or just the role. `only` narrows to these channels; `notify` None: owner alarm and event.
+
+    `quiet` are ranges of the day, `22:00-07:00`, by the machine's local clock.
+    """
 
     SHORTHAND: ClassVar[str] = "role"
 
@@ -66,32 +80,29 @@ class PersonTable:
     only: tuple[str, ...] = ()
     notify: tuple[Class, ...] | None = None
     lang: Literal["", "en", "nl"] = ""
+    quiet: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
-    """`[room."JID"]`: a room to be in, and which classes to say there."""
+    """`[room."JID"]`: a room to be in, which classes to say there, and whether people may ask and command there."""
 
     nick: str = ""
     password: str = ""
     classes: tuple[Class, ...] = ("alarm",)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AlertTable:
-    """`[alert.NAME]`: when to call for a person, as `CHANNEL OP LITERAL`."""
-
-    when: str
-    for_s: Seconds = 0.0
-    clear: str = ""
-    severity: Literal["info", "warning", "critical"] = "warning"
+    commands: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publish:
-    """`[publish]`: `pep` keeps the readings at our own account; `off` publishes nothing."""
+    """`[publish]`: `pep` keeps the readings at our own account, a service's JID there; `off` publishes nothing."""
 
-    pubsub: Literal["pep", "off"] = "pep"
+    pubsub: str = "pep"
+
+    @property
+    def service(self) -> str:
+        """The JID of the pub-sub service, '' for our own account."""
+        return "" if self.pubsub in {"pep", "off"} else self.pubsub
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +127,10 @@ class Config:
     publish: Publish
     storage: Storage
     hw: tables.Config = field(repr=False)
+    files: tuple[str, ...] = field(default=(), compare=False)
+    """What was read, the included ones behind the file that includes them."""
+    notes: tuple[Problem, ...] = field(default=(), compare=False)
+    """What this version calls otherwise than the file does."""
 
 
 def load(path: Path, *, jid: Callable[[str], Jid], words: Collection[str] = ()) -> Config:
@@ -124,7 +139,7 @@ def load(path: Path, *, jid: Callable[[str], Jid], words: Collection[str] = ()) 
     `jid` turns text into a prepared address (`knoop.xmpp.compat.jid`) and raises ValueError. `words` are what people
     say to the node (`knoop.commands.words`): no channel may be called so.
     """
-    document = decode.load(path)
+    document = include.load(path)
     problems: list[Problem] = []
     hw = hw_config.load(document, problems)
     return _Loader(path, document, problems, hw, jid, words).load()
@@ -147,6 +162,7 @@ class _Loader:
 
     def load(self) -> Config:
         self._no_verbs()
+        self._no_clashes()
         for table in self.document.data:
             if table not in TABLES and table not in hw_config.TABLES:
                 known = decode.suggest(table, sorted((*TABLES, *hw_config.TABLES)))
@@ -156,15 +172,34 @@ class _Loader:
         if xmpp and xmpp.ca_file and not xmpp.ca_file.is_file():
             text = f"{xmpp.ca_file} does not exist; name the CA's PEM file, or leave the key out"
             self._problem(("xmpp", "ca_file"), text)
-        publish, storage = self._one(Publish, "publish"), self._one(Storage, "storage")
-        people, rooms, rules = self._people(), self._addressed(Room, "room"), self._rules()
+        publish, storage = self._publish(), self._one(Storage, "storage")
+        people, rooms = self._people(), self._addressed(Room, "room")
+        if xmpp and account:
+            self._trusted(rooms, account, xmpp.muc_service)
+        alerts = self._many(AlertTable, "alert")
+        rules = load_rules(
+            alerts, self.hw, people, missing_s=node.missing_s if node else 0.0, jid=self.jid,
+            problem=lambda alert, key, text: self._problem(("alert", alert, *([key] if key else [])), text),
+        )
         self.problems[:] = [_planned(problem) for problem in self.problems]
         if self.problems or not (node and xmpp and account and publish and storage):
             raise ConfigError(self.problems)
         return Config(
             file=self.path, node=node, xmpp=xmpp, jid=account, people=people, rooms=rooms, rules=rules,
-            publish=publish, storage=storage, hw=self.hw,
+            publish=publish, storage=storage, hw=self.hw, files=self.document.read, notes=self.document.notes,
         )  # fmt: skip
+
+    def _trusted(self, rooms: Mapping[Jid, Room], account: Jid, muc_service: str) -> None:
+        """Whoever runs a room's service says who is in the room; for commands it must be trusted."""
+        service = self._address(muc_service, ("xmpp", "muc_service")) if muc_service else None
+        if service and (service.local or service.resource):
+            self._problem(("xmpp", "muc_service"), f"a service's domain is meant, like {service.domain}")
+        for jid, room in rooms.items():
+            ours = f".{jid.domain}".endswith(f".{account.domain}") or (service and jid.domain == service.domain)
+            if room.commands and not ours:
+                text = f"{jid.domain} is not of our own server {account.domain} and could invent who is speaking: take "
+                text += "no commands there, or name it in 'xmpp.muc_service' if you trust it"
+                self._problem(("room", str(jid), "commands"), text)
 
     def _no_verbs(self) -> None:
         for table in ("input", "output", "sensor"):
@@ -173,6 +208,13 @@ class _Loader:
                 if name in self.words:
                     text = f"'{name}' is a word people say to the node; choose another name"
                     self._problem((table, name), text)
+
+    def _no_clashes(self) -> None:
+        tables = {table: self.document.data.get(table) for table in ("input", "output", "sensor")}
+        homes = {name: table for table, there in tables.items() if isinstance(there, dict) for name in there}
+        for channel, text in clashes(self.hw.channels(), self.words):
+            device = channel.name.partition(".")[0]
+            self._problem((homes.get(device, ""), device, "aliases"), text)
 
     def _people(self) -> tuple[Person, ...]:
         tables = self._addressed(PersonTable, "people")
@@ -187,34 +229,37 @@ class _Loader:
         return tuple(
             Person(
                 jid=jid, role=Role.parse(entry.role), name=entry.name, only=entry.only, lang=entry.lang,
-                notify=None if entry.notify is None else frozenset(entry.notify),
+                notify=None if entry.notify is None else frozenset(entry.notify), quiet=self._hours(jid, entry.quiet),
             )
             for jid, entry in tables.items()
         )
 
-    def _rules(self) -> tuple[Rule, ...]:
-        rules = []
-        for name, table in self._many(AlertTable, "alert").items():
-            if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-                self._problem(("alert", name), "an alert's name is a lower-case word like 'frost'")
-            when = self._condition(name, "when", table.when)
-            clear = self._condition(name, "clear", table.clear) if table.clear else None
-            if when is None:
-                continue
-            try:
-                rules.append(Rule(name=name, when=when, for_s=table.for_s, clear=clear, severity=table.severity))
-            except ValueError as error:
-                self._problem(("alert", name), str(error))
-        return tuple(rules)
-
-    def _condition(self, alert: str, key: str, text: str) -> Condition | None:
-        try:
-            condition = Condition.parse(text)
-            condition.check({channel.name: channel for channel in self.hw.channels()})
-        except ValueError as error:
-            self._problem(("alert", alert, key), str(error))
+    def _publish(self) -> Publish | None:
+        publish = self._one(Publish, "publish")
+        if publish is None or publish.pubsub in {"pep", "off"}:
+            return publish
+        where = ("publish", "pubsub")
+        if not re.search(r"[.@:]", publish.pubsub):  # a word is an address, too, but nobody's service is called so
+            text = f"'{publish.pubsub}' is neither 'pep' nor 'off' nor a service's address like 'pubsub.example.org'"
+            self._problem(where, text)
             return None
-        return condition
+        service = self._address(publish.pubsub, where)
+        if service is None or service.resource:
+            if service:
+                self._problem(where, f"'pep', 'off' or a service's bare address is meant: {service.bare}")
+            return None
+        return replace(publish, pubsub=str(service))
+
+    def _hours(self, jid: Jid, ranges: tuple[str, ...]) -> tuple[Hours, ...]:
+        hours = []
+        for text in ranges:
+            match = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d) ?- ?([01]\d|2[0-3]):([0-5]\d)", text)
+            begin, end = (int(match[1]) * 60 + int(match[2]), int(match[3]) * 60 + int(match[4])) if match else (0, 0)
+            if begin == end:
+                why = f"'{text}' is no part of a day; write it like \"22:00-07:00\""
+                self._problem(("people", str(jid), "quiet"), why)
+            hours.append((begin, end))
+        return tuple(hours)
 
     def _problem(self, where: tuple[str, ...], text: str) -> None:
         self.problems.append(self.document.problem(where, text))

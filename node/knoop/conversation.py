@@ -1,6 +1,6 @@
 """From a message to an answer: who spoke, was it fresh, what did they mean; `execution` does the rest.
 
-    stanza ▶ inbound ▶ person? ▶ fresh? ▶ parse ▶ execution ▶ reply
+    stanza ▶ inbound ▶ person? ▶ fresh? ▶ choices, parse ▶ execution ▶ reply
 
 A stranger gets silence, whatever they say. A named person gets a sentence, whatever goes wrong.
 """
@@ -14,13 +14,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from xml.etree import ElementTree as ET
 
-from knoop import parse
 from knoop.access import Person
-from knoop.command import N_, House, Reply, refuse
+from knoop.alerts import PREFIX
+from knoop.choices import Choices
+from knoop.command import N_, House, Reply, Request, refuse
 from knoop.errors import LinkError
-from knoop.execution import INCIDENT, Execution
+from knoop.execution import EXPIRED, INCIDENT, Execution
 from knoop.jid import Jid
-from knoop.text import Voice
+from knoop.text import Voice, humane
+from knoop.words import has_seen, thumbs_up
 from knoop.xmpp import compat, inbound, outbound
 from knoop.xmpp.fresh import LATE_AFTER_S, Seen
 from knoop.xmpp.inbound import Ignored, Reacted, Received, Said
@@ -29,15 +31,15 @@ log = logging.getLogger(__name__)
 
 MAX_WAITING = 20  # requests of one person; a script that types faster is asked to slow down by losing the rest
 MAX_LANES = 64  # lanes beyond which only those are heard who have rights of their own, not just their domain's
-STRANGERS_AUDITED_PER_MIN = 30  # a flood of strangers must not push our people's lines out of the audit log
-
-EXPIRED = N_("That arrived late, so I did nothing. Please say it again.")
+COMPOSING_AFTER_S = 1.0  # a person wonders after about that time; most answers take milliseconds
+REACTED = 200  # a client sends all reactions again with each new one
+OLDER = N_("That was about an earlier time. Say “ack {alert}” if you have seen this one.")
 CORRECTED = N_("I do not act on corrections. Please say it again as a new message.")
 ENCRYPTED = N_("I cannot read encrypted messages yet. Please switch encryption off for this chat and say it again.")
 UNSAID = "I cannot put the answer into words. The log has it as incident {id}."  # said when rendering itself fails
 WHY = {"delayed": EXPIRED, "corrected": CORRECTED, "encrypted": ENCRYPTED}
 
-_Waiting = tuple[Said | Ignored, int]  # what was heard, and when (boottime)
+_Waiting = tuple[Said | Reacted | Ignored, int]  # what was heard, and when (boottime)
 
 
 class Conversation:
@@ -53,9 +55,10 @@ class Conversation:
         self._voice = voice
         self._send = send
         self._seen = Seen()
+        self._choices = Choices(verbs=execution.verbs)
+        self._reacted: deque[tuple[Jid, str]] = deque(maxlen=REACTED)  # whose 👍 on what was answered
         self._lanes: dict[Jid, deque[_Waiting]] = {}
         self._tasks: dict[Jid, asyncio.Task[None]] = {}
-        self._strangers: tuple[int, int] = (0, 0)  # (minute, audited in it)
 
     def hear(self, message: ET.Element, *, late: bool) -> None:
         """Take one message of the stream. Never raises on what a peer wrote."""
@@ -66,17 +69,22 @@ class Conversation:
             return
         if isinstance(heard, Ignored) and heard.why not in inbound.ANSWERABLE:
             return
-        if isinstance(heard, Reacted | Received):
+        person = self._house.access.person(sender)
+        if isinstance(heard, Received):
+            if person is not None:
+                self._house.received(sender, heard.to)
             return
-        if self._house.access.person(sender) is None:
+        if person is None:
             self._stranger(sender, heard)
+            return
+        if isinstance(heard, Reacted) and not self._wants_to_acknowledge(person, heard):
             return
         if not self._seen.first_time(str(sender.bare), heard.id):
             return
         if isinstance(heard, Said) and heard.receipt and heard.id:
             with suppress(LinkError):
                 self._write(outbound.received(heard.sender, heard.id))
-        if late and isinstance(heard, Said):
+        if late and isinstance(heard, Said | Reacted):
             heard = Ignored(sender=heard.sender, id=heard.id, why="delayed")
         lane = self._lane(sender.bare)
         if lane is None or len(lane) >= MAX_WAITING:
@@ -109,40 +117,85 @@ class Conversation:
         finally:
             del self._lanes[person], self._tasks[person]
 
-    async def _answer_one(self, heard: Said | Ignored, since_ns: int) -> None:
-        if isinstance(heard, Said) and self._house.clock.boottime_ns() - since_ns > LATE_AFTER_S * 1e9:
+    async def _answer_one(self, heard: Said | Reacted | Ignored, since_ns: int) -> None:
+        if isinstance(heard, Said | Reacted) and self._house.clock.boottime_ns() - since_ns > LATE_AFTER_S * 1e9:
             heard = Ignored(sender=heard.sender, id=heard.id, why="delayed")  # behind a slow request
         sender = compat.jid(heard.sender)
         person = self._house.access.person(sender)  # rights may have changed since it was heard
         if person is None:
             return
-        words = heard.text if isinstance(heard, Said) else "message"
+        words = _words(heard)
+        composing = asyncio.create_task(self._compose(heard.sender))
         try:
-            reply = await self._answer(sender, person, heard)
+            reply = await self._answer(sender, person, heard, since_ns)
         except Exception as error:  # noqa: BLE001 -- `incident` logs it whole
             reply = refuse(INCIDENT, id=self._execution.incident(sender, words, error))
+        finally:
+            composing.cancel()
         try:
             text = self._voice(person.lang).render(reply)
         except Exception as error:  # noqa: BLE001 -- `incident` logs it whole
             text = UNSAID.format(id=self._execution.incident(sender, words, error))
         with suppress(LinkError):  # nobody is there to be answered
             self._send(sender, text)
+            if isinstance(heard, Said) and heard.markable and heard.id:
+                self._write(outbound.displayed(heard.sender, heard.id))
 
-    async def _answer(self, sender: Jid, person: Person, heard: Said | Ignored) -> Reply:
+    async def _compose(self, sender: str) -> None:
+        await self._house.clock.sleep(COMPOSING_AFTER_S)
+        with suppress(LinkError):
+            self._write(outbound.composing(sender))
+
+    async def _answer(self, sender: Jid, person: Person, heard: Said | Reacted | Ignored, since_ns: int) -> Reply:
+        if not isinstance(heard, Said):
+            self._choices.forget(sender)
         if isinstance(heard, Ignored):
             await self._execution.note(sender, "message", f"ignored: {heard.why}")
             return refuse(WHY[heard.why])
+        if isinstance(heard, Reacted) or (heard.reply_to and has_seen(heard.text)):
+            to = heard.to if isinstance(heard, Reacted) else heard.reply_to
+            about = self._about(person, to)
+            if about is not None:
+                self._choices.forget(sender)
+                self._reacted.append((person.jid, to))
+                return await self._acknowledge(sender, person, *about, words=_words(heard))
+        if isinstance(heard, Reacted):
+            return refuse(EXPIRED)  # what it was about has gone while it waited
         readable = {name: channel for name, channel in self._house.channels.items() if person.reads(name)}
-        intent = parse.parse(heard.text, channels=readable, verbs=self._execution.verbs)
-        if isinstance(intent, Reply):
-            return intent
-        return await self._execution.run(intent.request(sender, lang=person.lang), words=heard.text)
+        meant, words = self._choices.understand(
+            heard.text, sender=sender, person=person, channels=readable, heard_ns=since_ns,
+            now_ns=self._house.clock.boottime_ns(),
+        )  # fmt: skip
+        if isinstance(meant, Reply):
+            return meant
+        return await self._execution.run(meant.request(sender, lang=person.lang), words=words)
 
-    def _stranger(self, sender: Jid, heard: Said | Ignored) -> None:
-        minute = self._house.clock.boottime_ns() // 60_000_000_000
-        audited = self._strangers[1] if self._strangers[0] == minute else 0
-        self._strangers = (minute, audited + 1)
-        if audited >= STRANGERS_AUDITED_PER_MIN:
-            return
-        said = heard.text if isinstance(heard, Said) else heard.why
-        self._execution.note(sender, said, "refused: stranger")
+    async def _acknowledge(self, sender: Jid, person: Person, alert: str, present: bool, *, words: str) -> Reply:
+        if not present and self._house.alerts.state(alert).phase == "raised":
+            return refuse(OLDER, alert=humane(alert))
+        request = Request(sender=sender, verb="ack", argument=alert, lang=person.lang)
+        return await self._execution.run(request, words=f"{words} (ack {alert})")
+
+    def _about(self, person: Person, identity: str) -> tuple[str, bool] | None:
+        """The alert that a message of ours was about and whether in its present raising, if they may read it."""
+        about = self._house.answers(identity)
+        if about is None or not person.reads(self._house.alerts.watched(PREFIX + about[0])):
+            return None
+        return about
+
+    def _wants_to_acknowledge(self, person: Person, reacted: Reacted) -> bool:
+        """Whether it is a new 👍 to an alert that waits; all other reactions are between people."""
+        about = self._about(person, reacted.to)
+        if about is None or not about[1] or self._house.alerts.state(about[0]).phase != "raised":
+            return False
+        return any(map(thumbs_up, reacted.emoji)) and (person.jid, reacted.to) not in self._reacted
+
+    def _stranger(self, sender: Jid, heard: Said | Reacted | Ignored) -> None:
+        self._execution.stranger(sender, heard.why if isinstance(heard, Ignored) else _words(heard))
+
+
+def _words(heard: Said | Reacted | Ignored) -> str:
+    """What was said, for the audit log."""
+    if isinstance(heard, Reacted):
+        return " ".join(heard.emoji) or "reaction"
+    return heard.text if isinstance(heard, Said) else "message"

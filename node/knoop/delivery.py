@@ -7,6 +7,7 @@ import logging
 from knoop.errors import Refusal
 from knoop.publishers import Publisher
 from knoop.router import Router
+from knoop.together import woken
 from knoop_hw.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -25,11 +26,15 @@ async def deliver(sink: str, publisher: Publisher, *, outbox: Router, clock: Clo
             await wake.wait()
             continue
         try:
-            await publisher.send(records)
+            async with outbox.gate.through():
+                done = await publisher.send(records)
+                if taken := records if done is None else done.records:
+                    await outbox.delivered(sink, taken)
         except Refusal as error:
             log.error("%s: %s; trying again in %g s", sink, error, pause_s)
             await clock.sleep(pause_s)
             pause_s = min(pause_s * 2, REFUSED_PAUSE_S[1])
             continue
         pause_s = REFUSED_PAUSE_S[0]
-        await outbox.delivered(sink, records)
+        if done is not None:
+            await woken(wake, clock, done.wait_s)

@@ -5,6 +5,7 @@ NodeError(Exception)
 │ ├ Unreachable                   nobody answers: exit 69 where a command needed the server
 │ ├ Untrusted                     the certificate, its host or its dates: never retried with less care
 │ └ LoginRefused                  the server knows us and says no: exit 77 when it is the first login
+│   └ RegistrationRefused         the server makes no account for us, or not this one
 ├ Refusal(PermissionError)        a server refused one request (its XMPP condition is in the text)
 └ StoreError(OSError)             a database that cannot be used, or a disk that is full
 The hardware half's tree is in knoop_hw.errors; ConfigError (exit 78) is shared.
@@ -31,6 +32,14 @@ class Untrusted(LinkError):
 
 class LoginRefused(LinkError):
     """The server refuses this account or offers no safe way to log in."""
+
+
+class RegistrationRefused(LoginRefused):
+    """The server makes no such account; `condition` is its XMPP condition, or "" where it was not even asked."""
+
+    def __init__(self, condition: str, text: str) -> None:
+        self.condition = condition
+        super().__init__(text)
 
 
 class Refusal(NodeError, PermissionError):

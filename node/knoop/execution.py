@@ -16,8 +16,10 @@ from knoop.jid import Jid
 
 log = logging.getLogger(__name__)
 
+STRANGERS_AUDITED_PER_MIN = 30  # a flood of strangers must not push our people's lines out of the audit log
 AUDIT_TIMEOUT_S = 3.0  # at a stop; writing takes milliseconds, a worn SD card at times a second
 INCIDENT = N_("Something went wrong inside, and nothing is known to have changed. The log has it as incident {id}.")
+EXPIRED = N_("That arrived late, so I did nothing. Please say it again.")
 CUT_OFF = "cut off: the outcome is unknown"
 
 
@@ -28,6 +30,7 @@ class Execution:
         self.verbs = verbs
         self._house = house
         self._incidents = 0
+        self._strangers: tuple[int, int] = (0, 0)  # (minute, audited in it)
         self._audits: set[asyncio.Task[None]] = set()
 
     async def run(self, request: Request, *, words: str) -> Reply:
@@ -58,6 +61,19 @@ class Execution:
         self._audits.add(task)
         task.add_done_callback(self._audits.discard)
         return asyncio.shield(task)
+
+    def stranger(self, who: Jid, said: str, *, via: Via = "chat") -> None:
+        """Note in the audit log that somebody without rights said something; of a flood only the first."""
+        if self.notes_strangers():
+            self._strangers = (self._strangers[0], self._strangers[1] + 1)
+            self.note(who, said, "refused: stranger", via=via)
+
+    def notes_strangers(self) -> bool:
+        """Whether another stranger of this minute is noted."""
+        minute = self._house.clock.boottime_ns() // 60_000_000_000
+        if self._strangers[0] != minute:
+            self._strangers = (minute, 0)
+        return self._strangers[1] < STRANGERS_AUDITED_PER_MIN
 
     def incident(self, who: Jid, action: str, error: Exception, *, via: Via = "chat") -> str:
         """Log what went wrong, whole, and that it did in the audit log; returns the id to tell people."""

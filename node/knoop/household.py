@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
 
 from knoop import __version__
 from knoop.access import EVERYBODY, Access, Person, Role
+from knoop.alarms import Alarms
 from knoop.alerts import PREFIX, Alerts, Transition
 from knoop.bench import bench
 from knoop.board import BoardClient
@@ -14,11 +16,12 @@ from knoop.health import Health
 from knoop.jid import Jid
 from knoop.record import Record
 from knoop.router import Route, Router
-from knoop.state import State
+from knoop.state import Silence, State
 from knoop.store import Store
 from knoop.text import Voice
-from knoop.watches import Watches
+from knoop.watching import Watching
 from knoop.xmpp import compat
+from knoop.xmpp.session import Session
 from knoop_hw.clock import Clock
 from knoop_hw.model import Channel
 
@@ -32,7 +35,7 @@ class Household:
 
     def __init__(
         self, config: Config, *, run: str, clock: Clock, store: Store, state: State, board: BoardClient,
-        changed: Callable[[Transition], None], rights: Callable[[], None],
+        changed: Callable[[Transition], None], rights: Callable[[], None], session: Callable[[], Session | None],
     ) -> None:  # fmt: skip
         self.config = config
         self.name = config.node.name
@@ -43,8 +46,10 @@ class Household:
         self.state = state
         self.access = Access(config.people)
         self.alerts = Alerts(config.rules)
-        self.watches = Watches()
+        self.alarms = Alarms(self)
+        self.watching = Watching(self, session=session)
         self.quiet: Mapping[str, int] = {}
+        self.zone: tzinfo | None = None  # for quiet hours; None is the machine's
         self.router: Router | None = None
         self.link: tuple[bool, int] = (False, clock.boottime_ns())
         self.backlog = 0
@@ -53,6 +58,16 @@ class Household:
         self._rights = rights
         self._started_ns = clock.boottime_ns()
         self._doings: dict[tuple[Jid, str], int] = {}
+
+    def follow(self, former: Household) -> None:
+        """Go on where the house of another configuration ended."""
+        self.watching.follow(former.watching)
+        self.quiet, self._doings, self._started_ns = former.quiet, former._doings, former._started_ns
+        if self.config.rules == former.config.rules:
+            self.alerts = former.alerts  # with what is pending: somebody watched in between
+        else:
+            self.alerts.restore(former.alerts.snapshot())
+        self.alarms.follow(former.alarms)
 
     @property
     def channels(self) -> Mapping[str, Channel]:
@@ -107,18 +122,54 @@ class Household:
     async def acknowledge(self, alert: str, *, by: Jid) -> None:
         """Say to everybody who was told of `alert` that a person has seen it."""
         self._doings[by.bare, PREFIX + alert] = self.clock.boottime_ns()
-        person = self.access.person(by)
-        title = person.title if person else str(by.bare)
         now_ns = self.clock.boottime_ns()
-        self._changed(self.alerts.acknowledge(alert, by=title, now_ns=now_ns, at_ns=self.now_ns))
+        self._changed(self.alerts.acknowledge(alert, by=self._title(by), now_ns=now_ns, at_ns=self.now_ns))
+
+    def answers(self, identity: str) -> tuple[str, bool] | None:
+        """The alert that the message with this id was about, and whether about its present raising."""
+        return self.alarms.answers(identity)
+
+    def received(self, who: Jid, identity: str) -> None:
+        """The message with this id has reached a client of theirs."""
+        self.alarms.calls.arrived(str(who.bare), identity, self.now_ns)
+
+    def told(self, alert: str) -> Mapping[str, int | None]:
+        """Who was told of what is raised, by bare JID, and when it reached them (UTC), as far as their clients say."""
+        return self.alarms.calls.told(alert)
+
+    async def hush(self, who: str, until_ns: int) -> None:
+        """Tell this bare JID only what is critical until then (UTC nanoseconds); 0 ends it. Raises StoreError."""
+        await self.state.quiet(who, until_ns)
+        self.quiet = await self.state.quiet_until()
+
+    async def silence(self, alert: str, until_ns: int, *, by: Jid) -> None:
+        """Tell nobody of `alert` until then (UTC nanoseconds); 0 ends it. Raises StoreError."""
+        await self.alarms.silence(alert, until_ns, by=self._title(by))
+
+    def silenced(self, alert: str) -> Silence | None:
+        """The silence about `alert`, None when there is none."""
+        return self.alarms.silenced(alert)
+
+    def is_quiet(self, who: str) -> bool:
+        """Whether this bare JID wants to hear only what is critical now, as far as the time of day is known."""
+        if not self.synced():
+            return False  # a clock that was never set lies before the end of every quiet time, also of a past one
+        now_ns, person = self.clock.time_ns(), self.access.person(self.jid(who))
+        local = datetime.fromtimestamp(now_ns // 1_000_000_000, UTC).astimezone(self.zone)
+        hours = person is not None and person.quiet_at(local.hour * 60 + local.minute)
+        return hours or self.quiet.get(who, 0) > now_ns
+
+    def _title(self, who: Jid) -> str:
+        person = self.access.person(who)
+        return person.title if person else str(who.bare)
 
     def watch(self, watcher: Jid, channels: Sequence[str], *, for_s: float) -> None:
         """Send changes of `channels` to this chat for a while; replaces an earlier watch of the same chat."""
-        self.watches.start(watcher, channels, until_ns=self.clock.boottime_ns() + round(for_s * 1e9))
+        self.watching.start(watcher, channels, for_s=for_s)
 
     def unwatch(self, watcher: Jid) -> int:
         """End the watch of this chat; returns how many channels it had."""
-        return self.watches.stop(watcher)
+        return self.watching.stop(watcher)
 
     async def rights_changed(self) -> None:
         """Let whitelist, presence, routes and watches follow the rights at once."""
@@ -126,7 +177,7 @@ class Household:
             Person(jid=compat.jid(grant.jid), role=Role.parse(grant.role), only=grant.only)
             for grant in await self.state.grants()
         )
-        self.watches.keep(lambda watcher: self.access.person(watcher) is not None)
+        self.watching.follow_rights()
         if self.router:
             await self.router.route(self.routes())
         self._rights()
@@ -152,10 +203,16 @@ class Household:
         """What the node says by itself about one record."""
         return self.voice(lang).event(record, self.alerts)
 
+    def personal(self, who: str, record: Record, lang: str) -> str:
+        """The same to this bare JID, who may hear of an alert for the first time or again."""
+        return self.voice(lang).event(record, self.alerts, self.alarms.calls.hearing(who, record))
+
     def may_hear(self, who: str, record: Record) -> bool:
-        """Whether this bare JID may read this record now."""
+        """Whether this bare JID may read this record now, and it is not a reminder that was overtaken."""
         person = self.access.person(self.jid(who))
-        return person is not None and person.reads(self.alerts.watched(record.channel))
+        if person is None or not person.reads(self.alerts.watched(record.channel)):
+            return False
+        return not self.alarms.calls.stale(who, record)
 
     def people(self) -> frozenset[Jid]:
         """The bare addresses of everybody with rights; a whole domain is nobody in particular."""
@@ -178,12 +235,18 @@ class Household:
 
     def routes(self) -> list[Route]:
         """Who gets what: machines everything, people and rooms the classes they are told of."""
-        told = [p for p in self.access.everyone() if p.told and p.jid.local != EVERYBODY]
+        called = {who for rule in self.alerts.rules.values() for who in rule.escalate}
+        people = [p for p in self.access.everyone() if p.jid.local != EVERYBODY]
+        publish = self.config.publish
+        pubsub = f"pubsub:{publish.service}" if publish.service else "pubsub"
         return [
-            *([Route(sink="pubsub")] if self.config.publish.pubsub == "pep" else []),
-            *(Route(sink=f"chat:{p.jid}", classes=p.told, wants=self._told(p)) for p in told),
+            *([Route(sink=pubsub)] if publish.pubsub != "off" else []),
             *(
-                Route(sink=f"room:{jid}", classes=frozenset(room.classes), wants=news)
+                Route(sink=f"chat:{p.jid}", classes=p.told | {"alarm"}, wants=self._told(p))
+                for p in people if p.told or str(p.jid) in called
+            ),
+            *(
+                Route(sink=f"room:{jid}", classes=frozenset(room.classes), wants=self._told_in_rooms)
                 for jid, room in self.config.rooms.items()
             ),
         ]
@@ -192,12 +255,22 @@ class Household:
         def told(record: Record, before: Record | None) -> bool:
             if not news(record, before) or not person.reads(self.alerts.watched(record.channel)):
                 return False
-            if self.synced() and self.quiet.get(str(person.jid), 0) > self.clock.time_ns():
-                return False  # a clock that was never set lies before the end of every quiet time, also of a past one
+            if record.channel.startswith(PREFIX):
+                if not self.alarms.calls.hears(str(person.jid), record):
+                    return False
+                if record.value != "acknowledged":
+                    return True  # nobody does that
+            elif record.cls not in person.told or self.is_quiet(str(person.jid)):
+                return False
             done_ns = self._doings.get((person.jid, record.channel))
             return done_ns is None or not 0 <= record.boottime_ns - done_ns < OWN_DOING_S * 1e9
 
         return told
+
+    def _told_in_rooms(self, record: Record, before: Record | None) -> bool:
+        """Rooms are not reminded, their presence shows what is raised."""
+        silent = self.silenced(record.channel.removeprefix(PREFIX)) is not None
+        return news(record, before) and record.value != "reminded" and not silent
 
 
 def news(record: Record, before: Record | None) -> bool:

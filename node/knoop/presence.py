@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from xml.etree import ElementTree as ET
@@ -14,20 +14,20 @@ from knoop.config import Config
 from knoop.delivery import deliver
 from knoop.errors import LinkError, Refusal, StoreError
 from knoop.health import Health
+from knoop.inroom import InRoom
 from knoop.jid import Jid
 from knoop.publishers import Voice
 from knoop.router import Router
 from knoop.together import together
 from knoop.xmpp import compat, nodes, roster
 from knoop.xmpp.inbound import CLIENT
-from knoop.xmpp.rooms import Room
 from knoop.xmpp.session import Session
 from knoop_hw.clock import Clock
 
 log = logging.getLogger(__name__)
 
 STATE_EVERY_S = 60.0
-RETRY_S = 30.0  # what a server or room refused may be allowed by its owner any time
+RETRY_S = 30.0  # what a server refused may be allowed by its owner any time
 
 
 class Presence:
@@ -37,7 +37,7 @@ class Presence:
         self, config: Config, *, clock: Clock, outbox: Router, people: Callable[[], Collection[Jid]],
         readers: Callable[[], Collection[Jid]], health: Callable[[], Health], voice: Voice,
         about: Callable[[], ET.Element], present: Callable[[], list[tuple[str, ET.Element]]],
-        on_link: Callable[[bool], None],
+        on_link: Callable[[bool], None], rooms: Mapping[Jid, InRoom],
     ) -> None:  # fmt: skip
         self.up = False
         self._config = config
@@ -50,14 +50,14 @@ class Presence:
         self._about = about
         self._present = present
         self._on_link = on_link
-        self._session: Session | None = None
-        self._rooms: dict[Jid, Room] = {}
+        self.session: Session | None = None
+        self._rooms = rooms
         self._rights_changed = asyncio.Event()
         self._configured = asyncio.Event()
 
     async def serve(self, session: Session) -> None:
         """Be present and deliver until the link ends, which raises LinkError."""
-        self._session = session
+        self.session = session
         self._configured.clear()
         self._rights_changed.set()  # roster and whitelists follow the rights from the start
         try:
@@ -66,21 +66,20 @@ class Presence:
             self.show()
             log.info("connected as %s (%s TLS)", session.jid, session.mode)
             works = [session.lost(), self._sinks(session)]
-            if self._config.publish.pubsub == "pep":
+            if self._config.publish.pubsub != "off":
                 works.append(self._persist(lambda: self._state(session), "the pub-sub nodes"))
             await together(*works)
         finally:
-            self._session = None
-            self._rooms.clear()
+            self.session = None
             if self.up:
                 self.up = False
                 self._on_link(False)
 
     def send(self, stanza: ET.Element) -> None:
         """Write a stanza on the present session. Raises LinkError when there is none."""
-        if self._session is None:
+        if self.session is None:
             raise LinkError("not connected")
-        self._session.send(stanza)
+        self.session.send(stanza)
 
     def show(self) -> None:
         """Tell people and rooms how we are (RFC 6121 §4.7.2); what the alarms are called only where all are told."""
@@ -92,13 +91,8 @@ class Presence:
             if health.show:
                 ET.SubElement(presence, f"{CLIENT}show").text = health.show
             self.send(presence)
-            for jid in self._rooms:
-                self._show_in(jid)
-
-    def _show_in(self, jid: Jid) -> None:
-        health = self._health()
-        told = ", ".join(health.alarms) if "alarm" in self._config.rooms[jid].classes else ""
-        self._rooms[jid].show(told, health.show)
+        for room in self._rooms.values():
+            room.show()
 
     def rights_changed(self) -> None:
         """Let roster, whitelist and sinks follow the rights at once."""
@@ -107,15 +101,15 @@ class Presence:
     def stanza(self, presence: ET.Element) -> None:
         """A presence of the stream: a room's, a subscription request, or somebody's mood."""
         sender = presence.get("from", "")
-        if not sender or self._session is None:
+        if not sender or self.session is None:
             return
         room = self._rooms.get(compat.jid(sender).bare)
         if room is not None:
-            room.handle(presence)
+            room.presence(presence)
         else:
-            roster.answer(self._session, presence, self._people())
+            roster.answer(self.session, presence, self._people())
 
-    def room_stanza(self, message: ET.Element) -> bool:
+    def room_stanza(self, message: ET.Element, *, late: bool) -> bool:
         """Whether a message came from one of our rooms, which then has handled it."""
         sender = message.get("from", "")
         try:
@@ -123,8 +117,8 @@ class Presence:
         except ValueError:
             return True  # nobody can be answered at an address that is none
         if room := self._rooms.get(jid):
-            room.handle(message)
-        return jid in self._config.rooms
+            room.message(message, late=late)
+        return jid in self._rooms
 
     # One session ------------------------------------------------------------------------------------------------------
 
@@ -162,49 +156,44 @@ class Presence:
 
     async def _follow(self, session: Session) -> None:
         await roster.follow(session, self._people())
-        if self._config.publish.pubsub == "pep":
+        if self._config.publish.pubsub != "off":
+            service = self._config.publish.service
             await self._configured.wait()
-            for node in nodes.NODES:
-                await nodes.allow(session, node.name, self._readers())
+            placed = [nodes.placed(node, service, session.jid) for node in nodes.NODES]
+            if any([await nodes.allow(session, node, self._readers(), service=service) for node in placed]):
+                await self._tell(session, about=True)
 
     async def _sink(self, session: Session, sink: str) -> None:
         kind, _, target = sink.partition(":")
         settings: object = None
-        room: Room | None = None
+        if kind == "room":
+            await self._rooms[compat.jid(target)].stay(session, outbox=self._outbox, voice=self._voice)
         if kind == "pubsub":
             await self._configured.wait()
-        elif kind == "room":
-            jid = compat.jid(target)
-            settings = room = Room(session, jid, self._config.rooms[jid].nick or self._config.node.name)
         elif kind == "chat":
             person = next((p for p in self._config.people if p.jid == compat.jid(target)), None)
             settings = person.lang if person else ""
-        try:
-            if room:
-                await self._join(room)
-            async with publishers.open_sink(sink, session=session, voice=self._voice, settings=settings) as publisher:
-                works = [deliver(sink, publisher, outbox=self._outbox, clock=self._clock)]
-                await together(*works, *([room.lost()] if room else []))
-        finally:
-            if room and self._rooms.get(room.jid) is room:
-                del self._rooms[room.jid]
-
-    async def _join(self, room: Room) -> None:
-        self._rooms[room.jid] = room
-        await room.join(password=self._config.rooms[room.jid].password)
-        self._show_in(room.jid)
-        log.info("in room %s as %s", room.jid, room.nick)
+        async with publishers.open_sink(sink, session=session, voice=self._voice, settings=settings) as publisher:
+            await deliver(sink, publisher, outbox=self._outbox, clock=self._clock)
 
     async def _state(self, session: Session) -> None:
         """Configure the nodes, then keep what is known of every channel on the server."""
+        service = self._config.publish.service
         for node in nodes.NODES:
-            await nodes.configure(session, node, self._readers())
-        await nodes.publish(session, nodes.ABOUT.name, "current", self._about())
+            placed = nodes.placed(node, service, session.jid)
+            await nodes.configure(session, placed, self._readers(), service=service)
+        await self._tell(session, about=True)
         self._configured.set()
         while True:
-            for item_id, element in self._present():
-                await nodes.publish(session, nodes.STATE.name, item_id, element)
             await self._clock.sleep(STATE_EVERY_S)
+            await self._tell(session)
+
+    async def _tell(self, session: Session, *, about: bool = False) -> None:
+        service = self._config.publish.service
+        told = [(nodes.ABOUT, "current", self._about())] if about else []
+        for node, item_id, element in (*told, *((nodes.STATE, *item) for item in self._present())):
+            name = nodes.placed(node, service, session.jid).name
+            await nodes.publish(session, name, item_id, element, service=service)
 
     async def _persist(self, work: Callable[[], Awaitable[None]], what: str) -> None:
         """Do `work` for as long as the session lives; what is refused is said once and tried again."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from knoop.errors import StoreError
+from knoop.gate import Gate
 from knoop.record import Record
 from knoop.store import CLASSES, Store
 from knoop_hw.clock import Clock
@@ -98,7 +99,8 @@ class Router:
 
     `synced` says whether the wall clock is to be trusted. `on_stored(upto)` is called when the board may
     forget readings: they are on the disk, were delivered from memory, or were dropped and counted.
-    `on_record` is called once for each new record, before it is safe, and must not block.
+    `on_record` is called once for each new record, before it is safe, and must not block. What is sent goes through
+    `gate`.
     """
 
     def __init__(
@@ -121,6 +123,15 @@ class Router:
         self._some, self._urgent = asyncio.Event(), asyncio.Event()
         self._dropped: Counter[Class] = Counter()
         self._received, self._answered, self._failing = 0, 0, False
+        self.gate = Gate()
+
+    def follow(self, former: Router) -> None:
+        """Go on where another router of this store ended; `hello` and `route` come next."""
+        self.latest, self._seen = former.latest, former._seen
+        self._held, self._memory, self._unmarked = former._held, former._memory, former._unmarked
+        self._dropped, self._failing = former._dropped, former._failing
+        if self._held:
+            self._some.set()
 
     @property
     def dropped(self) -> Mapping[Class, int]:

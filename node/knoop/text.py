@@ -17,9 +17,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from knoop.alerts import PREFIX, Alerts, Severity
+from knoop.alerts import PREFIX, Absence, Alerts, AlertState, Rule, Severity
 from knoop.command import N_, Instant, Reply, Sentence, Span, reading
 from knoop.record import Record
+from knoop.reminders import Hearing
 from knoop_hw.model import Channel, Kind, Value
 
 LOCALE = Path(__file__).parent / "locale"
@@ -52,6 +53,12 @@ _HEADS: Mapping[Severity, str] = {
     "warning": N_("Alert {alert}"),
     "critical": N_("Critical alert {alert}"),
 }
+_PLAIN_HEADS: Mapping[Severity, str] = {
+    "info": N_("Note"),
+    "warning": N_("Alert"),
+    "critical": N_("Critical alert"),
+}
+AGAIN = Hearing()
 
 
 @cache
@@ -84,15 +91,18 @@ class Voice:
         line = self._filled(spoken, sentence.values)
         return line[:1].upper() + line[1:] if isinstance(first, Channel) else line
 
-    def event(self, record: Record, alerts: Alerts) -> str:
-        """What the node says by itself about one reading; with the time when that is past."""
-        line = self.sentence(self._event(record, alerts))
+    def event(self, record: Record, alerts: Alerts, hearing: Hearing = AGAIN) -> str:
+        """What the node says by itself about one reading; with the time when that is past.
+
+        A reminder says how things are now, whenever it was due; `hearing` is how this reader is reminded.
+        """
+        line = self.sentence(self._event(record, alerts, hearing))
         late = record.at_ns is not None and self.now_ns - record.at_ns > LATE_S * 1_000_000_000
-        if not late:
+        if not late or record.value == "reminded":
             return line
         return self.sentence(Sentence(N_("{sentence} (at {time})"), {"sentence": line, "time": Instant(record.at_ns)}))
 
-    def _event(self, record: Record, alerts: Alerts) -> Sentence:
+    def _event(self, record: Record, alerts: Alerts, hearing: Hearing) -> Sentence:
         channel = self.channels.get(record.channel)
         if channel is not None:
             return reading(channel, record)
@@ -100,22 +110,59 @@ class Voice:
         values: dict[str, Any] = {"alert": humane(name), "value": record}
         rule = alerts.rules.get(name)
         state = alerts.state(name) if rule else None
-        recent = state is not None and state.changed_ns == record.boottime_ns
+        recent = state is not None and (
+            state.changed_ns == record.boottime_ns or (record.at_ns is not None and state.at_ns == record.at_ns)
+        )
         match record.value:
             case "raised":
-                head = Sentence(_HEADS[rule.severity if rule else "warning"], values)
-                watched = self.channels.get(rule.when.channel) if rule else None
-                if watched is None or state is None or not recent:
-                    return Sentence(N_("{head}."), {"head": head})
-                what = {"channel": watched, "value": self.value(watched, state.value)}
-                return Sentence(N_("{head}: {channel} is {value}."), {"head": head, **what})
+                what = self._raised(name, rule, state if recent else None, state.value if state and recent else None)
+                return Sentence(N_("{what}."), {"what": what})
+            case "reminded":
+                newest = None if state is None else state.value if state.last is None else state.last
+                return self._reminded(self._raised(name, rule, state, newest), rule, state, hearing)
             case "acknowledged" if state is not None and recent and state.by:
                 return Sentence(N_("{alert}: acknowledged by {person}."), values | {"person": state.by})
             case "acknowledged":
                 return Sentence(N_("{alert}: acknowledged."), values)
+            case "cleared" if rule and state and isinstance(rule.when, Absence):
+                device = {"device": _device(rule.when)}
+                channel = self.channels.get(rule.when.channel)
+                if channel is None or not recent or state.last is None:
+                    return Sentence(N_("{device} is back."), device)
+                return Sentence(N_("{device} is back: {value}."), device | {"value": self.value(channel, state.last)})
             case "cleared":
                 return Sentence(N_("{alert} is over."), values)
         return Sentence(N_("{alert} is {value}."), values)
+
+    def _raised(self, name: str, rule: Rule | None, state: AlertState | None, value: Value) -> Sentence:
+        """What is raised, without a full stop: `Alert frost: air temperature is −0.4 °C`."""
+        severity = rule.severity if rule else "warning"
+        if rule and isinstance(rule.when, Absence):
+            values = {"device": _device(rule.when), "head": Sentence(_PLAIN_HEADS[severity])}
+            if state is None or state.since_at_ns is None:
+                return Sentence(N_("{head}: {device} has no value (it is missing)"), values)
+            values["time"] = Instant(state.since_at_ns)
+            if "." in rule.when.channel:
+                return Sentence(N_("{head}: {device} has no value since {time} (the sensor is missing)"), values)
+            return Sentence(N_("{head}: {device} has no value since {time} (it is missing)"), values)
+        head = Sentence(_HEADS[severity], {"alert": humane(name)})
+        watched = self.channels.get(rule.when.channel) if rule else None
+        if watched is None or value is None:
+            return head
+        what = {"channel": watched, "value": self.value(watched, value)}
+        return Sentence(N_("{head}: {channel} is {value}"), {"head": head, **what})
+
+    def _reminded(self, what: Sentence, rule: Rule | None, state: AlertState | None, hearing: Hearing) -> Sentence:
+        missing = rule is not None and isinstance(rule.when, Absence)  # which has said since when
+        since_ns = state.since_at_ns if state and not missing else None
+        values = {"what": what, "time": Instant(since_ns), "span": Span(hearing.unanswered_s)}
+        if hearing.unanswered_s and since_ns is not None:
+            return Sentence(N_("{what} (since {time}; nobody acknowledged it for {span})."), values)
+        if hearing.unanswered_s:
+            return Sentence(N_("{what}; nobody acknowledged it for {span}."), values)
+        if hearing.first:
+            return Sentence(N_("{what} (since {time}).") if since_ns is not None else N_("{what}."), values)
+        return Sentence(N_("Still: {what} (since {time}).") if since_ns is not None else N_("Still: {what}."), values)
 
     def value(self, channel: Channel, value: Value) -> str:
         """A value of this channel with its unit: `21.4 °C`, `open`, `on`."""
@@ -222,6 +269,12 @@ def event_sentence(
 ) -> str:  # fmt: skip
     """What the node says by itself about one reading, in the reader's language."""
     return Voice(lang=lang, channels=channels, now_ns=now_ns, zone=zone).event(record, alerts)
+
+
+def _device(when: Absence) -> str:
+    """How people call a device at the begin of a sentence."""
+    name = _one_line(when.label) or humane(when.device)
+    return name[:1].upper() + name[1:]
 
 
 def humane(name: str) -> str:

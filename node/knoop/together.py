@@ -1,10 +1,12 @@
-"""Several works at once, until one of them fails."""
+"""Several works at once, until one of them fails; and waiting for whichever of two things comes first."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
 from typing import Any
+
+from knoop_hw.clock import Clock
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:
@@ -23,3 +25,16 @@ async def together(*works: Coroutine[Any, Any, None]) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def woken(event: asyncio.Event, clock: Clock, within_s: float) -> bool:
+    """Return when `event` is set, or after so many seconds of the clock; whether it is set then."""
+    if event.is_set() or within_s <= 0:
+        return event.is_set()
+    tasks = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(clock.sleep(within_s))]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+    return event.is_set()

@@ -272,7 +272,7 @@ async def test_a_person_with_only_sees_only_that(home, anna):
             assert answer.replace(hidden, "X") == unknown
         assert "door" not in (await asks(olga, home.jid, "read", lines("Lamp"))).lower()
         assert "1 channel that you may read" in await asks(olga, home.jid, "about", lines("Knoop "))
-        assert "pump" not in (await asks(olga, home.jid, "status", lines("greenhouse"))).lower()
+        assert "pump" not in (await asks(olga, home.jid, "status", lines("🟢 greenhouse"))).lower()
         for node in NODES:
             with pytest.raises(Refused):
                 await olga.pep_items(home.jid, node)
@@ -498,6 +498,52 @@ async def test_watch_tells_changes_to_this_device_until_unwatch(home, anna):
         assert not [s for s in other.seen[elsewhere:] if s.body.startswith("Front door") and s.sender_bare == home.jid]
 
 
+async def test_a_watch_is_one_message_that_changes_where_the_client_shows_corrections(home, anna):
+    corrections = "urn:xmpp:message-correct:0"
+
+    def news(seen: Seen) -> bool:
+        return seen.sender_bare == home.jid and "this message changes" in seen.body
+
+    def corrected(seen: Seen) -> str:
+        replaced = seen.xml.find(f"{{{corrections}}}replace")
+        return "" if replaced is None else replaced.get("id", "")
+
+    async with home.visit("vera", features=[corrections]) as vera, home.visit("vera") as other:
+        await other.iq("set", "<enable xmlns='urn:xmpp:carbons:2'/>")
+        await asks(vera, home.jid, "watch door for 13s", lines("I tell you what changes for 13 s: "))
+        after, elsewhere = vera.mark, other.mark
+        first = await vera.wait(news, after=after)
+        assert not corrected(first)
+        second = await vera.wait(lambda seen: news(seen) and bool(corrected(seen)), after=after)
+        assert corrected(second) == first.xml.get("id")
+        assert second.xml.get("id") != first.xml.get("id")
+        await asks(vera, home.jid, "lamp?", lines("Lamp is "))
+        anew = await vera.wait(news, after=vera.mark)
+        assert not corrected(anew), "the first one is not the last message any more: nobody looks there"
+        over = await vera.wait(lambda seen: "The watch is over" in seen.body, 25.0, after=after)
+        assert corrected(over) == anew.xml.get("id")
+        await other.ping()
+        assert not [s for s in other.seen[elsewhere:] if "this message changes" in str(ET.tostring(s.xml))]
+
+
+async def test_a_client_is_told_that_it_was_read_and_that_an_answer_takes_a_while(home, anna):
+    after = anna.mark
+    anna.send_raw(
+        f"<message to='{home.jid}' type='chat' id='markable-1'><body>bench</body>"
+        "<markable xmlns='urn:xmpp:chat-markers:0'/><request xmlns='urn:xmpp:receipts'/></message>"
+    )
+    def has(tag: str) -> Callable[[Seen], bool]:
+        return lambda seen: seen.sender_bare == home.jid and any(child.tag == tag for child in seen.xml)
+
+    receipt = await anna.wait(has("{urn:xmpp:receipts}received"), after=after)
+    composing = await anna.wait(has("{http://jabber.org/protocol/chatstates}composing"), after=after)
+    answer = await anna.wait(lambda seen: "MB of memory" in seen.body, 30.0, after=after)
+    marker = await anna.wait(has("{urn:xmpp:chat-markers:0}displayed"), after=after)
+    assert receipt.number < composing.number < answer.number < marker.number
+    await asks(anna, home.jid, "lamp?", lines("Lamp is "))
+    assert not [seen for seen in anna.seen[marker.number + 1 :] if has("{urn:xmpp:receipts}received")(seen)]
+
+
 async def test_history_log_and_who_answer_with_what_happened(home, anna):
     await lamp_is(anna, home, False)
     await lamp_is(anna, home, True)
@@ -555,7 +601,8 @@ async def test_all_four_nodes_carry_what_the_schemas_say(home, anna):
     about = next(item for item in items if item.node == ABOUT)
     assert about.id == "current"
     channels = {one.get("name") for one in about.payload if one.tag.endswith("channel")}
-    assert channels == {"door", "lamp", "pump", "air.temperature"}
+    own = {f"alert.{device}_missing" for device in ("door", "lamp", "pump", "air")}
+    assert channels == {"door", "lamp", "pump", "air.temperature"} | own
     state = next(item for item in items if item.node == STATE)
     assert state.id == "0"
     assert {one.get("channel") for one in state.payload} == channels

@@ -27,7 +27,7 @@ async def test_an_alarm_is_seen_in_presence_and_named_only_where_all_are_told(tm
             seen = await anna.wait(shown(f"{made.jid(NODE)}/knoop"), 30)
             assert seen.xml.find(f"{CLIENT}status") is None, "a viewer of one channel must not learn of another's alarm"
             in_room = await bram.wait(shown(f"{made.room}/{NODE}"), 5)
-            assert in_room.xml.findtext(f"{CLIENT}status") == "frost"
+            assert in_room.xml.findtext(f"{CLIENT}status", "").startswith("1 alarm · ")
             anna.say(made.jid(NODE), "ack frost")
             await anna.wait(
                 lambda s: s.kind == "presence" and s.sender == f"{made.jid(NODE)}/knoop" and not s.type
@@ -35,13 +35,12 @@ async def test_an_alarm_is_seen_in_presence_and_named_only_where_all_are_told(tm
             )
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
-async def test_a_node_that_is_told_to_stop_leaves_its_outputs_safe(tmp_path, number):
+async def test_a_node_that_is_told_to_stop_leaves_its_outputs_safe(tmp_path):
     async with stage(tmp_path / "demo") as made, Actor(made, OWNER, friends=(made.jid(NODE),)) as anna:
         await anna.wait(lambda s: s.kind == "presence" and s.sender_bare == made.jid(NODE) and not s.type, 10)
         anna.say(made.jid(NODE), "lamp on")
         await anna.wait(lambda s: s.body == "Lamp is on.", 5)
-        made.node.process.send_signal(number)
+        made.node.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(10):
             assert await made.node.process.wait() == 0
         assert [move["level"] for move in tour.transitions(made, "lamp")] == [True, False]

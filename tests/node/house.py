@@ -12,15 +12,17 @@ from datetime import UTC
 from pathlib import Path
 
 from knoop.access import Access, Person, Role
-from knoop.alerts import Alerts, Condition, Rule, Transition
+from knoop.alerts import Alerts, Rule, Transition
+from knoop.choices import Choices
 from knoop.command import Reply, not_yours
 from knoop.commands import table
+from knoop.condition import Condition
 from knoop.health import Health
 from knoop.household import RELEASED_NS
 from knoop.jid import Jid
-from knoop.parse import parse
 from knoop.record import Record
-from knoop.state import State
+from knoop.reminders import Calls, Message
+from knoop.state import Silence, State
 from knoop.store import Store
 from knoop.text import Voice
 from knoop_hw.clock import FakeClock
@@ -42,13 +44,18 @@ PEOPLE = (
 CHANNELS = {
     channel.name: channel
     for channel in (
-        Channel(name="door", kind="contact", type="boolean", cls="event", label="Front door"),
+        Channel(
+            name="door", kind="contact", type="boolean", cls="event", label="Front door", aliases=("voordeur",),
+        ),
         Channel(name="button", kind="button", type="boolean", cls="event"),
         Channel(name="rain", kind="counter", type="number", unit="mm", digits=1),
         Channel(name="lamp", kind="switch", type="boolean", cls="event", writable=True),
         Channel(name="pump", kind="pwm", type="number", unit="%", digits=0, minimum=0, maximum=100, writable=True),
         Channel(name="relay.one", kind="switch", type="boolean", label="Café lights", writable=True),
-        Channel(name="relay.two", kind="switch", type="boolean", label="Heating", writable=True),
+        Channel(
+            name="relay.two", kind="switch", type="boolean", label="Heating", aliases=("verwarming", "kachel"),
+            writable=True,
+        ),
         Channel(name="gate", kind="switch", type="boolean", writable=True, confirm=True),
         Channel(name="air.temperature", kind="sensor", type="number", unit="°C", digits=1),
         Channel(name="air.humidity", kind="sensor", type="number", unit="%", digits=0),
@@ -101,8 +108,13 @@ class GreenHouse:
     channels: Mapping[str, Channel] = field(default_factory=lambda: CHANNELS)
     latest: dict[str, Record] = field(default_factory=dict)
     transitions: list[Transition] = field(default_factory=list)
+    silences: dict[str, Silence] = field(default_factory=dict)
     watches: dict[Jid, tuple[tuple[str, ...], float]] = field(default_factory=dict)
     link_up: bool = True
+    choices: Choices = field(default_factory=lambda: Choices(verbs=table()))
+
+    def __post_init__(self) -> None:
+        self.calls = Calls(lambda: self.alerts.rules, self)
 
     def jid(self, text: str) -> Jid:
         bare, _, resource = text.partition("/")
@@ -135,6 +147,41 @@ class GreenHouse:
             alert, by=person.title if person else "", now_ns=self.clock.boottime_ns(), at_ns=self.clock.time_ns()
         )
         self.transitions.append(change)
+        self.calls.hear(alert, self.alert_record(change), self.clock.boottime_ns())
+
+    def answers(self, identity: str) -> tuple[str, bool] | None:
+        message = Message.parse(identity)
+        if message is None or message.alert not in self.alerts.rules:
+            return None
+        return message.alert, self.calls.current(message)
+
+    def received(self, who: Jid, identity: str) -> None:
+        self.calls.arrived(str(who.bare), identity, self.clock.time_ns())
+
+    def told(self, alert: str) -> Mapping[str, int | None]:
+        return self.calls.told(alert)
+
+    async def hush(self, who: str, until_ns: int) -> None:
+        await self.state.quiet(who, until_ns)
+
+    async def silence(self, alert: str, until_ns: int, *, by: Jid) -> None:
+        person = self.access.person(by)
+        await self.state.silence(alert, until_ns, person.title if person else "")
+        self.silences = await self.state.silences()
+
+    def silenced(self, alert: str) -> Silence | None:
+        silence = self.silences.get(alert)
+        return silence if silence and self.synced() and silence.until_ns > self.clock.time_ns() else None
+
+    def usual(self, alert: str) -> list[str]:
+        return [str(person.jid) for person in self.access.told("alarm", self.alerts.watched(f"alert.{alert}"))]
+
+    def may(self, who: str, alert: str) -> bool:
+        person = self.access.person(self.jid(who))
+        return person is not None and person.reads(self.alerts.watched(f"alert.{alert}"))
+
+    def held(self, who: str, alert: str) -> bool:
+        return self.silenced(alert) is not None
 
     def watch(self, watcher: Jid, channels: Sequence[str], *, for_s: float) -> None:
         self.watches[watcher] = (tuple(channels), for_s)
@@ -170,14 +217,16 @@ class GreenHouse:
         )
         self.latest[channel] = record
         await self.store.add([(record, ())])
-        self.transitions += self.alerts.feed(record)
+        for change in self.alerts.feed(record):
+            self.transitions.append(change)
+            self.calls.hear(change.alert, self.alert_record(change), self.clock.boottime_ns())
         return record
 
     def alert_record(self, change: Transition) -> Record:
         """The reading that the agent makes of a transition."""
         return Record(
-            run=self.run, channel=change.channel, seq=1, cls="alarm", type="text", value=change.change,
-            boot=self.clock.boot_id, boottime_ns=change.boottime_ns, at_ns=change.at_ns,
+            run=self.run, channel=change.channel, seq=len(self.transitions), cls="alarm", type="text",
+            value=change.change, boot=self.clock.boot_id, boottime_ns=change.boottime_ns, at_ns=change.at_ns,
         )  # fmt: skip
 
     def voice(self, lang: str = "en") -> Voice:
@@ -190,13 +239,16 @@ class GreenHouse:
             return None
         verbs = table()
         mine = {n: c for n, c in self.channels.items() if person.reads(self.alerts.watched(n))}
-        intent = parse(text, channels=mine, verbs=verbs)
-        if isinstance(intent, Reply):
-            return intent
-        command = verbs[intent.verb]
+        now_ns = self.clock.boottime_ns()
+        meant, _ = self.choices.understand(
+            text, sender=who, person=person, channels=mine, heard_ns=now_ns, now_ns=now_ns
+        )
+        if isinstance(meant, Reply):
+            return meant
+        command = verbs[meant.verb]
         if person.role < command.role:
             return not_yours(command)
-        return await command.run(intent.request(who, lang=person.lang), self)
+        return await command.run(meant.request(who, lang=person.lang), self)
 
     async def ask(self, who: Jid, text: str, lang: str = "en") -> str:
         """The answer to a message as the person reads it; nothing for silence."""

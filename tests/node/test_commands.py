@@ -33,8 +33,8 @@ async def request(house, who, verb, **more):
 
 def test_the_folder_is_the_table():
     assert list(table()) == [
-        "about", "ack", "allow", "bench", "help", "history", "log", "quiet", "read", "revoke", "set", "status",
-        "unwatch", "watch", "who",
+        "about", "ack", "allow", "bench", "help", "history", "log", "quiet", "read", "revoke", "roll", "set",
+        "silence", "status", "unwatch", "watch", "who",
     ]  # fmt: skip
 
 
@@ -42,8 +42,8 @@ def test_who_may_what_is_what_the_documentation_promises():
     by_role = {role: {c.verb for c in table().values() if c.role is role} for role in Role}
     assert by_role == {
         Role.NONE: set(),
-        Role.VIEWER: {"help", "status", "read", "watch", "unwatch", "history", "about", "quiet"},
-        Role.OPERATOR: {"set", "ack"},
+        Role.VIEWER: {"help", "status", "read", "watch", "unwatch", "history", "about", "quiet", "roll"},
+        Role.OPERATOR: {"set", "ack", "silence"},
         Role.OWNER: {"log", "who", "allow", "revoke", "bench"},
     }
 
@@ -111,7 +111,7 @@ async def test_a_stranger_is_not_answered(house):
 
 async def test_a_name_is_read(house):
     assert await house.ask(CLEO, "temp") == "Air temperature is 21.4 °C.\nCpu temperature is 48 °C."
-    assert await house.ask(BRAM, "voordeur", "nl") == "Ik begrijp “voordeur” niet. Zeg “help” voor wat ik wel ken."
+    assert await house.ask(BRAM, "achterdeur", "nl") == "Ik begrijp “achterdeur” niet. Zeg “help” voor wat ik wel ken."
     assert await house.ask(BRAM, "door", "nl") == "Front door is dicht."
 
 
@@ -237,28 +237,38 @@ async def test_a_viewer_moves_nothing(house):
 
 
 async def test_status_says_only_what_matters(house):
-    assert await house.ask(CLEO, "status") == "Greenhouse: fine, up 3 d 4 h, connected for 2 h 1 min."
+    assert (await house.ask(CLEO, "status")).splitlines() == [
+        "🟢 Greenhouse: all is well.",
+        "Up 3 d 4 h, connected for 2 h 1 min.",
+    ]
     await house.ask(ANNA, "lamp on")
     await house.ask(ANNA, "pump 40")
+    await house.report("door", True)
     await house.report("air.temperature", -0.4)
     await house.report("cpu.temperature", None, "error")
     assert (await house.ask(CLEO, "status")).splitlines() == [
-        "Greenhouse: degraded, up 3 d 4 h, connected for 2 h 1 min.",
-        "Alert frost: not acknowledged.",
+        "🔴 Greenhouse: 1 alert.",
+        "Alert frost since 10:15: nobody has acknowledged it.",
         "No value from: cpu temperature.",
         "On: lamp, pump.",
+        "Open: Front door.",
+        "Up 3 d 4 h, connected for 2 h 1 min.",
     ]
     await house.ask(ANNA, "ack")
-    assert "Alert frost: acknowledged by Anna." in await house.ask(CLEO, "status")
+    acknowledged = (await house.ask(CLEO, "status")).splitlines()
+    assert acknowledged[:2] == ["🟠 Greenhouse: 1 alert, acknowledged.", "Alert frost, acknowledged by Anna (10:15)."]
     house.link_up = False
-    assert "not connected, up 3 d 4 h, not connected for 2 h 1 min" in await house.ask(CLEO, "status")
+    assert "Up 3 d 4 h, not connected for 2 h 1 min." in await house.ask(CLEO, "status")
+    await house.report("air.temperature", 5.0)
+    assert (await house.ask(CLEO, "status")).startswith("🟠 Greenhouse: 1 value missing.")
 
 
 async def test_status_shows_a_person_only_what_is_theirs(house):
     await house.ask(ANNA, "lamp on")
     await house.report("air.temperature", None, "error")
     await house.report("air.temperature", -5.0)
-    assert await house.ask(DIRK, "status") == "Greenhouse: fine, up 3 d 4 h, connected for 2 h 1 min."
+    said = await house.ask(DIRK, "status")
+    assert said == "🟢 Greenhouse: all is well.\nUp 3 d 4 h, connected for 2 h 1 min."
 
 
 async def test_about_says_where_the_source_is(house):
@@ -275,7 +285,7 @@ async def test_help_shows_what_this_person_may(house):
     assert verbs(await house.ask(ANNA, "help")) == list(table())
     assert "set" in verbs(await house.ask(BRAM, "help"))
     assert verbs(await house.ask(CLEO, "help")) == [
-        "about", "help", "history", "quiet", "read", "status", "unwatch", "watch",
+        "about", "help", "history", "quiet", "read", "roll", "status", "unwatch", "watch",
     ]  # fmt: skip
 
 
@@ -312,7 +322,8 @@ async def test_history_gives_the_mean_over_time_and_the_last_entries(house):
     await house.report("air.temperature", None, "missing")
     assert (await house.ask(CLEO, "history air temp 4h")).splitlines() == [
         "Air temperature, last 4 h: 5 readings.",
-        "Least 10.0 °C, mean 22.5 °C, most 30.0 °C.",
+        "Least 10.0 °C (10:15), mean 22.5 °C, most 30.0 °C (12:15).",
+        "▁▁▁▁▁▁▅▅▅▅▅▅████████████",
         "10:15 21.4 °C",
         "10:15 10.0 °C",
         "11:15 20.0 °C",
@@ -324,9 +335,22 @@ async def test_history_gives_the_mean_over_time_and_the_last_entries(house):
 async def test_history_of_a_door_is_its_changes(house):
     await house.clock.advance(60)
     await house.report("door", True)
-    assert await house.ask(CLEO, "history door 1h") == "Front door, last 1 h: 2 readings.\n10:15 closed\n10:16 open"
+    await house.clock.advance(120)
+    assert (await house.ask(CLEO, "history door 1h")).splitlines() == [
+        "Front door, last 1 h: 2 readings.", "It was open 1 time, 2 min in all.", "10:15 closed", "10:16 open",
+    ]  # fmt: skip
     await house.clock.advance(7200)
-    assert await house.ask(CLEO, "history door 1h") == "Front door: nothing in the last 1 h."
+    assert await house.ask(CLEO, "history door 1h") == "Front door: no change in the last 1 h, still open."
+
+
+async def test_history_knows_what_lasted_since_before_its_span(house):
+    await house.report("air.temperature", 10.0)
+    await house.clock.advance(3600)
+    await house.report("air.temperature", 20.0)
+    await house.clock.advance(900)
+    said = (await house.ask(CLEO, "history air temp 30min")).splitlines()
+    assert said[1:3] == ["Least 10.0 °C (11:00), mean 15.0 °C, most 20.0 °C (11:15).", "▁▁▁▁▁▁▁▁▁▁▁▁████████████"]
+    assert await house.ask(CLEO, "history rain 10min") == "Rain: no change in the last 10 min, still 12.4 mm."
 
 
 async def test_history_wants_a_few_names(house):
@@ -367,6 +391,45 @@ async def test_an_alert_on_what_a_person_may_not_read_does_not_exist_for_them(ho
     assert await house.ask(BRAM, "ack frost") == "There is no alert “frost”."
     assert await house.ask(BRAM, "ack") == "No alert waits for an acknowledgement."
     assert house.alerts.state("frost").phase == "raised"
+
+
+async def test_silence_is_for_everybody_and_ends(house):
+    assert await house.ask(BRAM, "silence frost") == "Say for how long, for example: silence frost 1h"
+    assert await house.ask(BRAM, "silence frost for 1h") == (
+        "frost is silent until 11:15, for everybody, however critical; presence and “status” still show it. "
+        "“silence frost off” ends it."
+    )
+    assert await house.ask(ANNA, "silence frost") == "frost is silent until 11:15, said Bram."
+    assert house.silenced("frost").by == "Bram"
+    assert house.silenced("door_open") is None
+    assert await house.ask(ANNA, "silence frost off") == "Not silent any more: frost."
+    assert house.silenced("frost") is None
+    assert await house.state.silences() == {}
+
+
+async def test_silence_takes_all_but_asks_which_one_and_how_long(house):
+    assert await house.ask(BRAM, "silence all 300d") == (
+        "Silent until 2026-11-29 10:15, for everybody, however critical: frost, door open.\n"
+        "Presence and “status” still show them; “silence all off” ends it."
+    )
+    assert {*await house.state.silences()} == {"frost", "door_open"}
+    assert await house.ask(BRAM, "demp door open 1h 30min") != ""
+    assert await house.ask(BRAM, "silence door open") == "door open is silent until 11:45, said Bram."
+    assert await house.ask(BRAM, "silence alles uit") == "Not silent any more: frost, door open."
+    assert await house.ask(BRAM, "silence 1h") == "Say which alert, and for how long, for example: silence frost 1h"
+    assert await house.ask(BRAM, "silence fire 1h") == "There is no alert “fire”."
+    assert await house.ask(BRAM, "silence frost on") == "Say for how long, for example: silence frost 1h"
+    assert await house.state.silences() == {}
+
+
+async def test_silence_needs_a_right_a_clock_and_a_channel_one_may_read(house):
+    assert "may not silence here" in await house.ask(CLEO, "silence frost 1h")
+    house.access = Access([Person(jid=BRAM.bare, role=Role.OPERATOR, only=("door",))])
+    assert await house.ask(BRAM, "silence frost 1h") == "There is no alert “frost”."
+    await house.ask(BRAM, "silence all 1h")
+    assert {*await house.state.silences()} == {"door_open"}
+    house.clock.jump(-house.clock.time_ns() / 1e9)
+    assert "do not know what time it is" in await house.ask(BRAM, "silence door open 1h")
 
 
 async def test_quiet_is_for_the_person_who_asks_and_ends(house):

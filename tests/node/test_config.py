@@ -4,7 +4,8 @@ import pytest
 
 from knoop import commands, config, places
 from knoop.access import Role
-from knoop.alerts import Condition
+from knoop.alerts import Absence
+from knoop.condition import Condition
 from knoop.jid import Jid
 from knoop.xmpp import compat
 from knoop_hw.errors import ConfigError
@@ -59,9 +60,44 @@ def test_a_good_file_becomes_people_rules_and_rooms(load):
     anna, bram = made.people
     assert (anna.role, anna.told) == (Role.OWNER, {"alarm", "event"})
     assert (bram.role, bram.told, bram.only, bram.lang) == (Role.VIEWER, set(), ("air",), "nl")
+    assert [rule.name for rule in made.rules] == ["open", "door_missing", "air_missing"]
+    assert {rule.when.channel: rule.for_s for rule in made.rules[1:]} == {"door": 300, "air.load": 300}
     assert made.rules[0].when == Condition.parse("door == on")
     assert made.rules[0].for_s == 300
     assert made.rooms[Jid("fleet", "rooms.example.org")].classes == ("alarm",)
+
+
+def test_alarms_wait_for_people_as_the_file_says(load):
+    more = """
+repeat = "0s"
+escalate = ["ANNA@example.org"]
+escalate_after = "10min"
+
+[alert.air_missing]
+severity = "critical"
+for = "1h"
+"""
+    quiet = 'lang = "nl", quiet = ["22:00-07:00", "13:00 - 13:30"]'
+    made = load(GOOD.replace('lang = "nl"', quiet) + more)
+    assert made.people[1].quiet == ((1320, 420), (780, 810))
+    opened, missing, other = made.rules
+    assert (opened.repeat_s, opened.escalate, opened.escalate_after_s) == (0, ("anna@example.org",), 600)
+    assert (missing.name, missing.severity, missing.for_s) == ("air_missing", "critical", 3600)
+    assert isinstance(missing.when, Absence)
+    assert other.name == "door_missing"
+
+
+def test_devices_may_be_missing_in_peace(load):
+    never = GOOD.replace('name = "greenhouse"', 'name = "greenhouse"\nmissing = "0s"')
+    assert [rule.name for rule in load(never).rules] == ["open"]
+    assert "say with 'for' how long" in problems(load, f"{never}[alert.air_missing]\n")[0]
+    assert len(load(f'{never}[alert.air_missing]\nfor = "1h"\n').rules) == 2
+
+
+def test_a_missing_device_is_called_what_people_call_it(load):
+    labelled = GOOD.replace("[sensor.air]", '[sensor.air]\nlabel = "Living room"')
+    labels = {rule.name: getattr(rule.when, "label", None) for rule in load(labelled).rules}
+    assert labels == {"open": None, "door_missing": "", "air_missing": "Living room"}
 
 
 @pytest.mark.parametrize(
@@ -82,12 +118,30 @@ def test_a_good_file_becomes_people_rules_and_rooms(load):
         ('when = "door == on"', 'when = "gate == on"', "there is no channel gate"),
         ('when = "door == on"', 'when = "door < 3"', "door is a boolean"),
         ("[alert.open]", "[alert.Open]", "lower-case word"),
+        ('when = "door == on"', "", "missing key 'when'"),
+        ('when = "door == on"', 'when = "door == on"\nescalate = ["zoe@example.org"]', "zoe@example.org is nobody in"),
+        ('when = "door == on"', 'when = "door == on"\nescalate = ["bram@example.org"]', "may not read door"),
+        ('when = "door == on"', 'when = "door == on"\nescalate = ["a b"]', "is not an XMPP address"),
+        ('when = "door == on"', 'when = "door == on"\nrepeat = "100ms"', 'at least "1s", or "0s" for never'),
+        ("[alert.open]", '[alert.air_missing]\nwhen = "door == on"\n[alert.open]', "the alert for a missing air"),
+        ("[alert.open]", '[alert.air_missing]\nclear = "door == on"\n[alert.open]', "leave 'clear' out"),
+        ("[alert.open]", "[alert.attic_missing]\n[alert.open]", "there is no device 'attic'"),
+        ('lang = "nl"', 'quiet = ["22:00"]', "write it like"),
+        ('lang = "nl"', 'quiet = ["24:00-07:00"]', "is no part of a day"),
+        ('lang = "nl"', 'quiet = ["07:00-07:00"]', "is no part of a day"),
         ("[input.door]", "[input.zet]", "'zet' is a word people say"),
         ("[input.door]", "[input.roll]", "'roll' is a word people say"),
         ('role = "viewer"', 'role = "viewer", encryption = "required"', "planned, but not there yet"),
-        ('[room."fleet@rooms.example.org"]', '[room."fleet@rooms.example.org"]\ncommands = true', "not there yet"),
+        ('[room."fleet@rooms.example.org"]', '[room."f@rooms.example.net"]\ncommands = true', "could invent who is"),
+        ('[room."fleet@rooms.example.org"]', '[room."f@badexample.org"]\ncommands = true', "could invent who is"),
+        ('jid = "greenhouse@example.org"', 'jid = "a@example.org"\nmuc_service = "a@b.example.net"', "domain is meant"),
+        ('jid = "greenhouse@example.org"', 'jid = "a@example.org"\nmuc_service = "a b"', "is not an XMPP address"),
         ("[board]", "[publish]\nmicroblog = true\n[board]", "not there yet"),
         ("[board]", "[bord]", "unknown table; did you mean 'board'?"),
+        ("[board]", '[publish]\npubsub = "pepp"\n[board]', "'pepp' is neither 'pep' nor 'off' nor a service's address"),
+        ("[board]", '[publish]\npubsub = ""\n[board]', "is neither 'pep' nor 'off'"),
+        ("[board]", '[publish]\npubsub = "a b.example.org"\n[board]', "is not an XMPP address"),
+        ("[board]", '[publish]\npubsub = "p.example.org/x"\n[board]', "bare address is meant: p.example.org"),
     ],
 )
 def test_one_mistake_is_one_located_sentence(load, old, new, expected):
@@ -97,6 +151,14 @@ def test_one_mistake_is_one_located_sentence(load, old, new, expected):
     assert matching, found
     line = int(matching[0].partition(":")[0])
     assert 1 <= line <= GOOD.count("\n") + 1
+
+
+def test_a_service_is_an_address_and_prepared(load):
+    assert (load(GOOD).publish.pubsub, load(GOOD).publish.service) == ("pep", "")
+    assert load(GOOD.replace("[board]", '[publish]\npubsub = "off"\n[board]')).publish.service == ""
+    assert load(GOOD.replace("[board]", '[publish]\npubsub = "PubSub.Example.org"\n[board]')).publish.service == (
+        "pubsub.example.org"
+    )
 
 
 def test_all_mistakes_of_both_halves_come_at_once(load):
@@ -152,3 +214,55 @@ def test_state_lives_where_systemd_or_xdg_says(tmp_path, monkeypatch):
     assert folder.stat().st_mode & 0o777 == 0o700
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "var"))
     assert places.state_directory() == tmp_path / "var"
+
+
+@pytest.mark.parametrize(
+    ("door", "lamp", "expected"),
+    [
+        ('"zet"', '"licht"', "11: input.door.aliases: 'zet' is a word people say to the node; choose another"),
+        ('"aan"', '"licht"', "11: input.door.aliases: 'aan' is a word people say to the node; choose another"),
+        ('"2"', '"licht"', "11: input.door.aliases: '2' has no word in it; choose another"),
+        ('"💡"', '"licht"', "11: input.door.aliases: '💡' has no word in it; choose another"),
+        ('"De Lámp"', '"licht"', "11: input.door.aliases: 'De Lámp' is also what lamp is called ('lamp'); each alias"),
+        ('"hall LIGHT"', '"licht"', "'hall LIGHT' is also what lamp is called ('Hall light'); each alias names one"),
+        ('"licht"', '"Licht"', "14: output.lamp.aliases: 'Licht' is also what door is called ('licht'); each alias"),
+    ],
+)
+def test_an_alias_names_one_channel_and_is_no_word_of_a_sentence(load, door, lamp, expected):
+    tables = f"""[node]
+name = "greenhouse"
+[xmpp]
+jid = "greenhouse@example.org"
+[people]
+"anna@example.org" = "owner"
+[board]
+driver = "simulated"
+[input.door]
+pin = "GPIO17"
+aliases = [{door}]
+[output.lamp]
+pin = "GPIO27"
+aliases = [{lamp}]
+label = "Hall light"
+"""
+    assert any(expected in problem for problem in problems(load, tables))
+    fine = tables.replace(f"[{door}]", '["voordeur"]').replace(f"[{lamp}]", '["licht in de gang"]')
+    assert load(fine).hw.outputs[0].channel().aliases == ("licht in de gang",)
+
+
+@pytest.mark.parametrize(
+    ("room", "service"),
+    [
+        ("fleet@rooms.example.org", ""),
+        ("fleet@a.rooms.example.org", ""),
+        ("fleet@example.org", ""),
+        ("fleet@ROOMS.example.net", "rooms.example.net"),
+    ],
+)
+def test_commands_are_taken_in_rooms_of_a_service_that_is_trusted(load, room, service):
+    text = GOOD.replace("fleet@rooms.example.org", room).replace(f'"{room}"]', f'"{room}"]\ncommands = true')
+    if service:
+        account = 'jid = "greenhouse@example.org"'
+        text = text.replace(account, f'{account}\nmuc_service = "{service}"')
+    (table,) = load(text).rooms.values()
+    assert table.commands

@@ -10,11 +10,11 @@ import pytest
 from tests.node.house import PEOPLE, greenhouse
 
 from knoop.access import Access, Person, Role
-from knoop.command import N_, Command, say
+from knoop.command import N_, Command, Instant, Sentence, say
 from knoop.commands import table
-from knoop.conversation import MAX_LANES, MAX_WAITING, STRANGERS_AUDITED_PER_MIN, Conversation
+from knoop.conversation import MAX_LANES, MAX_WAITING, Conversation
 from knoop.errors import LinkError
-from knoop.execution import CUT_OFF, Execution
+from knoop.execution import CUT_OFF, STRANGERS_AUDITED_PER_MIN, Execution
 from knoop.jid import Jid
 
 ANNA = "anna@example.org/phone"
@@ -256,6 +256,88 @@ async def test_a_device_whose_name_is_an_emoji_is_answered(talk):
     assert talk.said[0][0] == "anna@example.org/📱"
 
 
+# Choices --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_numbered_choice_is_made_in_the_next_message(talk):
+    talk.hear("relay on for 10s")
+    talk.hear("2")
+    assert await talk.answers(2) == [
+        "I did nothing: which one do you mean, 1 Café lights, 2 Heating?", "Heating is on, for 10 s.",
+    ]  # fmt: skip
+    assert talk.house.board.moves == [("relay.two", True, 10)]
+    assert await talk.audit(1) == [(ANNA, "2 (relay.two on for 10s)", "done")]
+
+
+async def test_a_question_is_answered_in_dutch(talk):
+    bram = "bram@example.org/laptop"
+    talk.hear("lmp aan", sender=bram)
+    talk.hear("ja", sender=bram)
+    assert await talk.answers(2) == ["Ik begrijp “lmp aan” niet. Bedoelde je “lamp aan”?", "Lamp is aan."]
+
+
+@pytest.mark.parametrize("answer", ["1", "yes", "ja", "lamp"])
+@pytest.mark.parametrize(
+    "late",
+    [
+        {"late": True}, {"inner": "<delay xmlns='urn:xmpp:delay' stamp='2026-11-22T10:00:00Z'/>"},
+        {"inner": "<replace xmlns='urn:xmpp:message-correct:0' id='1'/>"},
+    ],
+)  # fmt: skip
+async def test_an_answer_that_is_not_fresh_never_acts_and_ends_the_question(talk, answer, late):
+    talk.hear("lmp on")
+    talk.hear(answer, **late)
+    talk.hear("yes")
+    await talk.answers(3)
+    assert talk.house.board.moves == []
+
+
+async def test_an_answer_that_waited_behind_a_slow_request_is_late(tmp_path):
+    release, begun = asyncio.Event(), asyncio.Event()
+
+    async def slow(_request, _house):
+        begun.set()
+        await release.wait()
+        return say(N_("done"))
+
+    verbs = {**table(), "bench": Command(verb="bench", role=Role.OWNER, summary=N_("x"), usage=("bench",), run=slow)}
+    async with open_talk(tmp_path, verbs) as talk:
+        talk.hear("bench")
+        async with asyncio.timeout(5):
+            await begun.wait()
+        talk.hear("lmp on")
+        talk.hear("yes")
+        await talk.house.clock.advance(4)
+        release.set()
+        _, question, unknown = await talk.answers(3)
+        assert "Did you mean “lamp on”?" in question
+        assert "I do not understand “yes”" in unknown
+        assert talk.house.board.moves == [], "it was said before the question was asked"
+
+
+async def test_a_choice_of_another_chat_or_person_is_none(talk):
+    talk.hear("relay on")
+    talk.hear("2", sender="anna@example.org/tablet")
+    talk.hear("2", sender="bram@example.org/laptop")
+    await talk.answers(3)
+    assert talk.house.board.moves == []
+
+
+async def test_a_choice_needs_the_right_when_it_is_made(talk):
+    cleo = "cleo@example.org/tablet"
+    talk.hear("relay on", sender=cleo)
+    talk.hear("2", sender=cleo)
+    _, refusal = await talk.answers(2)
+    assert refusal == "You may not set here. An owner of this node can allow it."
+    talk.hear("relay on")
+    await talk.answers(3)
+    anna = talk.house.access.person(talk.house.jid(ANNA))
+    talk.house.access = talk.house.access.with_grants([replace(anna, role=Role.VIEWER)])
+    talk.hear("2")
+    await talk.answers(4)
+    assert talk.house.board.moves == []
+
+
 # Lanes ----------------------------------------------------------------------------------------------------------------
 
 
@@ -359,3 +441,198 @@ async def test_a_stop_while_the_audit_line_waits_for_the_disk_does_not_lose_it(t
     await closing
     await holding
     assert await talk.audit(1) == [(ANNA, "lamp on", "done")]
+
+
+# Alerts are acknowledged where they are read ------------------------------------------------------------------------
+
+BRAM = "bram@example.org/laptop"
+
+
+async def frost(talk, value=-1.2):
+    """Raise (or end) the alert `frost`; returns the id of the message about it."""
+    await talk.house.report("air.temperature", value)
+    return talk.house.alert_record(talk.house.transitions[-1]).identity
+
+
+def phase(talk, alert="frost"):
+    return talk.house.alerts.state(alert).phase
+
+
+def react(talk, to, *emoji, sender=ANNA, late=False, inner="", **more):
+    """What a client sends when somebody touches a message."""
+    inside = "".join(f"<reaction>{one}</reaction>" for one in emoji)
+    text = f"<reactions xmlns='urn:xmpp:reactions:0' id='{to}'>{inside}</reactions>{inner}"
+    element = ET.fromstring(f"<message xmlns='jabber:client' type='chat' from='{sender}'>{text}</message>")
+    for name, value in more.items():
+        element.set(name.removesuffix("_"), value)
+    talk.conversation.hear(element, late=late)
+
+
+def answering(to, quoted=""):
+    return f"<reply xmlns='urn:xmpp:reply:0' to='greenhouse@example.org' id='{to}'/>{quoted}"
+
+
+async def nothing_more(talk, said):
+    """What was heard before this is done: a person's requests are done in their order, and silence takes no lane."""
+    talk.hear("lamp?")
+    assert await talk.answers(said + 1) == [text for _, text in talk.said]
+    assert talk.said[-1][1].startswith("Lamp is")
+    assert len(talk.said) == said + 1
+
+
+@pytest.mark.parametrize("thumb", ["👍", "👍🏿", "👌🏼", "✅", "✔️", "✔"])
+async def test_a_thumb_on_an_alert_acknowledges_it(talk, thumb):
+    react(talk, await frost(talk), thumb, sender=BRAM)
+    assert await talk.answers(1) == ["Gezien: frost."]
+    assert (phase(talk), talk.house.alerts.state("frost").by) == ("acknowledged", "Bram")
+    assert await talk.audit(1) == [(BRAM, f"{thumb} (ack frost)", "done")]
+
+
+async def test_all_reactions_come_with_each_new_one_and_one_thumb_acts_once(talk):
+    identity = await frost(talk)
+    react(talk, identity, "❤️", "👍")
+    await talk.answers(1)
+    react(talk, identity, "👍", "😀")
+    react(talk, identity)
+    await nothing_more(talk, 1)
+
+
+@pytest.mark.parametrize("emoji", [(), ("👎",), ("❤️",), ("👍👎",), ("",), ("ok",)])
+async def test_any_other_reaction_and_a_removal_are_between_people(talk, emoji):
+    react(talk, await frost(talk), *emoji)
+    await nothing_more(talk, 0)
+    assert phase(talk) == "raised"
+
+
+async def test_a_thumb_on_anything_else_is_ignored(talk):
+    identity = await frost(talk)
+    others = [identity.replace(*pair) for pair in (("frost", "fire"), ("frost", "door_open"), ("k3v9q2xa", "zzzzzzzz"))]
+    for to in ("", "x", "b0a2dk3x-air.temperature-1", identity + "0", f" {identity}", *others):
+        react(talk, to, "👍")
+    await nothing_more(talk, 0)
+    assert phase(talk) == "raised"
+
+
+async def test_a_thumb_on_an_older_raising_acknowledges_nothing(talk):
+    older = await frost(talk)
+    await frost(talk, 5.0)
+    newer = await frost(talk)
+    react(talk, older, "👍")
+    await nothing_more(talk, 0)
+    assert phase(talk) == "raised"
+    react(talk, newer, "👍")
+    await talk.answers(2)
+    assert phase(talk) == "acknowledged"
+
+
+async def test_a_thumb_needs_the_right_to_acknowledge_and_is_told_so_once(talk):
+    identity = await frost(talk)
+    cleo = "cleo@example.org/tablet"
+    react(talk, identity, "👍", sender=cleo)
+    assert "may not ack here" in (await talk.answers(1))[0]
+    react(talk, identity, "👍", "❤️", sender=cleo)
+    await nothing_more(talk, 1)
+    assert phase(talk) == "raised"
+    assert (cleo, "👍 (ack frost)", "refused: not allowed") in await talk.audit(1)
+
+
+async def test_a_stranger_who_reacts_or_replies_hears_nothing(talk):
+    identity = await frost(talk)
+    react(talk, identity, "👍", sender="mallory@example.net/x")
+    talk.hear("ok", sender="mallory@example.net/x", inner=answering(identity))
+    await nothing_more(talk, 0)
+    assert phase(talk) == "raised"
+    assert await talk.audit(2) == [
+        ("mallory@example.net/x", "👍", "refused: stranger"), ("mallory@example.net/x", "ok", "refused: stranger"),
+    ]
+
+
+async def test_for_somebody_who_may_not_read_it_an_alert_is_no_alert(talk):
+    identity = await frost(talk)
+    dirk = "dirk@example.org/watch"
+    react(talk, identity, "👍", sender=dirk)
+    talk.hear("ok", sender=dirk, inner=answering(identity))
+    assert "do not understand" in (await talk.answers(1))[0]
+
+
+@pytest.mark.parametrize("wrapper", ["sent", "received"])
+async def test_a_thumb_within_a_carbon_is_somebodys_quotation(talk, wrapper):
+    inside = f"<reactions xmlns='urn:xmpp:reactions:0' id='{await frost(talk)}'><reaction>👍</reaction></reactions>"
+    talk.conversation.hear(ET.fromstring(
+        f"<message xmlns='jabber:client' type='chat' from='{ANNA}'><{wrapper} xmlns='urn:xmpp:carbons:2'><forwarded "
+        f"xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='{ANNA}' type='chat'>{inside}</message>"
+        f"</forwarded></{wrapper}></message>"
+    ), late=False)  # fmt: skip
+    await nothing_more(talk, 0)
+    assert phase(talk) == "raised"
+
+
+async def test_a_late_thumb_never_acts_and_may_be_given_again(talk):
+    identity = await frost(talk)
+    react(talk, identity, "👍", late=True)
+    react(talk, identity, "👍", inner="<delay xmlns='urn:xmpp:delay' stamp='2026-11-22T10:00:00Z'/>")
+    assert all("arrived late" in text for text in await talk.answers(2))
+    assert phase(talk) == "raised"
+    react(talk, identity, "👍")
+    assert "Acknowledged: frost." in (await talk.answers(3))[2]
+
+
+@pytest.mark.parametrize(
+    "text", ["ack", "ok", "OK!", "okay", "👍", "👍🏽 ok", "gezien", "Ja", "> Alert frost\n> more\nok"]
+)
+async def test_a_reply_that_says_seen_acknowledges_what_it_answers(talk, text):
+    await talk.house.report("door", True)
+    identity = await frost(talk)
+    talk.hear(text, sender=BRAM, inner=answering(identity))
+    assert await talk.answers(1) == ["Gezien: frost."]
+    assert await talk.audit(1) == [(BRAM, f"{text} (ack frost)".replace("\n", "\\n"), "done")]
+
+
+@pytest.mark.parametrize("text", ["ok?", "not ok", "ok 👎", "no", "why", "lamp on", "> ok", "seen the lamp"])
+async def test_a_reply_that_says_anything_else_is_read_as_usual(talk, text):
+    talk.hear(text, inner=answering(await frost(talk)))
+    await talk.answers(1)
+    assert phase(talk) == "raised"
+    assert talk.house.board.moves == ([("lamp", True, None)] if text == "lamp on" else [])
+
+
+async def test_ok_is_no_verb_of_its_own(talk):
+    await frost(talk)
+    talk.hear("ok")
+    assert "do not understand" in (await talk.answers(1))[0]
+    assert phase(talk) == "raised"
+
+
+async def test_a_reply_to_an_older_raising_says_so(talk):
+    older = await frost(talk)
+    await frost(talk, 5.0)
+    talk.hear("ok", inner=answering(older))
+    assert await talk.answers(1) == ["frost is not raised: there is nothing to acknowledge."]
+    await frost(talk)
+    talk.hear("ok", inner=answering(older))
+    assert "an earlier time" in (await talk.answers(2))[1]
+    assert phase(talk) == "raised"
+
+
+@pytest.mark.parametrize(
+    "inner", ["<delay xmlns='urn:xmpp:delay' stamp='2026-11-22T10:00:00Z'/>",
+              "<replace xmlns='urn:xmpp:message-correct:0' id='1'/>", "<encrypted xmlns='urn:xmpp:omemo:2'/>"],
+)  # fmt: skip
+async def test_a_reply_that_is_not_fresh_or_not_readable_never_acts(talk, inner):
+    talk.hear("ok", inner=answering(await frost(talk)) + inner)
+    await talk.answers(1)
+    assert phase(talk) == "raised"
+
+
+async def test_a_receipt_is_remembered_and_an_owner_who_acknowledges_hears_who_has_it(talk):
+    identity = await frost(talk)
+    receipt = f"<received xmlns='urn:xmpp:receipts' id='{identity}'/>"
+    for sender in (BRAM, "mallory@example.net/x"):
+        talk.conversation.hear(
+            ET.fromstring(f"<message xmlns='jabber:client' from='{sender}'>{receipt}</message>"), late=False
+        )
+    at = f"{talk.house.voice().sentence(Sentence('{time}', {'time': Instant(talk.house.clock.time_ns())}))}"
+    talk.hear("ack")
+    assert await talk.answers(1) == [
+        f"Acknowledged: frost.\nTold, too: Bram (received {at}), cleo@example.org."
+    ]

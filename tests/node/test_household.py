@@ -1,5 +1,7 @@
 """Who is told what unasked."""
 
+from datetime import UTC
+
 import pytest
 
 from knoop.access import Access, Person, Role
@@ -47,7 +49,7 @@ def house(tmp_path):
     file.write_text('[node]\nname = "g"\n[xmpp]\njid = "g@example.org"\n[room."fleet@rooms.example.org"]\n')
     made = Household(
         config.load(file, jid=compat.jid), run="aaaaaaaa", clock=FakeClock(), store=None, state=None, board=Fixed(),
-        changed=lambda _transition: None, rights=lambda: None,
+        changed=lambda _transition: None, rights=lambda: None, session=lambda: None,
     )
     made.access = Access([
         Person(jid=ANNA, role=Role.OWNER), Person(jid=BRAM, role=Role.VIEWER, only=("air",)),
@@ -66,6 +68,16 @@ def test_everything_goes_to_machines_events_to_owners_alarms_to_all_who_may_read
     assert told(house, record(cls="alarm", channel="air.x")) == {
         "pubsub", "chat:anna@example.org", "chat:bram@example.org", "room:fleet@rooms.example.org",
     }
+
+
+@pytest.mark.parametrize(("pubsub", "sinks"), [
+    ("off", set()), ("pep", {"pubsub"}), ("pubsub.example.org", {"pubsub:pubsub.example.org"}),
+])
+def test_machines_get_it_where_node_toml_says(house, pubsub, sinks):
+    from dataclasses import replace
+
+    house.config = replace(house.config, publish=replace(house.config.publish, pubsub=pubsub))
+    assert told(house, record(cls="telemetry")) == sinks
 
 
 def test_only_narrows_what_one_is_told(house):
@@ -95,6 +107,30 @@ def test_whose_requests_reach_a_handler(house):
     assert house.admits("zoe@example.net/x"), "a whole domain that node.toml named"
     assert house.people() == {ANNA, BRAM}
     assert house.readers() == {ANNA}
+
+
+def at(house, clock):
+    """Let the wall clock show this time of the day in UTC."""
+    hour, minute = map(int, clock.split(":"))
+    house.clock.jump(hour * 3600 + minute * 60 - house.clock.time_ns() / 1e9 % 86400)
+
+
+@pytest.mark.parametrize(("clock", "quiet"), [
+    ("21:59", False), ("22:00", True), ("23:59", True), ("00:00", True), ("06:59", True), ("07:00", False),
+    ("12:59", False), ("13:00", True), ("13:29", True), ("13:30", False),
+])
+def test_quiet_hours_of_the_day_go_over_midnight(house, clock, quiet):
+    house.zone = UTC
+    house.access = Access([
+        Person(jid=ANNA, role=Role.OWNER, quiet=((22 * 60, 7 * 60), (13 * 60, 13 * 60 + 30))),
+        Person(jid=BRAM, role=Role.OWNER),
+    ])
+    at(house, clock)
+    assert house.is_quiet(str(ANNA)) is quiet
+    assert ("chat:anna@example.org" in told(house, record())) is not quiet
+    assert "chat:bram@example.org" in told(house, record())
+    house.clock.jump(-house.clock.time_ns() / 1e9 + 23 * 3600)
+    assert not house.is_quiet(str(ANNA)), "1970 is no time of the day"
 
 
 def test_quiet_hours_that_are_over_silence_nothing_before_the_clock_is_set(house):

@@ -54,8 +54,11 @@ def made(clock):
     health = Health(link_up=True, link_since_s=0, uptime_s=0, version="0")
     return Presence(
         Config(), clock=clock, outbox=Outbox(), people=frozenset, readers=frozenset, health=lambda: health,
-        voice=Voice(sentence=lambda _record, _lang: "", may_hear=lambda _who, _record: True),
-        about=lambda: None, present=list, on_link=lambda _up: None,
+        voice=Voice(
+            sentence=lambda _record, _lang: "", personal=lambda _who, _record, _lang: "",
+            may_hear=lambda _who, _record: True,
+        ),
+        about=lambda: None, present=list, on_link=lambda _up: None, rooms={},
     )
 
 

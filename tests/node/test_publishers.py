@@ -27,7 +27,10 @@ def event(seq, channel):
 
 async def test_what_waited_is_not_told_to_somebody_whose_rights_were_narrowed_meanwhile():
     session = Session()
-    voice = Voice(sentence=lambda record, _lang: record.channel, may_hear=lambda _who, record: record.channel == "door")
+    voice = Voice(
+        sentence=lambda record, _lang: record.channel, personal=lambda _who, record, _lang: record.channel,
+        may_hear=lambda _who, record: record.channel == "door",
+    )
     async with open_sink("chat:bram@example.org", session=session, voice=voice, settings="") as chat:
         await chat.send([event(1, "door"), event(1, "lamp"), event(2, "door")])
     assert session.done == ["aaaaaaaa-door-1", "aaaaaaaa-door-2", "ping"]

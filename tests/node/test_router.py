@@ -373,3 +373,26 @@ async def test_a_closed_store_is_said_not_hidden(tmp_path):
         pass
     with pytest.raises(StoreError, match="closed"):
         await it.router.pending("pubsub")
+
+
+async def test_the_router_of_another_configuration_goes_on_with_what_no_disk_took(tmp_path):
+    async with house(tmp_path) as it:
+        with broken_disk():
+            it.router.take(Readings(upto=2, items=(reading("smoke", 1), reading("door", 1))))
+            await it.settled(lambda: it.router._memory)
+            sent = await it.router.pending("pubsub")
+            await it.router.delivered("pubsub", sent[:1])
+            it.records.clear()
+            after = House(it.store)
+            after.router.follow(it.router)
+            await after.router.route([Route(sink="pubsub"), Route(sink=ROOM, classes=frozenset({"alarm"}))])
+            after.router.hello(HELLO)
+            assert await after.pending("pubsub") == [("door", 1)], "what it has is not sent again"
+            assert await after.pending(ROOM) == [("smoke", 1)]
+        after.router.take(Readings(upto=2, items=(reading("smoke", 1), reading("door", 1))))  # the board says it again
+        await after.router.flush()
+        assert after.records == [], "it is no news"
+        assert after.stored == [2]
+        assert await after.pending("pubsub") == [("door", 1)]
+        assert await it.store.pending(ANNA) == [], "a sink that is gone gets nothing"
+        assert after.router.latest["door"].value is True

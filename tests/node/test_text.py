@@ -23,10 +23,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import knoop.text
-from knoop.alerts import Alerts, AlertState, Condition, Rule
+from knoop.alerts import Absence, Alerts, AlertState, Rule
 from knoop.command import Instant, Reply, Sentence, Span, counted, reading, say
+from knoop.condition import Condition
 from knoop.record import Record
-from knoop.text import LOCALE, Voice, event_sentence, languages, render
+from knoop.reminders import Hearing
+from knoop.text import AGAIN, LOCALE, Voice, event_sentence, languages, render
 from knoop_hw.model import Channel
 
 SOURCES = Path(knoop.text.__file__).parent
@@ -280,6 +282,55 @@ def test_what_the_node_says_by_itself(heard, alerts, english, dutch):
         return event_sentence(heard, lang, channels=CHANNELS, alerts=alerts, now_ns=NOON_NS, zone=UTC)
 
     assert (said("en"), said("nl")) == (english, dutch)
+
+
+MISSING = Rule(name="air_missing", when=Absence("air", ("air.temperature", "air.humidity")), for_s=300)
+SINCE = NOON_NS - 3600 * 10**9
+NEW, ASKED = Hearing(first=True), Hearing(first=True, unanswered_s=1800)
+
+
+@pytest.mark.parametrize(
+    ("hearing", "since_ns", "english", "dutch"),
+    [
+        (Hearing(), SINCE, "Still: Alert frost: air temperature is −2.0 °C (since 11:00).",
+         "Nog steeds: Alarm frost: air temperature is −2,0 °C (sinds 11:00)."),
+        (Hearing(), None, "Still: Alert frost: air temperature is −2.0 °C.",
+         "Nog steeds: Alarm frost: air temperature is −2,0 °C."),
+        (NEW, SINCE, "Alert frost: air temperature is −2.0 °C (since 11:00).",
+         "Alarm frost: air temperature is −2,0 °C (sinds 11:00)."),
+        (ASKED, SINCE, "Alert frost: air temperature is −2.0 °C (since 11:00; nobody acknowledged it for 30 min).",
+         "Alarm frost: air temperature is −2,0 °C (sinds 11:00; al 30 min heeft niemand het gezien)."),
+        (ASKED, None, "Alert frost: air temperature is −2.0 °C; nobody acknowledged it for 30 min.",
+         "Alarm frost: air temperature is −2,0 °C; al 30 min heeft niemand het gezien."),
+    ],
+)  # fmt: skip
+def test_a_reminder_says_how_it_is_now_and_since_when(hearing, since_ns, english, dutch):
+    alerts = standing("raised", since_at_ns=since_ns, last=-2.0)
+    late = alert("reminded", at_ns=NOON_NS - 900 * 10**9)
+    assert (ENGLISH.event(late, alerts, hearing), DUTCH.event(late, alerts, hearing)) == (english, dutch)
+
+
+def test_a_missing_device_and_its_return():
+    alerts = Alerts([MISSING, replace(MISSING, name="door_missing", when=Absence("door", ("door",), "Front door"))])
+    gone = AlertState(name="air_missing", phase="raised", changed_ns=5, since_at_ns=SINCE)
+    alerts.restore([gone, replace(gone, name="door_missing", since_at_ns=None)])
+
+    def said(value, name="alert.air_missing", hearing=AGAIN):
+        return ENGLISH.event(alert(value, name), alerts, hearing)
+
+    assert said("raised") == "Alert: Air has no value since 11:00 (the sensor is missing)."
+    assert said("reminded") == "Still: Alert: Air has no value since 11:00 (the sensor is missing)."
+    assert said("reminded", hearing=ASKED) == (
+        "Alert: Air has no value since 11:00 (the sensor is missing); nobody acknowledged it for 30 min."
+    )
+    assert said("raised", "alert.door_missing") == "Alert: Front door has no value (it is missing)."
+    assert DUTCH.event(alert("raised", "alert.air_missing"), alerts) == (
+        "Alarm: Air heeft geen waarde sinds 11:00 (de sensor is weg)."
+    )
+    alerts.restore([replace(gone, phase="idle", last=21.4)])
+    assert said("cleared") == "Air is back: 21.4 °C."
+    alerts.restore([replace(gone, phase="idle")])
+    assert said("cleared") == "Air is back."
 
 
 def test_late_news_says_when_it_was():

@@ -29,4 +29,5 @@ COMMAND = Command(
     usage=("about",),
     run=run,
     aliases=("version", "over", "versie"),
+    rooms="name",
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from knoop.access import EVERYBODY, Role, within
-from knoop.command import N_, Command, House, Reply, Request, Sentence, readable, refuse
+from knoop.command import N_, Ask, Choice, Command, House, Reply, Request, Sentence, readable, refuse
 from knoop.commands.revoke import not_for_you
 from knoop.commands.who import ROLES, rights
 
@@ -60,6 +60,14 @@ def _role(word: str) -> Role | None:
         return None
 
 
+def _roles(_request: Request, _house: House) -> list[Choice]:
+    return [Choice(str(role), Sentence(name)) for role, name in ROLES.items()]
+
+
+def _channels(request: Request, house: House) -> list[Choice]:
+    return [Choice(c.name, Sentence("{channel}", {"channel": c})) for c in readable(request, house).values()]
+
+
 COMMAND = Command(
     verb="allow",
     role=Role.OWNER,
@@ -69,4 +77,12 @@ COMMAND = Command(
     takes="text",
     writes=True,
     aliases=("grant", "toestaan"),
+    form=(
+        Ask(name="jid", kind="jid", label=N_("Address"), needed=True),
+        Ask(name="role", kind="one", label=N_("As what"), choices=_roles, usual="viewer", needed=True),
+        Ask(
+            name="only", kind="many", label=N_("Only these channels (none chosen: all)"), choices=_channels,
+            word="only",
+        ),
+    ),
 )

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from knoop.access import Role
-from knoop.command import N_, Command, House, Reply, Request, Sentence, refuse
+from knoop.command import N_, Ask, Choice, Command, House, Reply, Request, Sentence, refuse
 from knoop.commands import table
 
 
 async def run(request: Request, house: House) -> Reply:
     """Without an argument every verb that is open to the person, else the examples of one."""
-    person = house.access.person(request.sender)
-    role = person.role if person is not None else Role.NONE
-    verbs = [command for command in table().values() if command.role <= role]
+    verbs = _open(request, house)
     wanted = request.argument.strip(" .,!?“”'\"").lower()
     if not wanted:
         lines = [Sentence("{verb}: {summary}", _values(command)) for command in verbs]
@@ -21,6 +19,17 @@ async def run(request: Request, house: House) -> Reply:
         return refuse(N_("I do not know “{verb}”. Say “help” to see what I know."), verb=wanted)
     examples = Sentence(N_("For example: {examples}"), {"examples": command.usage})
     return Reply((Sentence("{verb}: {summary}", _values(command)), examples))
+
+
+def _open(request: Request, house: House) -> list[Command]:
+    person = house.access.person(request.sender)
+    role = person.role if person is not None else Role.NONE
+    return [command for command in table().values() if command.role <= role]
+
+
+def _choices(request: Request, house: House) -> list[Choice]:
+    verbs = [Choice(c.verb, Sentence("{verb}: {summary}", _values(c))) for c in _open(request, house)]
+    return [Choice("", Sentence(N_("everything"))), *verbs]
 
 
 def _values(command: Command) -> dict[str, object]:
@@ -35,4 +44,6 @@ COMMAND = Command(
     run=run,
     takes="text",
     aliases=("hulp",),
+    form=(Ask(name="verb", kind="one", label=N_("About what"), choices=_choices),),
+    rooms="name",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from knoop.access import Role
-from knoop.command import N_, Command, House, Instant, Reply, Request, Sentence, refuse, say
+from knoop.command import N_, Ask, Command, House, Instant, Reply, Request, Sentence, refuse, say
 
 USUAL = 10
 MOST = 50
@@ -41,4 +41,5 @@ COMMAND = Command(
     run=run,
     takes="text",
     aliases=("logboek",),
+    form=(Ask(name="lines", kind="count", label=N_("How many lines"), usual=str(USUAL), most=MOST),),
 )

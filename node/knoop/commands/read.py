@@ -5,6 +5,7 @@ from __future__ import annotations
 from knoop.access import Role
 from knoop.command import (
     N_,
+    Ask,
     Command,
     House,
     Reply,
@@ -59,4 +60,6 @@ COMMAND = Command(
     run=run,
     takes="channels",
     aliases=("get", "show", "lees", "toon", "lezen"),
+    form=(Ask(name="channels", kind="channels", label=N_("Channels (none chosen: all)")),),
+    rooms="all",
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from knoop.access import Role
-from knoop.command import N_, Command, House, Reply, Request, refuse, say
+from knoop.access import EVERYBODY, Role
+from knoop.command import N_, Ask, Choice, Command, House, Reply, Request, Sentence, refuse, say
 from knoop.jid import Jid
 
 
@@ -46,6 +46,16 @@ def not_for_you(jid: Jid, request: Request, house: House) -> Reply | None:
     return None
 
 
+def _choices(request: Request, house: House) -> list[Choice]:
+    """Those whose rights the asking owner can take."""
+    people = [p for p in house.access.everyone() if p.jid.local != EVERYBODY]
+    mine = [p for p in people if not_for_you(p.jid, request, house) is None]
+    return [
+        Choice(str(p.jid), Sentence(N_("{name} ({jid})") if p.name else "{jid}", {"name": p.name, "jid": str(p.jid)}))
+        for p in mine
+    ]
+
+
 COMMAND = Command(
     verb="revoke",
     role=Role.OWNER,
@@ -55,4 +65,5 @@ COMMAND = Command(
     takes="text",
     writes=True,
     aliases=("intrekken",),
+    form=(Ask(name="jid", kind="one", label=N_("Whose rights"), choices=_choices, needed=True),),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import isclose, isfinite
 
 from knoop.access import Role
-from knoop.command import N_, Command, House, Reply, Request, Sentence, Span, chosen, reading, refuse
+from knoop.command import N_, Command, House, Reply, Request, Sentence, Span, beyond, chosen, reading, refuse
 from knoop_hw.errors import SetRefused
 from knoop_hw.model import Channel
 
@@ -32,7 +32,7 @@ async def run(request: Request, house: House) -> Reply:
         )
     if not _fits(channel, value):
         return refuse(N_("{channel} does not take this value: nothing was done."), channel=channel)
-    if (limits := _limits(channel, value)) is not None:
+    if (limits := beyond(channel, value)) is not None:
         return limits
     try:
         record = await house.set(channel.name, value, for_s=request.for_s, by=request.sender)
@@ -52,14 +52,6 @@ def _fits(channel: Channel, value: bool | float) -> bool:
     return channel.type == "number" and not isinstance(value, bool) and isfinite(value)
 
 
-def _limits(channel: Channel, value: float) -> Reply | None:
-    if channel.minimum is not None and value < channel.minimum:
-        return refuse(N_("{channel} takes at least {limit}."), channel=channel, limit=channel.minimum)
-    if channel.maximum is not None and value > channel.maximum:
-        return refuse(N_("{channel} takes at most {limit}."), channel=channel, limit=channel.maximum)
-    return None
-
-
 COMMAND = Command(
     verb="set",
     role=Role.OPERATOR,
@@ -69,4 +61,5 @@ COMMAND = Command(
     takes="value",
     writes=True,
     aliases=("switch", "turn", "put", "zet", "doe", "schakel"),
+    rooms="name",
 )

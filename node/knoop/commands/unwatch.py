@@ -23,4 +23,5 @@ COMMAND = Command(
     takes="channels",
     writes=True,
     aliases=("ontvolg",),
+    form=(),
 )

@@ -1,6 +1,7 @@
 """Ways out: each takes readings and returns only when the other side has them. The folder is the table.
 
-A sink's name says its publisher and its target: `pubsub`, `chat:anna@example.org`, `room:fleet@rooms.example.org`.
+A sink's name says its publisher and its target: `pubsub` (our account), `pubsub:pubsub.example.org`,
+`chat:anna@example.org`, `room:fleet@rooms.example.org`.
 A publisher is one module with `open(target, *, session, voice)`.
 """
 
@@ -16,13 +17,24 @@ from knoop.record import Record
 from knoop.xmpp.session import Session
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partly:
+    """These went; what waits then, these or others, is to be sent in `wait_s`, or as soon as something new waits."""
+
+    records: Sequence[Record] = ()
+    wait_s: float = 0.0
+
+
 class Publisher(Protocol):
     """One open sink. `at_once` records are sent together, few enough that a slow link (1 kB/s) answers in time."""
 
     at_once: int
 
-    async def send(self, records: Sequence[Record]) -> None:
-        """Return when the other side has all of them, in order. LinkError or Refusal: none may be taken as sent."""
+    async def send(self, records: Sequence[Record]) -> Partly | None:
+        """Return when the other side has all of them, in order. LinkError or Refusal: none may be taken as sent.
+
+        A publisher that has to wait for its turn does not do so here, but says which ones went: `Partly`.
+        """
         ...
 
 
@@ -30,10 +42,12 @@ class Publisher(Protocol):
 class Voice:
     """How this node speaks to people: the sentence for a record, in the language of `lang` ('' is the node's).
 
-    `may_hear` says whether a bare JID may read a record now: rights may have narrowed while it waited.
+    `personal` is that for a bare JID, who may hear of an alert for the first time or again. `may_hear` says whether
+    a bare JID is still to hear a record: rights may have narrowed while it waited, a reminder may be overtaken.
     """
 
     sentence: Callable[[Record, str], str]
+    personal: Callable[[str, Record, str], str]
     may_hear: Callable[[str, Record], bool]
 
 

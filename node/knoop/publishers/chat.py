@@ -31,7 +31,8 @@ class Chat:
         for record in records:
             if not self._voice.may_hear(self._person, record):
                 continue
-            self._session.send(message(self._person, self._voice.sentence(record, self._lang), record.identity))
+            text = self._voice.personal(self._person, record, self._lang)
+            self._session.send(message(self._person, text, record.identity, receipt=record.cls == "alarm"))
         await self._session.ping()
 
 

@@ -127,3 +127,23 @@ def chat(message: ET.Element) -> Said | Reacted | Received | Ignored:
         reply_to=reply.get("id", "") if reply is not None else "",
         receipt=f"{RECEIPTS}request" in tags, markable=MARKABLE in tags,
     )
+
+
+def room(message: ET.Element, nick: str) -> tuple[str, Said] | None:
+    """Who said what in a room where we are `nick`: the occupant's nick and the line; None for all that never acts.
+
+    A line of the room itself, our own reflection, history (XEP-0203), a correction, something wrapped or encrypted
+    is nothing, and nobody is told: in a room that would be noise.
+    """
+    sender = message.get("from", "")
+    speaker = sender.partition("/")[2]
+    if message.get("type") != "groupchat" or not speaker or speaker == nick:
+        return None
+    tags = {child.tag for child in message}
+    bodies = message.findall(f"{CLIENT}body")
+    if len(bodies) != 1 or tags & {*WRAPPERS, *ENCRYPTED, *DELAY, CORRECTION, REACTIONS}:
+        return None
+    text = "".join(bodies[0].itertext()).strip()
+    lang = message.get("{http://www.w3.org/XML/1998/namespace}lang", "")
+    said = Said(sender=sender, id=message.get("id", ""), text=text[: MAX_TEXT + 1], lang=lang)
+    return (speaker, said) if text else None

@@ -31,7 +31,11 @@ def pause_s(failures: int, *, base_s: float, cap_s: float, rng: random.Random) -
 class Link:
     """Opens sessions and hands each to `serve` until it ends."""
 
-    def __init__(self, account: Account, *, clock: Clock, rng: random.Random | None = None, **parts: Any) -> None:
+    def __init__(
+        self, account: Account, *, clock: Clock, rng: random.Random | None = None, proven: bool = False, **parts: Any
+    ) -> None:
+        """`proven`: this account has logged in before, so that a refusal may be the server's trouble of the hour."""
+        self.proven = proven
         self._account = account
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 -- spreads reconnects, guards nothing
@@ -48,9 +52,9 @@ class Link:
         return frozenset({"starttls"}) if self._account.host and hung else BOTH
 
     async def run(self, serve: Callable[[Session], Awaitable[None]]) -> None:
-        """Serve for ever. Raises LoginRefused only when the very first login is refused."""
+        """Serve for ever. Raises LoginRefused only when the very first login is refused, and none was proven before."""
         context = tls_context(self._account)
-        failures, proven, said, worked, hung = 0, False, "", "", False
+        failures, said, worked, hung = 0, "", "", False
         while True:
             opened_ns = self._clock.boottime_ns()
             opened = False
@@ -59,7 +63,8 @@ class Link:
                     self._account, clock=self._clock, context=context,
                     modes=self._modes(failures, worked, hung=hung), **self._parts,
                 )
-                opened, proven, said, worked = True, True, "", session.mode
+                opened, said, worked = True, "", session.mode
+                self.proven = True
                 try:
                     await serve(session)
                 finally:
@@ -69,7 +74,7 @@ class Link:
                 if stopping is not None and stopping.cancelling():
                     raise asyncio.CancelledError from None  # told to stop in the instant in which the link ended
                 refused, reason = isinstance(error, LoginRefused), str(error)
-                if refused and not proven:
+                if refused and not self.proven:
                     raise
             lasted_s = (self._clock.boottime_ns() - opened_ns) / 1e9
             steady, hung = lasted_s > STEADY_S, not (opened or hung) and lasted_s >= LOGIN_TIMEOUT_S

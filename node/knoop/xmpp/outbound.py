@@ -7,6 +7,12 @@ from xml.etree import ElementTree as ET
 from knoop.xmpp.inbound import CLIENT, RECEIPTS
 
 HINTS = "{urn:xmpp:hints}"
+STANZAS = "{urn:ietf:params:xml:ns:xmpp-stanzas}"
+ERRORS = {  # what the sender can do about it; about all others: send something else
+    "item-not-found": "cancel", "not-allowed": "cancel", "internal-server-error": "cancel",
+    "resource-constraint": "wait",
+}  # fmt: skip
+CORRECT = "urn:xmpp:message-correct:0"  # the feature of a client that shows corrections
 
 
 def message(to: str, body: str, stanza_id: str, *, replaces: str = "", receipt: bool = False, passing: bool = False
@@ -21,7 +27,7 @@ def message(to: str, body: str, stanza_id: str, *, replaces: str = "", receipt: 
     ET.SubElement(element, f"{CLIENT}body").text = body
     ET.SubElement(element, "{urn:xmpp:sid:0}origin-id", {"id": stanza_id})
     if replaces:
-        ET.SubElement(element, "{urn:xmpp:message-correct:0}replace", {"id": replaces})
+        ET.SubElement(element, f"{{{CORRECT}}}replace", {"id": replaces})
     if receipt:
         ET.SubElement(element, f"{RECEIPTS}request")
     if passing:
@@ -37,3 +43,37 @@ def received(to: str, stanza_id: str) -> ET.Element:
     ET.SubElement(element, f"{RECEIPTS}received", {"id": stanza_id})
     ET.SubElement(element, f"{HINTS}store")
     return element
+
+
+def displayed(to: str, stanza_id: str) -> ET.Element:
+    """The marker that the message `stanza_id` of the full JID `to` was read and answered (XEP-0333 §4.1)."""
+    element = ET.Element(f"{CLIENT}message", {"to": to, "type": "chat"})
+    ET.SubElement(element, "{urn:xmpp:chat-markers:0}displayed", {"id": stanza_id})
+    ET.SubElement(element, f"{HINTS}store")
+    return element
+
+
+def composing(to: str) -> ET.Element:
+    """That the answer takes a while (XEP-0085); the answer itself ends it."""
+    element = ET.Element(f"{CLIENT}message", {"to": to, "type": "chat"})
+    ET.SubElement(element, "{http://jabber.org/protocol/chatstates}composing")
+    ET.SubElement(element, f"{HINTS}no-store")
+    return element
+
+
+def result(iq: ET.Element, payload: ET.Element) -> ET.Element:
+    """The answer to the request `iq` (RFC 6120 §8.2.3)."""
+    answer = ET.Element(f"{CLIENT}iq", {"type": "result", "id": iq.get("id", ""), "to": iq.get("from", "")})
+    answer.append(payload)
+    return answer
+
+
+def failure(iq: ET.Element, condition: str, specific: str = "") -> ET.Element:
+    """The error that answers `iq` (RFC 6120 §8.3); `specific` is the tag of a condition of the extension's own."""
+    error = ET.Element(f"{CLIENT}error", {"type": ERRORS.get(condition, "modify")})
+    ET.SubElement(error, f"{STANZAS}{condition}")
+    if specific:
+        ET.SubElement(error, specific)
+    answer = result(iq, error)
+    answer.set("type", "error")
+    return answer

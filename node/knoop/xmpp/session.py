@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 from xml.etree import ElementTree as ET
 
 from slixmpp.exceptions import IqError, IqTimeout
@@ -20,6 +20,7 @@ from knoop.errors import LinkError, LoginRefused, Refusal, Unreachable, Untruste
 from knoop.jid import Jid
 from knoop.xmpp import compat
 from knoop.xmpp.fresh import DEAD_AFTER_S, PING_EVERY_S, TICK_EVERY_S, Freshness
+from knoop.xmpp.inbound import CLIENT, CORRECTION
 from knoop.xmpp.stream import Stream
 from knoop_hw.clock import Clock
 from knoop_hw.errors import ConfigError, Problem
@@ -28,16 +29,17 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 LOGIN_TIMEOUT_S = 30.0  # TCP, TLS, SCRAM and bind together; a phone network's worst seen login takes 8 s
+REMEMBERED = 200  # people whose last message is known
 IQ_TIMEOUT_S = 20.0  # the ping finds a dead link no later; slixmpp's 120 s would hold a row that long
 
 # OpenSSL's X509_V_ERR_* (openssl/x509_vfy.h) → what to tell a person.
-_CERTIFICATE = {
+CERTIFICATE = {
     9: "is not valid yet: check this machine's clock",
     10: "has expired: renew it on the server, and check this machine's clock",
     18: "is self-signed: put the server's CA certificate into 'xmpp.ca_file' or its SHA-256 into 'xmpp.fingerprint'",
     62: "is for another host name: correct 'xmpp.jid', or the certificate on the server",
 }
-_UNKNOWN_CA = "is not signed by a CA this machine trusts: put the right CA certificate into 'xmpp.ca_file'"
+UNKNOWN_CA = "is not signed by a CA this machine trusts: put the right CA certificate into 'xmpp.ca_file'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +86,8 @@ def tls_context(account: Account) -> ssl.SSLContext:
 class Session:
     """A proven login. Create with `Session.open`; every wait in it ends with LinkError when the link ends."""
 
+    STREAM: ClassVar[type[Stream]] = Stream
+
     def __init__(
         self,
         account: Account,
@@ -93,7 +97,7 @@ class Session:
         on_message: Callable[[ET.Element, bool], None],
         on_presence: Callable[[ET.Element], None],
         admits: Callable[[str], bool],
-        on_request: Callable[[ET.Element], bool] = lambda _iq: False,
+        on_request: Callable[[ET.Element, bool], bool] = lambda _iq, _late: False,
         features: tuple[str, ...] = (),
         modes: frozenset[Literal["direct", "starttls"]] = frozenset({"direct", "starttls"}),
     ) -> None:
@@ -108,10 +112,11 @@ class Session:
         self._lost.add_done_callback(lambda future: future.exception())  # nobody may be waiting: not a warning
         self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._stream = Stream(
+        self._last: dict[Jid, str] = {}
+        self._stream = self.STREAM(
             str(account.jid), account.password, ssl_context=context,
             on_message=self._message, on_presence=on_presence, on_breach=self._breach, admits=admits,
-            on_request=on_request, features=features,
+            on_request=lambda iq: on_request(iq, self.fresh.late(clock.boottime_ns())), features=features,
         )
         self._stream.enable_direct_tls = "direct" in modes
         self._stream.enable_starttls = "starttls" in modes
@@ -129,21 +134,25 @@ class Session:
             self._stream.add_event_handler(name, handler)
 
     @classmethod
-    async def open(cls, account: Account, **parts: Any) -> Session:
+    async def open(cls, account: Account, **parts: Any) -> Self:
         """Log in. Raises Unreachable, Untrusted or LoginRefused, each with what to do; takes ≤ LOGIN_TIMEOUT_S."""
         session = cls(account, **parts)
         try:
             session._stream.connect(account.host or None, account.port or None)
             async with asyncio.timeout(LOGIN_TIMEOUT_S):
                 await session.or_lost(session._started)
+                await session._begin()
         except TimeoutError:
             await session.close()
             raise session._failure or session._unreachable("it does not finish the login") from None
         except BaseException:
             await session.close()
             raise
-        session._spawn(session._watch())
         return session
+
+    async def _begin(self) -> None:
+        await self._stream.describe()
+        self._spawn(self._watch())
 
     @property
     def jid(self) -> Jid:
@@ -188,6 +197,26 @@ class Session:
         kind = stanza.tag.rpartition("}")[2]
         maker = {"message": stream.Message, "presence": stream.Presence, "iq": stream.Iq}[kind]
         maker(xml=stanza).send()
+        if kind == "message":
+            self._remember(stanza)
+
+    def last_message(self, person: Jid) -> str:
+        """The id of the last message with a text that any device of this person got from this session, or ''.
+
+        A correction counts as the message that it corrects (XEP-0308 §3: only the last one should be corrected).
+        """
+        return self._last.get(person.bare, "")
+
+    def _remember(self, message: ET.Element) -> None:
+        if message.find(f"{CLIENT}body") is None or message.get("type") == "groupchat":
+            return
+        with suppress(ValueError):
+            person = compat.jid(message.get("to", "")).bare
+            corrected = message.find(CORRECTION)
+            self._last.pop(person, None)
+            self._last[person] = message.get("id", "") if corrected is None else corrected.get("id", "")
+            if len(self._last) > REMEMBERED:
+                del self._last[next(iter(self._last))]
 
     async def iq(
         self, kind: Literal["get", "set"], child: ET.Element, *, to: str = "", timeout_s: float = IQ_TIMEOUT_S
@@ -273,7 +302,7 @@ class Session:
 
     def _connection_failed(self, error: Any) -> None:
         if isinstance(error, ssl.SSLCertVerificationError):
-            remedy = _CERTIFICATE.get(error.verify_code, _UNKNOWN_CA)
+            remedy = CERTIFICATE.get(error.verify_code, UNKNOWN_CA)
             self._end(Untrusted(f"{self.account.where}: the certificate {remedy}"))
             self._stream.abort()
         elif not isinstance(error, ssl.SSLError):  # no TLS at a STARTTLS port says nothing yet

@@ -130,7 +130,7 @@ class Stream(ClientXMPP):
     def incoming_filter(self, xml: ET.Element) -> ET.Element:
         """Judge a whole top-level element by what has been proven so far."""
         self._no_plaintext()
-        if not may_handle(xml.tag, tls=self.encrypted, logged_in=self.authenticated):
+        if not self._may_handle(xml):
             raise GuardError(f"{xml.tag} came before TLS and login were proven")
         if xml.tag == f"{{{TLS}}}proceed":
             self._tls_promised = True
@@ -142,6 +142,14 @@ class Stream(ClientXMPP):
             log.warning("left out, from %.200s: %s", xml.get("from", "the server"), excess)
             xml = self._left_out = ET.Element(xml.tag)  # stream management still counts it
         return xml
+
+    def _may_handle(self, xml: ET.Element) -> bool:
+        return may_handle(xml.tag, tls=self.encrypted, logged_in=self.authenticated)
+
+    async def describe(self) -> None:
+        """Say in every presence from now on what we can do, as a hash (XEP-0115)."""
+        caps: Any = self.plugin["xep_0115"]
+        await caps.update_caps(self.boundjid, broadcast=False)
 
     def end_sending(self) -> None:
         """COMPAT(slixmpp 1.17): the task that sends would wait for ever on the queue of a finished stream."""

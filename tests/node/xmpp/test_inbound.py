@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knoop.xmpp.inbound import MAX_REACTIONS, MAX_TEXT, Ignored, Reacted, Received, Said, chat
+from knoop.xmpp.inbound import MAX_REACTIONS, MAX_TEXT, Ignored, Reacted, Received, Said, chat, room
 
 
 def message(inner, **attributes):
@@ -114,3 +114,40 @@ def test_a_body_counts_only_where_it_belongs(inner):
     heard = chat(message(inner))
     direct = [child for child in message(inner) if child.tag == "{jabber:client}body"]
     assert isinstance(heard, Said) == (len(direct) == 1)
+
+
+# ── rooms ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+FLEET = "fleet@rooms.example.org"
+
+
+def in_room(inner, sender=f"{FLEET}/anna", kind="groupchat"):
+    return room(message(inner, **{"from": sender, "type": kind, "id": "r1"}), "greenhouse")
+
+
+def test_a_line_of_an_occupant_is_heard_with_its_nick():
+    nick, said = in_room("<body> greenhouse: temp? </body>", f"{FLEET}/anna/of the house")
+    assert nick == "anna/of the house"
+    assert (said.text, said.id) == ("greenhouse: temp?", "r1")
+
+
+@pytest.mark.parametrize(
+    "heard",
+    [
+        in_room("<body>lamp on</body>", FLEET),
+        in_room("<body>lamp on</body>", f"{FLEET}/greenhouse"),
+        in_room("<body>lamp on</body>", kind="chat"),
+        in_room("<body>lamp on</body>", kind="error"),
+        in_room("<body>lamp on</body><delay xmlns='urn:xmpp:delay' stamp='2020-01-01T00:00:00Z'/>"),
+        in_room("<body>lamp on</body><x xmlns='jabber:x:delay' stamp='20200101T00:00:00'/>"),
+        in_room("<body>lamp on</body><replace xmlns='urn:xmpp:message-correct:0' id='x'/>"),
+        in_room("<body>lamp on</body><encrypted xmlns='eu.siacs.conversations.axolotl'/>"),
+        in_room("<body>lamp on</body><reactions xmlns='urn:xmpp:reactions:0' id='x'/>"),
+        in_room("<body xml:lang='en'>lamp on</body><body xml:lang='nl'>lamp uit</body>"),
+        in_room("<forwarded xmlns='urn:xmpp:forward:0'/><body>lamp on</body>"),
+        in_room("<subject>lamp on</subject>"),
+        in_room("<body>  </body>"),
+    ],
+)
+def test_what_never_acts_in_a_room(heard):
+    assert heard is None

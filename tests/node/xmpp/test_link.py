@@ -3,15 +3,16 @@
 import asyncio
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knoop.errors import LinkError
+from knoop.errors import LinkError, LoginRefused
 from knoop.jid import Jid
 from knoop.xmpp import link
 from knoop.xmpp.link import BOTH, CAP_S, Link, pause_s
 from knoop.xmpp.session import Account
-from knoop_hw.clock import SystemClock
+from knoop_hw.clock import FakeClock, SystemClock
 
 
 @given(st.integers(0, 10_000), st.integers())
@@ -68,3 +69,28 @@ async def test_being_told_to_stop_is_not_lost_when_the_link_ends_in_that_instant
     task.cancel()
     done, _ = await asyncio.wait({task}, timeout=5)
     assert done and task.cancelled()
+
+
+@pytest.mark.parametrize("proven", [False, True])
+async def test_a_refusal_ends_a_node_only_while_its_account_was_never_let_in(monkeypatch, proven):
+    """After a reload the first login of the new agent is not the first of its account."""
+    clock, tried = FakeClock(), []
+
+    async def refused(*_args, **_parts):
+        tried.append(clock.boottime_ns())
+        raise LoginRefused("not now")
+
+    monkeypatch.setattr(link.Session, "open", refused)
+    account = Account(jid=Jid("node", "example.org"), password="x", host="127.0.0.1", port=5222)
+    made = Link(account, clock=clock, rng=random.Random(1), proven=proven)
+    task = asyncio.create_task(made.run(serve=pytest.fail))
+    await clock.advance(300)
+    if proven:
+        assert not task.done()
+        assert len(tried) >= 2
+        task.cancel()
+        await asyncio.wait({task})
+    else:
+        with pytest.raises(LoginRefused):
+            await task
+        assert len(tried) == 1
