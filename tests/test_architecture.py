@@ -46,17 +46,17 @@ TIERS = (
     _tier("words", "addresses, records, errors, what systemd and the log hear", "knoop",
           "- jid record errors health words slips logs notify bench together gate"),
     _tier("deciding", "rights, alerts, sentences, payloads, the configuration", "knoop",
-          "access addressed alerts choices command commands commands.* condition config forms gathering invite naming "
-          "pace parse payload reminders rules setup sparkline text toml_schema watches wish"),
+          "access alerts command commands commands.* condition config forms init.invite init.setup parse parse.* "
+          "payload reminders room room.addressed room.gathering room.pace rules sparkline text toml_schema watches"),
     _tier("keeping", "SQLite in a thread, reading to sinks, the agent's end of the seam", "knoop",
           "database store state router board"),
     _tier("xmpp", "bytes, login, stanzas: the only place that knows the library", "knoop", "xmpp xmpp.*"),
     _tier("ways out", "one publisher a file, one delivery a sink", "knoop", "publishers publishers.* delivery"),
     _tier("a node", "what verbs see, what a message becomes, what lives as long as a login", "knoop",
-          "alarms household execution conversation inroom presence roomtalk watching"),
+          "alarms household execution conversation presence room.inroom room.talk watching"),
     _tier("agent", "the wiring, and the way from one configuration to the next", "knoop", "agent serve"),
     _tier("command line", "arguments, exit codes, the terminal, where things are", "knoop",
-          "cli __main__ terminal places init interview ask drafts doctor doctor.*"),
+          "cli __main__ terminal places init init.interview init.ask init.drafts doctor doctor.*"),
 )  # fmt: skip
 
 WHY = {
@@ -114,12 +114,13 @@ PURE = (
     "knoop_hw.include", "knoop_hw.messages",
     "knoop_hw.config", "knoop_hw.tables", "knoop_hw.pins", "knoop_hw.filters", "knoop_hw.guards", "knoop_hw.kept",
     "knoop.jid", "knoop.record", "knoop.errors", "knoop.health", "knoop.words", "knoop.slips",
-    "knoop.naming", "knoop.wish", "knoop.choices", "knoop.access", "knoop.alerts",
+    "knoop.parse.naming", "knoop.parse.wish", "knoop.parse.choices", "knoop.access", "knoop.alerts",
     "knoop.condition", "knoop.reminders", "knoop.rules",
     "knoop.command", "knoop.commands", "knoop.commands.*", "knoop.forms", "knoop.parse", "knoop.payload", "knoop.text",
     "knoop.toml_schema",
-    "knoop.addressed", "knoop.gathering", "knoop.pace", "knoop.xmpp.announce",
-    "knoop.watches", "knoop.invite", "knoop.setup", "knoop.xmpp.fresh", "knoop.xmpp.guard", "knoop.xmpp.inbound",
+    "knoop.room.addressed", "knoop.room.gathering", "knoop.room.pace", "knoop.xmpp.announce",
+    "knoop.watches", "knoop.init.invite", "knoop.init.setup",
+    "knoop.xmpp.fresh", "knoop.xmpp.guard", "knoop.xmpp.inbound",
     "knoop.xmpp.dataforms",
 )  # fmt: skip
 EFFECTS = frozenset({

@@ -27,12 +27,12 @@ from knoop.conversation import Conversation
 from knoop.errors import LinkError, StoreError
 from knoop.execution import Execution
 from knoop.household import Household
-from knoop.inroom import InRoom
 from knoop.jid import Jid
 from knoop.notify import notify
 from knoop.presence import Presence
 from knoop.publishers import Voice
 from knoop.record import Record
+from knoop.room.inroom import InRoom
 from knoop.router import Router
 from knoop.state import State
 from knoop.store import Store

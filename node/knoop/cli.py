@@ -172,7 +172,7 @@ def _run_loop(work: Coroutine[Any, Any, int], loop: str = "auto") -> int:
 def init(arguments: argparse.Namespace) -> int:
     """`knoop init`."""
     from knoop import init as command
-    from knoop.interview import Usage
+    from knoop.init.interview import Usage
 
     try:
         return command.init(arguments)

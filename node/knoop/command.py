@@ -69,7 +69,7 @@ class Instant:
 class Reply:
     """What a verb answers: one sentence a line. `ok` is False when nothing was done because of the request.
 
-    `choices` are what was perhaps meant: whoever can hear the answer may offer them (`knoop.choices`).
+    `choices` are what was perhaps meant: whoever can hear the answer may offer them (`knoop.parse.choices`).
     """
 
     lines: tuple[Sentence, ...]

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 from knoop.access import Hours, Person, Role
 from knoop.alerts import Rule
 from knoop.jid import Jid
-from knoop.naming import clashes
+from knoop.parse.naming import clashes
 from knoop.rules import AlertTable
 from knoop.rules import load as load_rules
 from knoop_hw import config as hw_config

@@ -16,11 +16,11 @@ from xml.etree import ElementTree as ET
 
 from knoop.access import Person
 from knoop.alerts import PREFIX
-from knoop.choices import Choices
 from knoop.command import N_, House, Reply, Request, refuse
 from knoop.errors import LinkError
 from knoop.execution import EXPIRED, INCIDENT, Execution
 from knoop.jid import Jid
+from knoop.parse.choices import Choices
 from knoop.text import Voice, humane
 from knoop.words import has_seen, thumbs_up
 from knoop.xmpp import compat, inbound, outbound

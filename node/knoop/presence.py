@@ -14,9 +14,9 @@ from knoop.config import Config
 from knoop.delivery import deliver
 from knoop.errors import LinkError, Refusal, StoreError
 from knoop.health import Health
-from knoop.inroom import InRoom
 from knoop.jid import Jid
 from knoop.publishers import Voice
+from knoop.room.inroom import InRoom
 from knoop.router import Router
 from knoop.together import together
 from knoop.xmpp import compat, nodes, roster

@@ -12,7 +12,7 @@ import pytest
 from tests.integration.inprocess import node
 from tests.integration.running import Way, until, write
 
-from knoop import gathering, inroom, pace
+from knoop.room import gathering, inroom, pace
 
 pytestmark = pytest.mark.prosody
 

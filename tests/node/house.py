@@ -13,13 +13,13 @@ from pathlib import Path
 
 from knoop.access import Access, Person, Role
 from knoop.alerts import Alerts, Rule, Transition
-from knoop.choices import Choices
 from knoop.command import Reply, not_yours
 from knoop.commands import table
 from knoop.condition import Condition
 from knoop.health import Health
 from knoop.household import RELEASED_NS
 from knoop.jid import Jid
+from knoop.parse.choices import Choices
 from knoop.record import Record
 from knoop.reminders import Calls, Message
 from knoop.state import Silence, State

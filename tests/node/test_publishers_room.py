@@ -4,12 +4,12 @@ import pytest
 
 from knoop.command import Sentence
 from knoop.errors import Refusal
-from knoop.gathering import Gathering, Shown
 from knoop.jid import Jid
-from knoop.pace import Pace
 from knoop.publishers import Voice
 from knoop.publishers.room import ALARMS_EVERY_S, LONGEST_LINE, SENTENCES, Place, RoomSink
 from knoop.record import Record
+from knoop.room.gathering import Gathering, Shown
+from knoop.room.pace import Pace
 from knoop.text import Voice as Speech
 from knoop_hw.clock import FakeClock
 

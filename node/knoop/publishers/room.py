@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from knoop.alerts import PREFIX
 from knoop.command import N_, Sentence
 from knoop.errors import Refusal
-from knoop.gathering import Gathering, Key, Saying, Shown
-from knoop.pace import Pace
 from knoop.publishers import Partly, Voice
 from knoop.record import Record
+from knoop.room.gathering import Gathering, Key, Saying, Shown
+from knoop.room.pace import Pace
 from knoop.text import humane
 from knoop.xmpp.rooms import Room
 from knoop.xmpp.session import Session

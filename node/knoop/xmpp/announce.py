@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from xml.etree import ElementTree as ET
 
-from knoop.gathering import MOST_ALERTS, Key, Shown
+from knoop.room.gathering import MOST_ALERTS, Key, Shown
 
 ROOM = "{urn:knoop:1:room}"
 RAISED = "raised"

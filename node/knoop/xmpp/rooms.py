@@ -15,8 +15,8 @@ from typing import Literal
 from xml.etree import ElementTree as ET
 
 from knoop.errors import LinkError, Refusal
-from knoop.gathering import Key, Shown
 from knoop.jid import Jid
+from knoop.room.gathering import Key, Shown
 from knoop.xmpp import announce, compat
 from knoop.xmpp.inbound import CLIENT
 from knoop.xmpp.session import Session

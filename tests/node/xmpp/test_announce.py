@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knoop.gathering import MOST_ALERTS, Shown
+from knoop.room.gathering import MOST_ALERTS, Shown
 from knoop.xmpp.announce import element, read
 
 names = st.from_regex(r"[a-z][a-z0-9_]{0,20}", fullmatch=True)

@@ -9,7 +9,7 @@ from tests.node.house import ANNA, BRAM, CLEO, DIRK, STRANGER, greenhouse
 from knoop.commands import table
 from knoop.execution import STRANGERS_AUDITED_PER_MIN, Execution
 from knoop.jid import Jid
-from knoop.roomtalk import MOST_JITTER_S, MOST_WAITING, RoomTalk
+from knoop.room.talk import MOST_JITTER_S, MOST_WAITING, RoomTalk
 from knoop.xmpp.inbound import Said
 from knoop.xmpp.rooms import Occupant
 

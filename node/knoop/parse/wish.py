@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
-from knoop.naming import Names
+from knoop.parse.naming import Names
 from knoop.words import (
     ALL,
     COUNTS,

@@ -16,12 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from knoop import config, setup
-from knoop.ask import Terminal
+from knoop import config
 from knoop.commands import words
-from knoop.drafts import drafted
 from knoop.errors import LinkError, NodeError, RegistrationRefused, StoreError
-from knoop.interview import Interview, Plan, Usage, with_name
+from knoop.init import setup
+from knoop.init.ask import Terminal
+from knoop.init.drafts import drafted
+from knoop.init.interview import Interview, Plan, Usage, with_name
 from knoop.jid import Jid
 from knoop.xmpp import compat
 from knoop.xmpp import register as registration

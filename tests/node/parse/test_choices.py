@@ -8,9 +8,9 @@ import pytest
 from tests.node.house import ANNA, BRAM, CHANNELS, PEOPLE
 
 from knoop.access import Role
-from knoop.choices import KEPT_S, MOST_PENDING, Choices, chosen
 from knoop.command import Intent, Reply
 from knoop.commands import table
+from knoop.parse.choices import KEPT_S, MOST_PENDING, Choices, chosen
 
 OWNER = PEOPLE[0]
 WHICH = "relay on for 10s"

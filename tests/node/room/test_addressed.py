@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knoop.addressed import MAX_LINE, Addressed, addressed
+from knoop.room.addressed import MAX_LINE, Addressed, addressed
 
 NAMES = ("greenhouse", "kas-1", "Café kas")
 NAMING = ("ack", "gezien", "silence")

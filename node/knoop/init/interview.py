@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from knoop import config, invite, setup
-from knoop.ask import Terminal
-from knoop.drafts import Draft
+from knoop import config
 from knoop.errors import LoginRefused
-from knoop.invite import Invite
+from knoop.init import invite, setup
+from knoop.init.ask import Terminal
+from knoop.init.drafts import Draft
+from knoop.init.invite import Invite
 from knoop.jid import Jid
 from knoop.xmpp import compat, register
 from knoop.xmpp.session import Account, Session, tls_context

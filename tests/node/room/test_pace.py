@@ -1,6 +1,6 @@
 """One thing in five seconds, ten waiting, and what was left out is said."""
 
-from knoop.pace import EVERY_S, MOST, Pace
+from knoop.room.pace import EVERY_S, MOST, Pace
 
 S = 1_000_000_000
 

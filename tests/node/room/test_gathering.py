@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knoop.gathering import GATHER_MORE_S, GATHER_S, LONGEST_TURN_S, MOST_NAMES, TURN_S, Gathering, Saying, Shown
+from knoop.room.gathering import GATHER_MORE_S, GATHER_S, LONGEST_TURN_S, MOST_NAMES, TURN_S, Gathering, Saying, Shown
 
 FROST = ("frost", "raised")
 DOOR = ("door_open", "raised")

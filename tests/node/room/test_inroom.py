@@ -7,8 +7,8 @@ import pytest
 
 from knoop.errors import Refusal
 from knoop.health import Health
-from knoop.inroom import MOST_NICKS, PAUSE_S, QUICK_S, TOLD, InRoom, _status
 from knoop.jid import Jid
+from knoop.room.inroom import MOST_NICKS, PAUSE_S, QUICK_S, TOLD, InRoom, _status
 from knoop.text import Voice
 from knoop.xmpp.rooms import REFUSED
 from knoop_hw.clock import FakeClock

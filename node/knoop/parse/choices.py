@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from knoop.access import Person
 from knoop.command import Command, Intent, Reply, Sentence
 from knoop.jid import Jid
-from knoop.naming import Names
 from knoop.parse import POLITE, parse
+from knoop.parse.naming import Names
 from knoop.words import ORDINALS, YES, asks, negates, without_quotations, words
 from knoop_hw.model import Channel
 

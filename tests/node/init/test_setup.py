@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knoop import commands, config, setup
+from knoop import commands, config
 from knoop.access import Role
+from knoop.init import setup
+from knoop.init.setup import Answers, Port
 from knoop.jid import Jid
-from knoop.setup import Answers, Port
 from knoop.xmpp import compat
 
 PLAIN = Answers(

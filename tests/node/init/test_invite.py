@@ -2,7 +2,7 @@
 
 import pytest
 
-from knoop.invite import Invite, looks_like_one, parse
+from knoop.init.invite import Invite, looks_like_one, parse
 
 
 @pytest.mark.parametrize(

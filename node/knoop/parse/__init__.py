@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from knoop.command import N_, Command, Intent, Reply, beyond, refuse
-from knoop.naming import Names
+from knoop.parse.naming import Names
+from knoop.parse.wish import PLAIN, Setting, Wish, wish
 from knoop.slips import closest
-from knoop.wish import PLAIN, Setting, Wish, wish
 from knoop.words import (
     ALL,
     AND,

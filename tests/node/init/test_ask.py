@@ -2,7 +2,7 @@
 
 import pytest
 
-from knoop.ask import Terminal
+from knoop.init.ask import Terminal
 
 
 def terminal(*answers):

@@ -5,8 +5,8 @@ import stat
 
 import pytest
 
-from knoop.drafts import Draft, drafted
 from knoop.errors import StoreError
+from knoop.init.drafts import Draft, drafted
 
 SECRET = Draft(text="secret\n", mode=0o600)
 PLAIN = Draft(text="plain\n", mode=0o644)

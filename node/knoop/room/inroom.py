@@ -17,14 +17,14 @@ from knoop.command import N_, Sentence, Span, counted
 from knoop.delivery import deliver
 from knoop.errors import LinkError, Refusal
 from knoop.execution import Execution
-from knoop.gathering import Gathering, Key, Shown
 from knoop.health import Health
 from knoop.household import Household
 from knoop.jid import Jid
-from knoop.pace import Pace
 from knoop.publishers import Voice
 from knoop.publishers.room import LONGEST_LINE, Place
-from knoop.roomtalk import RoomTalk
+from knoop.room.gathering import Gathering, Key, Shown
+from knoop.room.pace import Pace
+from knoop.room.talk import RoomTalk
 from knoop.router import Router
 from knoop.together import together, woken
 from knoop.xmpp import announce, inbound

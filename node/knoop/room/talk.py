@@ -14,11 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from knoop import parse
-from knoop.addressed import Addressed, addressed
 from knoop.command import N_, Command, Reply, Request, refuse
 from knoop.execution import EXPIRED, Execution
 from knoop.household import Household
 from knoop.jid import Jid
+from knoop.room.addressed import Addressed, addressed
 from knoop.words import fold
 from knoop.xmpp.fresh import LATE_AFTER_S, Seen
 from knoop.xmpp.inbound import Said
