@@ -16,36 +16,57 @@ def _set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+def _pairs(text: str) -> list[list[str]]:
+    return [pair.split("/") for pair in text.split()]
+
+
 MAX_SPAN_S = 366 * 86400.0
 
-SWITCH = {"on": True, "true": True, "aan": True, "off": False, "false": False, "uit": False}
+SWITCH = {"on": True, "true": True, "aan": True, "off": False, "false": False, "uit": False, "af": False}
 SWITCHING = {  # a verb that holds its value: at the head of an order, or behind the name it is about
-    **dict.fromkeys(["start", "starten", "aanzetten", "aandoen", "inschakelen"], True),
-    **dict.fromkeys(["stop", "stoppen", "uitzetten", "uitdoen", "uitschakelen"], False),
+    **dict.fromkeys(_set("""
+        start starten aanzetten aandoen aansteken inschakelen activate activeer activeren enable run
+    """), True),
+    **dict.fromkeys(_set("""
+        stop stoppen uitzetten uitdoen afzetten uitschakelen deactivate deactiveer deactiveren disable
+    """), False),
 }
+SETTING = _set("make shut flip flick maak steek knip leg draai doet schakelt")  # verbs that set, beside the table's
+INFINITIVES = _set("zetten doen schakelen maken draaien leggen steken")  # behind the value: `lamp aan doen`
+MODALS = _set("mag mogen moet moeten kan may should must can go gaan")  # `lamp mag aan`: allowed, or asked for?
+BACK = _set("back terug")  # before a value: `lamp back on`; alone it may be a step down
 SLIPS = {"of": "off"}  # words of their own that are meant as another when a sentence ends with them
 ALL = _set("all everything alles alle")
 # Words that change nothing about a command. The strict grammar lets each one pass: keep it short.
-FILLERS = _set("the a an my please pls now de het een mijn alsjeblieft alstublieft aub svp graag even nu")
+FILLERS = _set("""
+    the a an my please pls plz kindly now de het een mijn alsjeblieft alstublieft aub a.u.b svp s.v.p gelieve graag
+    even nu
+""")
 # Words that change nothing either, but may be part of a name (`weer` is the weather, too): names go first.
-COURTESY = _set("maar weer again eens gewoon")
-GREETINGS = _set("hey hi hello hoi hallo")  # in front only
-THANKS = frozenset(tuple(phrase.split()) for phrase in (  # behind only: “thanks, lamp on” tells rather than asks
-    "thanks", "thank you", "thx", "dank je", "dank je wel", "dank u", "dank u wel", "dankje", "dankjewel", "bedankt",
-))  # fmt: skip
+COURTESY = _set("""
+    maar weer again eens gewoon just simply also too immediately asap hoor toch ook dan ff efkes eventjes meteen t
+""")
 AND = _set("and en & plus")
 ONE = _set("a an een one")
 HALVES = {"half": 0.5, "halve": 0.5, "anderhalf": 1.5, "anderhalve": 1.5}
+_LOW = _pairs("""
+    zero/nul one/een two/twee three/drie four/vier five/vijf six/zes seven/zeven eight/acht nine/negen ten/tien
+    eleven/elf twelve/twaalf thirteen/dertien fourteen/veertien fifteen/vijftien sixteen/zestien seventeen/zeventien
+    eighteen/achttien nineteen/negentien
+""")
+_TENS = _pairs("""
+    twenty/twintig thirty/dertig forty/veertig fifty/vijftig sixty/zestig seventy/zeventig eighty/tachtig
+    ninety/negentig
+""")
+_ENGLISH_TENS = frozenset(english for english, _ in _TENS)
+HUNDRED = _set("hundred honderd")
 COUNTS = {
-    word: count
-    for words, count in (
-        ("one een", 1), ("two twee", 2), ("three drie", 3), ("four vier", 4), ("five vijf", 5), ("six zes", 6),
-        ("seven zeven", 7), ("eight acht", 8), ("nine negen", 9), ("ten tien", 10), ("eleven elf", 11),
-        ("twelve twaalf", 12), ("fifteen vijftien", 15), ("twenty twintig", 20), ("thirty dertig", 30),
-        ("forty veertig", 40), ("forty-five vijfenveertig", 45), ("sixty zestig", 60), ("ninety negentig", 90),
-    )
-    for word in words.split()
-}  # fmt: skip
+    **{word: count for count, pair in enumerate(_LOW) for word in pair},
+    **{word: 10 * ten for ten, pair in enumerate(_TENS, 2) for word in pair},
+    **{f"{ten}-{_LOW[one][0]}": 10 * tens + one for tens, (ten, _) in enumerate(_TENS, 2) for one in range(1, 10)},
+    **{f"{_LOW[one][1]}en{ten}": 10 * tens + one for tens, (_, ten) in enumerate(_TENS, 2) for one in range(1, 10)},
+    **dict.fromkeys(HUNDRED, 100),
+}
 # Whole answers that say “I have seen it”, as a reply to an alert; in any other place they are not understood.
 SEEN = _set("ack acknowledge acknowledged ok okay oke okee seen noted roger yes yep ja jep gezien bevestig prima")
 THUMBS = frozenset("👍👌✅✔☑🆗")
@@ -67,30 +88,43 @@ ORDINALS = {
 }  # fmt: skip
 TOWARDS = _set("to at op naar =")
 PLACING = _set("in at of inside van op bij binnen")  # between a thing and its place
-STATE = _set("value state status reading waarde toestand stand meting")  # what is asked of a thing anyway
+STATE = _set("""
+    value state status reading usage consumption speed waarde toestand stand meting verbruik snelheid
+""")  # what is asked of a thing anyway
 DURING = _set("for during voor gedurende")
 PAST = _set("last past of since laatste afgelopen van") | DURING
+ELSEWHEN = _set("yesterday tomorrow tonight later soon earlier ago gisteren morgen vannacht vanavond straks zonet")
 NEGATIONS = _set("""
     no not never none nor without dont doesnt didnt isnt arent wasnt wont cant cannot couldnt shouldnt wouldnt
     mustnt niet geen nooit nee noch zonder niks
 """)
 NEGATING = frozenset("❌🚫⛔🛑👎✋~")
-ASKING = frozenset("?？؟¿❓❔⁉‽")
+ASKING = frozenset("?\u037e？؟¿❓❔⁉‽")
 INTERROGATIVES = _set("""
     is are was were am do does did has have had can could will would shall should may might must if whether
     what whats which when where wheres who whos whom why how hows
-    zijn staat staan stond brandt heeft hebben had kan kun kunt kunnen zal zult wil wilt mag moet moeten als of
-    wat welke wanneer waar wie waarom hoe hoeveel doet
+    zijn staat staan stond brandt brand draait loopt werkt heeft heb hebt hebben had kan kun kunt kon kunnen zal zult
+    zou zouden wil wilt mag moet moeten als of wat welk welke wanneer waar wie waarom hoe hoelang hoeveel doet
 """)
+# In any place these make a sentence a question, as these do in front: “I would like to know …”, “tell me …”.
+KNOWING = _set("know see wonder wondering curious weten weet zien benieuwd")
+TELLING = _set("tell check vertel zeg give geef")
+CONTRARY = _set("open closed dicht toe") | SWITCH.keys()  # `on or off`, `open of dicht`: a choice is a question
 QUESTION_WORDS = (
     INTERROGATIVES
     | FILLERS
     | SWITCH.keys()
     | _set("""
-    it its there open closed running working using used use set to much many we i you me still already currently
-    right exactly just het er open dicht gesloten nog al hard draait draaien gebruik gebruiken verbruiken zit zitten
-    ik je jij u ons ingesteld eigenlijk
+    it its there open opened closed shut running working using used use set to much many i id im we you me still
+    already currently right exactly really actually maybe perhaps or ok okay here this that moment today like see hear
+    need know say please look been get anything
+    het er open dicht toe gesloten nog al hard draaien gebruik gebruiken verbruiken zit zitten ik je jij u ons me mij
+    ingesteld eigenlijk misschien echt wel hier momenteel vandaag dit dat die zeggen vertellen laten vraag af willen
+    horen kijk kijken zegt says left doing met with
 """)
+    | KNOWING
+    | TELLING
+    | COURTESY
     | PLACING
     | STATE
     | SWITCHING.keys()
@@ -99,12 +133,12 @@ SPANS = {
     word: seconds
     for words, seconds in (
         ("ms millisecond milliseconds milliseconde milliseconden", 0.001),
-        ("s sec secs second seconds seconde seconden", 1.0),
-        ("m min mins minute minutes minuut minuutje minuten", 60.0),
-        ("h hr hrs hour hours u uur uurtje uren", 3600.0),
-        ("kwartier kwartiertje", 900.0),
+        ("s sec secs second seconds seconde secondje secondjes seconden", 1.0),
+        ("m min mins minute minutes minuut minuutje minuutjes minuten", 60.0),
+        ("h hr hrs hour hours u uur uurtje uurtjes uren", 3600.0),
+        ("kwartier kwartiertje kwartiertjes", 900.0),
         ("halfuur halfuurtje", 1800.0),
-        ("d day days dag dagen", 86400.0),
+        ("d day days dag dagje dagen", 86400.0),
         ("w week weeks weken", 604800.0),
     )
     for word in words.split()
@@ -149,20 +183,10 @@ SORTS = (
     _set("gate poort hek"), _set("socket plug stekker stopcontact"),
 )  # fmt: skip
 SORT = {word: number for number, sort in enumerate(SORTS) for word in sort}
-HELP = frozenset(tuple(phrase.split()) for phrase in (
-    "what can you do", "what can i say", "what can i do", "wat kun je", "wat kun je doen", "wat kan je", "wat kan ik",
-    "wat kan ik zeggen", "wat kan ik doen",
-))  # fmt: skip
-# Verbs of more than one word, with what may stand between their parts: (head, tail) → verb.
-PHRASES = (
-    (("start", "watching"), (), "watch"), (("stop", "watching"), (), "unwatch"),
-    (("stop", "met", "volgen", "van"), (), "unwatch"),
-    (("show", "me"), (), "read"), (("laat",), ("zien",), "read"), (("laat", "me"), ("zien",), "read"),
-)  # fmt: skip
 _NUMBER = re.compile(r"([+-]?[0-9]{1,9}(?:[.,][0-9]{1,9})?)([^0-9.,]*)")
 _THOUSANDS = re.compile(r"[+-]?[1-9][0-9]{0,2}[.,][0-9]{3}")  # 1,000: a thousand or one? Doubt never acts.
 _SPAN = re.compile(r"([0-9]{1,9}(?:[.,][0-9]{1,9})?)([a-z]+)")
-_CORE = re.compile(r"(?:(?<!\w)[+-](?=[0-9]))?[^\W_](?:.*[^\W_])?%?|[%°]\w*")  # a word inside its punctuation
+_CORE = re.compile(r"(?:(?<!\w)[+-](?=[0-9]))?[^\W_](?:.*[^\W_])?[%°]?|[%°]\w*")  # a word inside its punctuation
 
 
 def fold(text: str) -> str:
@@ -227,17 +251,30 @@ def _amount(said: Sequence[str], at: int) -> tuple[float, int]:
     word, behind = said[at], said[at + 1] if at + 1 < len(said) else ""
     if word in HALVES:
         return HALVES[word], at + 1 + (behind in ONE)
-    if word in ONE:
+    if word in ONE and behind not in HUNDRED:
         return (HALVES[behind], at + 2) if behind in HALVES else (1, at + 1)
-    if word in COUNTS:
-        return COUNTS[word], at + 1
+    if counted := count_at(said, at):
+        return counted
     found = number(word)
     return (found[0], at + 1) if found is not None and not found[1] and word[0].isdigit() else (0, at + 1)
+
+
+def count_at(said: Sequence[str], at: int) -> tuple[int, int] | None:
+    """The whole number in letters at this word, and where it ends: `fifty`, `twenty five`, `a hundred`, `dertig`."""
+    word, behind = said[at], said[at + 1] if at + 1 < len(said) else ""
+    if word in ONE and behind in HUNDRED:
+        return 100, at + 2
+    if word not in COUNTS:
+        return None
+    if word in _ENGLISH_TENS and 1 <= COUNTS.get(behind, 0) <= 9:
+        return COUNTS[word] + COUNTS[behind], at + 2
+    return COUNTS[word], at + 1
 
 
 def words(text: str) -> list[str]:
     """The words of a text, folded, without the punctuation and emoji around them."""
     plain = fold(text).translate({ord(c): "'" for c in "’ʼ`´"} | {ord(c): "-" for c in "−–"})
+    plain = re.sub(r"(?<![\w'])'t\b", "het", plain)
     plain = re.sub(r":?=", " = ", plain)
     plain = re.sub(r"[,;!]+(?![0-9])|(?<![0-9])[,;!]+", " ", plain)
     cores = (raw if raw == "=" else match[0] if (match := _CORE.search(raw)) else "" for raw in plain.split())
@@ -246,12 +283,16 @@ def words(text: str) -> list[str]:
 
 def without_quotations(text: str) -> str:
     """What the person wrote themselves: lines that quote somebody (XEP-0393 §5.1.3) left out."""
-    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith(">")).strip()
+    return "\n".join(line for line in text.split("\n") if not line.lstrip().startswith(">")).strip(" \t\r\n")
 
 
 def asks(text: str, said: Sequence[str]) -> bool:
-    """Whether it carries a question mark of any kind, or begins like a question."""
-    return bool(ASKING & set(text)) or said[0].replace("'", "") in INTERROGATIVES
+    """Whether it carries a question mark of any kind, begins like a question, or wants to know or have chosen."""
+    if ASKING & set(text) or KNOWING & {*said} or said[0] in TELLING:
+        return True
+    choice = any(b in {"or", "of"} and {a, c} <= CONTRARY for a, b, c in zip(said, said[1:], said[2:], strict=False))
+    begins = said[0].replace("'", "") in INTERROGATIVES and tuple(said[:2]) != ("doet", "u")  # “doet u de lamp aan”
+    return choice or begins
 
 
 def negates(text: str, said: Iterable[str]) -> bool:

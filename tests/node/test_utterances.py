@@ -1,7 +1,8 @@
 """Sentences of people who had not read the parser, and what they meant: judged as utterances.toml says.
 
 Each entry is a case of its own, and a miss is a failure that is expected only as long as the share of what is
-understood stays at `LEAST`; a wrong actuation is never expected.
+understood stays at `LEAST`; a wrong actuation is never expected. Of utterances_unseen.toml, which says how the parser
+generalises, only the share is judged, and that nothing is acted on otherwise than meant.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from knoop_hw.model import Channel
 
 CORPUS = tomllib.loads(Path(__file__).with_name("utterances.toml").read_text(encoding="utf-8"))
 LEAST = 0.95
+UNSEEN: list[dict[str, Any]] = tomllib.loads(
+    Path(__file__).with_name("utterances_unseen.toml").read_text(encoding="utf-8")
+)["say"]
+LEAST_UNSEEN = 0.92  # a little below the 94.0 % that its header says was measured: it may not get worse
 CHANNELS = {raw["name"]: Channel(**raw | {"aliases": tuple(raw["aliases"])}) for raw in CORPUS["channel"]}
 ENTRIES: list[dict[str, Any]] = CORPUS["say"]
 
@@ -96,6 +101,7 @@ def _mentions(reply: Reply, name: str) -> bool:
 
 JUDGED = [judge(entry) for entry in ENTRIES]
 MISSED = [judged for judged in JUDGED if judged.wrong]
+JUDGED_UNSEEN = [judge(entry) for entry in UNSEEN]
 
 
 def test_no_entry_is_acted_on_in_another_way_than_meant():
@@ -106,6 +112,18 @@ def test_nearly_all_of_what_people_say_is_understood_as_they_mean_it():
     share = 1 - len(MISSED) / len(JUDGED)
     print(f"{len(JUDGED) - len(MISSED)} of {len(JUDGED)} utterances as meant ({share:.1%})", *MISSED, sep="\n  ")
     assert share >= LEAST, "\n".join(map(str, MISSED))
+
+
+def test_no_unseen_entry_is_acted_on_in_another_way_than_meant():
+    assert not [str(judged) for judged in JUDGED_UNSEEN if judged.acted]
+
+
+def test_unseen_sentences_are_understood_no_worse_than_when_they_were_first_measured():
+    missed = [str(judged) for judged in JUDGED_UNSEEN if judged.wrong]
+    understood = len(UNSEEN) - len(missed)
+    figure = f"{understood} of {len(UNSEEN)} unseen utterances as meant ({understood / len(UNSEEN):.1%})"
+    print(figure, *missed, sep="\n  ")
+    assert understood / len(UNSEEN) >= LEAST_UNSEEN, "\n".join((figure, *missed))
 
 
 @pytest.mark.parametrize("judged", JUDGED, ids=lambda judged: judged.entry["text"])
@@ -143,7 +161,7 @@ def conditional(text: str) -> Iterator[str]:
     yield f"lamp on, {text} and fan 40"
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry["text"])
+@pytest.mark.parametrize("entry", [*ENTRIES, *UNSEEN], ids=lambda entry: entry["text"])
 def test_no_utterance_acts_when_it_is_quoted_denied_asked_or_conditional(entry):
     for text in hostile(entry["text"]):
         said = parse(text, channels=CHANNELS, verbs=table())

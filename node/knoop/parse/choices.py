@@ -6,17 +6,21 @@ asked (the full address), once, soon, while the rights are the same, and only as
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from knoop.access import Person
 from knoop.command import Command, Intent, Reply, Sentence
 from knoop.jid import Jid
-from knoop.parse import POLITE, parse
+from knoop.parse import parse
+from knoop.parse.manners import POLITE
 from knoop.parse.naming import Names
+from knoop.parse.signs import doubtful
 from knoop.words import ORDINALS, YES, asks, negates, without_quotations, words
 from knoop_hw.model import Channel
 
+_NUMBER_SIGNS = re.compile("[#(]?([0-9])(?:[)]|\ufe0f?\u20e3)?")  # 2) or #2 or (2) is a number of a list, as is 2️⃣
 KEPT_S = 120.0  # somebody who looks at the telephone again after that has forgotten the question
 MOST_PENDING = 64  # more people are not asked at once; the oldest question is forgotten
 
@@ -64,7 +68,7 @@ def chosen(text: str, choices: tuple[Intent, ...], channels: Mapping[str, Channe
     """The choice that this text makes and nothing else: a number, an ordinal, a name, or yes to the only one."""
     own = without_quotations(text)
     said = words(own)
-    if not said or asks(own, said) or negates(own, said):
+    if not said or asks(own, said) or negates(own, said) or doubtful(_NUMBER_SIGNS.sub(r"\1", own)):
         return None
     kept = tuple(word for word in said if word not in POLITE)
     if kept in YES:

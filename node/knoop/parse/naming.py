@@ -14,6 +14,7 @@ from knoop.words import (
     AND,
     COURTESY,
     DURING,
+    ELSEWHEN,
     PAST,
     PLACING,
     QUANTITY,
@@ -27,6 +28,7 @@ from knoop.words import (
 )  # fmt: skip
 from knoop_hw.model import Channel
 
+MOST_JOINED = 4  # words that may be one name written apart
 MOST_WORDS = 12  # of a phrase that names something in part; a longer one is no name, and would take long to compare
 
 # Words of the grammar: as a whole name they would change what other sentences mean.
@@ -41,12 +43,17 @@ class Names:
         self.channels = channels
         self._whole: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._begun: set[tuple[str, ...]] = set()
+        self._joined: dict[str, tuple[str, ...]] = {}
+        self._spelt: set[str] = set()  # every beginning of these
         self._words: dict[str, frozenset[str]] = {}
         for name, channel in channels.items():
             called = {tokens(text) for text in (name, channel.label, *channel.aliases)} - {()}
             for phrase in called:
                 self._whole[phrase] = (*self._whole.get(phrase, ()), name)
                 self._begun.update(phrase[:end] for end in range(1, len(phrase)))
+                spelt = "".join(phrase)
+                self._joined[spelt] = (*self._joined.get(spelt, ()), name)
+                self._spelt.update(spelt[:end] for end in range(1, len(spelt) + 1))
             self._words[name] = frozenset(word for phrase in called for word in phrase)
 
     def words(self) -> set[str]:
@@ -70,6 +77,18 @@ class Names:
                 found = self._whole[phrase], end + 1
             if phrase not in self._begun:
                 break
+        return found
+
+    def joined(self, said: Sequence[str], at: int) -> Whole | None:
+        """The longest name that begins at this word, written apart or together otherwise: `gang lamp`, `halllight`."""
+        found: Whole | None = None
+        spelt = ""
+        for end in range(at, min(at + MOST_JOINED, len(said))):
+            spelt += _letters(said[end])
+            if spelt not in self._spelt or not _nameable(said[end]):
+                break
+            if spelt in self._joined:
+                found = self._joined[spelt], end + 1
         return found
 
     def matching(self, phrase: Iterable[str]) -> tuple[str, ...]:
@@ -96,19 +115,20 @@ class Names:
             for name, words in self._words.items()
             if all(
                 SORT.get(token, -1) in sorts[name]
-                or (len(token) > 1 and any(word.startswith(token) for word in words))
+                or (len(token) > 1 and any(word.startswith((token, _one_of(token))) for word in words))
                 for token in wanted
             )
         )
 
-    def read(self, said: Sequence[str], neutral: frozenset[str]) -> tuple[str, ...]:
+    def read(self, said: Sequence[str], neutral: frozenset[str], *, spare: bool = False) -> tuple[str, ...]:
         """All channels that these words ask for, in their order; none unless every word counts or is `neutral`.
 
-        Things may be strung together: `lamp and heater`, `door, window`.
+        Things may be strung together: `lamp and heater`, `door, window`. `spare` allows one word in each that means
+        nothing here, beside a whole name: `is the lamp perchance on`.
         """
         found: list[str] = []
-        for part in self._parts(said):
-            names = self._asked(part, neutral)
+        for part in filter(None, self._parts(said)):
+            names = self._asked(part, neutral, spare=spare)
             if not names:
                 return ()
             found += names
@@ -119,7 +139,7 @@ class Names:
         part: list[tuple[str, ...] | str] = []
         at = 0
         while at < len(said):
-            whole = self.at(said, at)
+            whole = self.at(said, at) or self.joined(said, at)
             if whole is None and said[at] in AND:
                 yield part
                 part = []
@@ -128,11 +148,16 @@ class Names:
             at = whole[1] if whole else at + 1
         yield part
 
-    def _asked(self, part: Sequence[tuple[str, ...] | str], neutral: frozenset[str]) -> tuple[str, ...]:
+    def _asked(
+        self, part: Sequence[tuple[str, ...] | str], neutral: frozenset[str], *, spare: bool
+    ) -> tuple[str, ...]:
         named = tuple(name for item in part if isinstance(item, tuple) for name in item)
         dangling = {item for item in part[-1:] if isinstance(item, str) and item in PLACING}
         words = [item for item in part if isinstance(item, str)]
         rest = [word for word in words if word.replace("'", "") not in neutral or word in dangling]
+        strange = [word for word in rest if self._strange(word)] if spare and named else []
+        if len(strange) == 1:
+            rest.remove(strange[0])
         if not rest:
             return named
         place = [word for word in rest if word not in QUANTITY]
@@ -150,6 +175,12 @@ class Names:
         if quantity.sure:
             return self._measuring(quantity, tuple(self.channels))
         return self.matching(rest) or (self._measuring(quantity, tuple(self.channels)) if quantity.stems else ())
+
+    def _strange(self, word: str) -> bool:
+        """Whether this is a plain word that says nothing about which thing, or when."""
+        if not word.isalpha() or word in QUANTITY or word in SORT or word in ELSEWHEN:
+            return False
+        return not any(other.startswith(word) for words in self._words.values() for other in words)
 
     def _measuring(self, quantity: Quantity, near: Sequence[str]) -> tuple[str, ...]:
         """The channels that measure it, of the devices that these channels belong to."""
@@ -183,6 +214,18 @@ def clashes(channels: Iterable[Channel], words: Collection[str]) -> Iterator[tup
             elif others:
                 name, text = others[0]
                 yield channel, f"'{alias}' is also what {name} is called ('{text}'); each alias names one channel"
+
+
+def _one_of(many: str) -> str:
+    """The same word for one of them: `windows`, `deuren`."""
+    if len(many) <= 4:
+        return many
+    return many.removesuffix("en") if many.endswith("en") else many.removesuffix("s")
+
+
+def _letters(word: str) -> str:
+    """The letters and digits of a word that is folded already."""
+    return "".join(c for c in word if c.isalnum())
 
 
 def _nameable(word: str) -> bool:

@@ -14,15 +14,21 @@ from dataclasses import dataclass, field
 from knoop.parse.naming import Names
 from knoop.words import (
     ALL,
+    BACK,
     COUNTS,
     COURTESY,
     DURING,
     FILLERS,
+    HUNDRED,
+    INFINITIVES,
+    MODALS,
     ONE,
+    SETTING,
     SWITCH,
     SWITCHING,
     TOWARDS,
     UNITS,
+    count_at,
     fold,
     number,
     span_at,
@@ -65,6 +71,7 @@ class Wish:
     spans: list[tuple[float, str]] = field(default_factory=list)  # seconds, and the words with their preposition
     loose: list[str] = field(default_factory=list)  # the words that name something or are not understood
     endless: Sequence[str] | None = None  # what stands behind a “for” and is no span
+    unsure: bool = False  # all is understood, but it may be meant otherwise: ask
 
     @property
     def core(self) -> str:
@@ -119,37 +126,87 @@ class _Scan:
             made.names.append(whole[0])
             made.loose += said[at : whole[1]]
             return whole[1]
+        if apart := self.names.joined(said, at):
+            made.order += "n"
+            made.names.append(apart[0])
+            made.loose += said[at : apart[1]]
+            made.unsure = True
+            return apart[1]
         if span := span_at(said, at + (word in DURING)):
             made.order += "t"
             made.spans.append((span[0], " ".join(said[at : span[1]])))
             return span[1]
-        if word in COURTESY or word in FILLERS:
+        if word in COURTESY or word in FILLERS or self.around(at):
             return at + 1
         if setting := self.setting(at):
-            made.order += "s"
-            made.settings.append(setting[0])
+            self.set(at, setting[0])
             return setting[1]
         if word in SWITCHING:
             made.order += "d"
-            made.settings.append(Setting(SWITCHING[word], "", word))
-        elif word in self.verbs:
+            made.settings.append(Setting(SWITCHING[word], "", _switch(word)))
+        elif word in self.verbs or word in SETTING:
             made.order += "v"
         elif not self.towards(at):
             self.unknown(at)
         return at + 1
+
+    def set(self, at: int, setting: Setting) -> None:
+        """Add the value at this word. `start the fan at 40`: then the verb holds none."""
+        made = self.made
+        number = not isinstance(setting.value, bool)
+        if number and made.core == "dn" and made.settings[0].value:
+            made.order = made.order.replace("d", "v")
+            made.settings.clear()
+        if number and not setting.unit and self.said[at].isalpha() and self.said[at - 1] not in TOWARDS:
+            made.unsure = True  # `fan two` may be the second one
+        made.order += "s"
+        made.settings.append(setting)
+
+    def around(self, at: int) -> bool:
+        """Whether this word is understood and is no piece of its own; it may make the whole unsure."""
+        made, word, behind = self.made, self.said[at], self.said[at + 1] if at + 1 < len(self.said) else ""
+        if word in MODALS:
+            made.unsure |= bool(made.names)
+            return bool(made.names)
+        if word == "u" and made.core == "v":  # `zet u de lamp maar aan` is an order; without `maar` perhaps a question
+            made.unsure |= "maar" not in self.said
+            return True
+        if word in INFINITIVES:
+            return made.order.endswith("s")
+        return (word in BACK and (behind in SWITCH or behind in TOWARDS)) or (
+            (word == "te" and behind in INFINITIVES) or (word == "on" and self.on(at))
+        )
+
+    def on(self, at: int) -> bool:
+        """Whether this `on` leads to a number: `put fan on 20`."""
+        made, said = self.made, self.said
+        numbers = bool(made.names) and all(self.names.channels[name].type == "number" for name in made.names[-1])
+        if not numbers or at + 1 >= len(said) or span_at(said, at + 1) or self.names.at(said, at + 1):
+            return False
+        found = self.setting(at + 1)
+        if found is None or isinstance(found[0].value, bool):
+            return False
+        made.unsure |= not found[0].unit and not {"put", "set"} & {*said[:at]}
+        return True
 
     def setting(self, at: int) -> tuple[Setting, int] | None:
         """`on`, `40`, `40%`, `40 percent` at this word, and where it ends."""
         word, behind = self.said[at], self.said[at + 1] if at + 1 < len(self.said) else ""
         if word in SWITCH:
             return Setting(SWITCH[word], "", word), at + 1
+        if word == "in" and behind in {"", *DURING} and any(said.startswith("schakel") for said in self.said[:at]):
+            return Setting(True, "", "aan"), at + 1  # schakel … in
+        if (counted := None if word in ONE and behind not in HUNDRED else count_at(self.said, at)) is not None:
+            value, end = counted
+            unit = self.said[end] if end < len(self.said) and self.said[end] in self.units else ""
+            return Setting(float(value), self.units.get(unit, ""), f"{value} {unit}".strip()), end + bool(unit)
         found = number(word)
         if found is None:
             return None
-        value, unit = found
+        amount, unit = found
         if not unit and behind in self.units:
-            return Setting(value, self.units[behind], f"{word} {behind}"), at + 2
-        return Setting(value, self.units.get(unit, unit), word), at + 1
+            return Setting(amount, self.units[behind], f"{word} {behind}"), at + 2
+        return Setting(amount, self.units.get(unit, unit), word), at + 1
 
     def towards(self, at: int) -> bool:
         """Whether this word leads to a value: `to 40`."""
@@ -173,3 +230,8 @@ class _Scan:
         if word not in ALL:
             made.loose.append(word)
         made.order += "x"
+
+
+def _switch(verb: str) -> str:
+    """The value in a verb, in its language."""
+    return ("uit", "aan")[SWITCHING[verb]] if verb.endswith(("en", "eer")) else ("off", "on")[SWITCHING[verb]]

@@ -55,6 +55,8 @@ def chat():
         ("not 2", None), ("niet de eerste", None), ("yes", None), ("ja", None), ("relay", None), ("lamp", None),
         ("1 on", None), ("", None), ("?", None), ("👍", None), ("both", None), ("all", None), ("> 2", None),
         ("²", None), ("１", None), ("2 if it rains", None), ("heating off", None),
+        ("#2", SECOND), ("2)", SECOND), ("2\ufe0f\u20e3", SECOND), ("2 🙏", SECOND), ("2!", SECOND),
+        ("“2”", None), ("2 ⏰", None), ("<2", None), ("+2", None), ("2 🙃", None), ("2+", None),
     ],
 )  # fmt: skip
 def test_one_of_several_is_chosen_by_number_or_whole_name(answer, choice):

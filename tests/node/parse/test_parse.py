@@ -40,7 +40,6 @@ SETS = [
     ("LAMP On!", "lamp", True, None),
     ("  lamp   on.  ", "lamp", True, None),
     ("💡 lamp on 💡", "lamp", True, None),
-    ("“lamp on”", "lamp", True, None),
     ("lamp, on", "lamp", True, None),
     ("lamp = on", "lamp", True, None),
     ("lamp:=on", "lamp", True, None),
@@ -315,7 +314,8 @@ def test_another_word_for_the_same_sort_of_thing_asks_and_never_acts():
     assert not acts("light on", narrowed(["lamp"]))
 
 
-LONGER = ("lamp on for 1h and 30min", "lamp een 8 kwartier aan")  # a word that belongs to the span
+# A word that belongs to the span, or to the thanks.
+LONGER = ("lamp on for 1h and 30min", "lamp een 8 kwartier aan", "lamp on, and thank you")
 
 
 @pytest.mark.parametrize("text", [text for text, *_ in SETS if "\n" not in text])
@@ -347,7 +347,7 @@ def test_a_label_may_hold_a_word_that_also_begins_a_duration():
     assert understood("lamp voor aan", channels).channels == ("relay.one",)
     assert understood("lamp voor aan voor 10s", channels).for_s == 10
     assert understood("lamp aan voor 10s", channels).channels == ("lamp",)
-    assert refused("lamp aan voor", channels).values == {"example": "lamp on for 10s"}
+    assert refused("lamp aan voor", channels).values == {"example": "lamp aan for 10s"}
 
 
 def test_a_channel_called_like_an_alias_can_be_read():
@@ -358,7 +358,7 @@ def test_a_channel_called_like_an_alias_can_be_read():
 
 def test_what_only_reports_or_takes_something_else_says_so():
     assert refused("door on").message == "{channel} cannot be set: it only reports."
-    assert refused("lamp 40").message == "{channel} takes on or off, like “{example} on”."
+    assert refused("lamp 40").message == "{channel} takes on or off, like “{example} on” or “{example} off”."
     assert refused("set pump").message == "{channel} takes a number, like “{example} 40”."
     assert refused("set lamp").values["example"] == "lamp"
 
@@ -439,13 +439,11 @@ def test_the_work_grows_no_faster_than_the_text(text):
 
 
 def test_an_intent_becomes_the_request_of_a_person():
-    request = Intent(verb="set", channels=("lamp",), value=True, for_s=10).request(
-        ANNA, lang="nl", via="room", encrypted=True
-    )
+    request = Intent(verb="set", channels=("lamp",), value=True, for_s=10).request(ANNA, lang="nl", via="room")
     assert (request.sender, request.verb, request.channels, request.value, request.for_s) == (
         ANNA, "set", ("lamp",), True, 10,
     )  # fmt: skip
-    assert (request.lang, request.via, request.encrypted) == ("nl", "room", True)
+    assert (request.lang, request.via) == ("nl", "room")
 
 
 TYPED = """lamp pump door relay one on off aan uit 40 1,5 10s for to set read status history is not the ? ! = > 💡 %
