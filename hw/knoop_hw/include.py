@@ -6,8 +6,9 @@ and the line where it stands. A file of an older version is brought up to date i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from knoop_hw.errors import ConfigError, Problem
 from knoop_hw.locate import Place
 
 DEEPEST = 5  # included files below one another: more is a mistake, not a plan
+MOST_FILES = 100  # in all: the same one counts again, since twenty times on each of five levels never ends
+LARGEST = 2**20  # bytes of an included file; the longest node.toml seen has 20 kB
 KEYS = ("include", "version")  # top-level keys that are no tables
 
 
@@ -37,10 +40,10 @@ MIGRATIONS: tuple[Migration, ...] = ()
 
 def load(path: Path, *, migrations: tuple[Migration, ...] = MIGRATIONS) -> Document:
     """Read a configuration with all that it includes. Raises ConfigError with what is wrong with the files."""
-    return _load(path, (), migrations)
+    return _load(path, (), migrations, count(1))
 
 
-def _load(path: Path, chain: tuple[Path, ...], migrations: tuple[Migration, ...]) -> Document:
+def _load(path: Path, chain: tuple[Path, ...], migrations: tuple[Migration, ...], number: Iterator[int]) -> Document:
     document = _up_to_date(decode.load(path), migrations)
     problems: list[Problem] = []
     below: Document | None = None
@@ -54,9 +57,14 @@ def _load(path: Path, chain: tuple[Path, ...], migrations: tuple[Migration, ...]
             problems.append(document.problem(place, f"{file} does not exist; correct the name, or leave it out"))
         elif len(chain) > DEEPEST:
             problems.append(document.problem(place, f"more than {DEEPEST} files below one another; name it further up"))
+        elif file.stat().st_size > LARGEST:
+            text = f"{file} is larger than any configuration ({LARGEST // 2**20} MiB); is it the right file?"
+            problems.append(document.problem(place, text))
+        elif next(number) > MOST_FILES:
+            raise ConfigError([document.problem(place, f"more than {MOST_FILES} files in all; name each of them once")])
         else:
             try:
-                included = _load(file, chain, migrations)
+                included = _load(file, chain, migrations, number)
             except ConfigError as error:
                 problems += error.problems
             else:

@@ -60,6 +60,10 @@ class Conversation:
         self._lanes: dict[Jid, deque[_Waiting]] = {}
         self._tasks: dict[Jid, asyncio.Task[None]] = {}
 
+    def follow(self, former: Conversation) -> None:
+        """Go on where another conversation ended: what acted there does not act again."""
+        self._seen, self._reacted = former._seen, former._reacted
+
     def hear(self, message: ET.Element, *, late: bool) -> None:
         """Take one message of the stream. Never raises on what a peer wrote."""
         heard = inbound.chat(message)
@@ -79,7 +83,7 @@ class Conversation:
             return
         if isinstance(heard, Reacted) and not self._wants_to_acknowledge(person, heard):
             return
-        if not self._seen.first_time(str(sender.bare), heard.id):
+        if self._execution.too_often(sender) or not self._seen.first_time(str(sender.bare), heard.id):
             return
         if isinstance(heard, Said) and heard.receipt and heard.id:
             with suppress(LinkError):
@@ -132,6 +136,8 @@ class Conversation:
             reply = refuse(INCIDENT, id=self._execution.incident(sender, words, error))
         finally:
             composing.cancel()
+        if self._house.access.person(sender) is None:  # and while it was done
+            return
         try:
             text = self._voice(person.lang).render(reply)
         except Exception as error:  # noqa: BLE001 -- `incident` logs it whole

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Mapping
 
 from knoop.command import N_, Command, House, Reply, Request, Via, not_yours, refuse
@@ -17,10 +18,32 @@ from knoop.jid import Jid
 log = logging.getLogger(__name__)
 
 STRANGERS_AUDITED_PER_MIN = 30  # a flood of strangers must not push our people's lines out of the audit log
+# What one person may ask: so many things at once, and so many a second on and on. Somebody who types needs a tenth; it
+# also ends what two machines that answer each other's answers would go on with for ever.
+BURST = 200
+PER_S = 1.0
+MOST_BUDGETS = 1000  # people whose haste is known
 AUDIT_TIMEOUT_S = 3.0  # at a stop; writing takes milliseconds, a worn SD card at times a second
 INCIDENT = N_("Something went wrong inside, and nothing is known to have changed. The log has it as incident {id}.")
 EXPIRED = N_("That arrived late, so I did nothing. Please say it again.")
 CUT_OFF = "cut off: the outcome is unknown"
+
+
+class _Budgets:
+    """What each bare address may still ask, when that was so (boottime), and whether it was told to be too little."""
+
+    def __init__(self) -> None:
+        self._left: OrderedDict[Jid, tuple[float, int, bool]] = OrderedDict()
+
+    def spend(self, who: Jid, now_ns: int) -> tuple[bool, bool]:
+        """Whether there was something left; and whether it is to be told that there was not: once in a flood."""
+        left, at_ns, told = self._left.pop(who, (float(BURST), now_ns, False))
+        left = min(float(BURST), left + (now_ns - at_ns) / 1e9 * PER_S)
+        enough, told = left >= 1, told and left < BURST / 2
+        self._left[who] = (left - enough, now_ns, told or not enough)
+        if len(self._left) > MOST_BUDGETS:
+            self._left.popitem(last=False)
+        return enough, not (enough or told)
 
 
 class Execution:
@@ -31,7 +54,12 @@ class Execution:
         self._house = house
         self._incidents = 0
         self._strangers: tuple[int, int] = (0, 0)  # (minute, audited in it)
+        self._budgets = _Budgets()
         self._audits: set[asyncio.Task[None]] = set()
+
+    def follow(self, former: Execution) -> None:
+        """Go on counting where another one ended."""
+        self._strangers, self._budgets = former._strangers, former._budgets
 
     async def run(self, request: Request, *, words: str) -> Reply:
         """Do what is asked, if the sender may now. `words` are what the audit log says was asked; never raises.
@@ -54,6 +82,16 @@ class Execution:
         if command.writes:
             await self.note(request.sender, words, "done" if reply.ok else "refused", via=request.via)
         return reply
+
+    def too_often(self, who: Jid) -> bool:
+        """Whether this person asks more than anybody types; call it once for each thing that they ask.
+
+        Each bare address has a budget of its own, for all that it does by chat, form and room.
+        """
+        enough, tell = self._budgets.spend(who.bare, self._house.clock.boottime_ns())
+        if tell:
+            log.warning("%s asks faster than anybody types; the rest is left out", who.bare)
+        return not enough
 
     def note(self, who: Jid, action: str, result: str, *, via: Via = "chat") -> asyncio.Future[None]:
         """Begin to write an audit line; who waits for it may be cancelled, the line is written all the same."""

@@ -11,7 +11,9 @@ import fcntl
 import logging
 import os
 import signal
+import threading
 from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +37,8 @@ log = logging.getLogger(__name__)
 
 Loaded = tuple[Config, str]
 """A configuration and the account's password."""
+
+LOAD_TIMEOUT_S = 10.0  # reading and checking takes 0.3 s on a slow board
 
 
 async def serve(
@@ -139,7 +143,7 @@ class _Served:
             self._again.clear()
             reloading()
             try:
-                loaded = await asyncio.to_thread(self._load)
+                loaded = await _apart(self._load)
                 if loaded == agent.loaded:
                     log.info("reload: nothing changed")
                 else:
@@ -149,6 +153,8 @@ class _Served:
                 self._not_taken(agent, *map(str, error.problems))
             except LinkError as error:
                 self._not_taken(agent, f"the changed account was tried first: {error}")
+            except TimeoutError:
+                self._not_taken(agent, f"it took more than {LOAD_TIMEOUT_S:g} s to read; is one of the files a pipe?")
             except Exception:  # whatever a file can do to us, the node goes on
                 log.exception("reload")
                 self._not_taken(agent, "it could not be read; this is a mistake of Knoop's")
@@ -157,11 +163,12 @@ class _Served:
     async def _try_login(self, agent: Agent, loaded: Loaded) -> None:
         """Log in once where the account changed, beside the present login. Raises LinkError or ConfigError."""
         wanted = account(*loaded)
+        context = tls_context(wanted)  # also of an account that is as before: the next login reads its file anew
         if wanted == account(*agent.loaded):
             return
         beside: Account = replace(wanted, jid=replace(wanted.jid, resource=f"{wanted.jid.resource}-reload"))
         session = await Session.open(
-            beside, clock=self._clock, context=tls_context(beside), on_message=lambda _stanza, _late: None,
+            beside, clock=self._clock, context=context, on_message=lambda _stanza, _late: None,
             on_presence=lambda _stanza: None, admits=lambda _sender: False,
         )  # fmt: skip
         await session.close()
@@ -209,6 +216,25 @@ class _Served:
         count = counted("{count} problem", "{count} problems", len(problems))
         text = N_("The new node.toml was not taken: {problems}, see the log. I go on with the old one.")
         agent.announce(Sentence(text, {"problems": count}))
+
+
+async def _apart(load: Callable[[], Loaded]) -> Loaded:
+    """What `load` returns or raises, or TimeoutError, in a thread that nobody has to wait for.
+
+    A pipe that nobody writes to, or a file server that is gone, must not hold up the end of the node.
+    """
+    outcome: Future[Loaded] = Future()
+    outcome.set_running_or_notify_cancel()  # it goes on when nobody waits any more
+
+    def work() -> None:
+        try:
+            outcome.set_result(load())
+        except Exception as error:  # noqa: BLE001 -- raised again by who waits
+            outcome.set_exception(error)
+
+    threading.Thread(target=work, daemon=True, name="reload").start()
+    async with asyncio.timeout(LOAD_TIMEOUT_S):
+        return await asyncio.wrap_future(outcome)
 
 
 def _only_at_start(former: Config, config: Config) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -9,14 +10,19 @@ from knoop.jid import Jid
 from knoop.record import Record
 
 QUIET_BETWEEN_S = 5.0  # a person reads a line in about that time; the value that ends a pause is the newest
+PER_PERSON = 5  # devices of one bare address
 MAX_WATCHES = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What to tell `watcher` (full JID) now: the newest record of each channel that changed; `ended`: and no more."""
+    """What to tell `watcher` (full JID) of its `channels` now: the newest record of each that changed.
+
+    `ended`: that was the last.
+    """
 
     watcher: Jid
+    channels: tuple[str, ...]
     records: tuple[Record, ...]
     ended: bool = False
 
@@ -43,7 +49,7 @@ class _Watch:
         if records:
             self.said_ns[""] = now_ns
         ended = now_ns >= self.until_ns
-        return Due(watcher, records, ended=ended) if records or ended else None
+        return Due(watcher, self.channels, records, ended=ended) if records or ended else None
 
 
 class Watches:
@@ -53,10 +59,13 @@ class Watches:
         self._watches: dict[Jid, _Watch] = {}
 
     def start(self, watcher: Jid, channels: Sequence[str], *, until_ns: int) -> None:
-        """Replace what this chat watches; the oldest watch goes when there are too many."""
+        """Replace what this chat watches. When there are too many, who has most of them loses the oldest."""
         self._watches.pop(watcher, None)
-        if len(self._watches) >= MAX_WATCHES:
-            del self._watches[next(iter(self._watches))]
+        count = Counter(other.bare for other in self._watches)
+        if count[watcher.bare] >= PER_PERSON:
+            self._end_oldest(watcher.bare)
+        elif len(self._watches) >= MAX_WATCHES:
+            self._end_oldest(max(count, key=lambda who: count[who]))
         self._watches[watcher] = _Watch(tuple(channels), until_ns)
 
     def channels(self, watcher: Jid) -> tuple[str, ...]:
@@ -82,6 +91,9 @@ class Watches:
         """End the watches of all whom `allowed`, asked with the full JID, does not want any more."""
         for watcher in [watcher for watcher in self._watches if not allowed(watcher)]:
             del self._watches[watcher]
+
+    def _end_oldest(self, person: Jid) -> None:
+        del self._watches[next(watcher for watcher in self._watches if watcher.bare == person)]
 
     def feed(self, record: Record, now_ns: int) -> list[Due]:
         """What to say at once because of this record; more within QUIET_BETWEEN_S is held back."""

@@ -47,6 +47,7 @@ class Watching:
         """Tell this chat (full JID) for a while; replaces an earlier watch of it."""
         self._ids.pop(watcher, None)
         self._watches.start(watcher, channels, until_ns=self._house.clock.boottime_ns() + round(for_s * 1e9))
+        self._ids = {other: kept for other, kept in self._ids.items() if self._watches.channels(other)}
         session = self._session()
         if session is not None:
             task = asyncio.create_task(self._ask(session, watcher))
@@ -95,7 +96,7 @@ class Watching:
         if person is None or session is None:
             return
         changed = [record.channel for record in due.records if person.reads(record.channel)]
-        wanted = [name for name in self._watches.channels(due.watcher) if person.reads(name)] if in_place else changed
+        wanted = [name for name in due.channels if person.reads(name)] if in_place else changed
         lines = [
             reading(self._house.channels[name], self._house.latest.get(name))
             for name in (wanted if len(wanted) <= MOST_LINES else changed)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.running import BOARD, Running, Way, until, write
+from tests.integration.running import BOARD, TICKING, Running, Way, until, write
 from tests.integration.running import running as started
 
 from knoop_bench.prosody import Prosody
@@ -25,9 +25,6 @@ pytestmark = pytest.mark.prosody
 
 AIR = '\n[sensor.air]\ndriver = "simulated"\nevery = "50ms"\n'
 BELL = '\n[output.bell]\npin = "GPIO5"\n'
-TICKING = 'trace = "board.jsonl"\nrepeat = "1s"\n' + "".join(
-    f'[[step]]\nat = "{at}"\nline = "door"\nvalue = {value}\n' for at, value in (("200ms", "true"), ("700ms", "false"))
-)
 TAKEN = "node.toml is taken"
 KEPT = "the new configuration is not taken"
 
@@ -184,6 +181,52 @@ async def test_a_new_password_that_is_refused_changes_nothing(running):
         assert node.node.moves() == [True]
         node.write(password=password, board=BOARD)
         await node.reload("nothing changed")
+
+
+async def test_what_acted_before_a_reload_does_not_act_again_behind_it(running):
+    async with running() as node:
+        form = "<command xmlns='http://jabber.org/protocol/commands' node='unwatch'/>"
+        unwatch = f"<iq to='{node.jid}/knoop' type='set' id='twice'>{form}</iq>"
+        node.owner.say(node.jid, "lamp on", id="once")
+        await node.told("Lamp is on")
+        await node.asks("lamp off", "Lamp is off")
+        node.owner.send_raw(unwatch)
+        await node.owner.wait(lambda seen: seen.kind == "iq" and seen.xml.get("id") == "twice")
+        await node.asks("watch door", "I tell you")
+        node.write(board=BOARD.replace("Front door", "Back door"))
+        await node.reload()
+        node.owner.say(node.jid, "lamp on", id="once")
+        after = node.owner.mark
+        node.owner.send_raw(unwatch)
+        await node.owner.wait(lambda seen: seen.kind == "iq" and seen.xml.get("id") == "twice", after=after)
+        await node.asks("unwatch", "Stopped watching 1 channel")
+        await node.asks("lamp", "Lamp is off")
+        assert node.node.moves() == [True, False]
+
+
+async def test_a_ca_file_that_was_broken_meanwhile_changes_nothing(running, prosody):
+    """Its name is as before, so nothing says that the account changed; the next login reads it all the same."""
+    async with running() as node:
+        own = node.node.folder / "ca.pem"
+        own.write_bytes(prosody.ca_file.read_bytes())
+        node.way = Way(node.way.port, own)
+        node.write()
+        await node.reload()
+        own.write_text("no certificate", "utf-8")
+        node.write(board=BOARD.replace("Front door", "Back door"))
+        await node.reload(KEPT)
+        assert "is no CA certificate that can be read" in node.node.log
+        await node.asks("door", "Front door is closed")
+
+
+@pytest.mark.parametrize("name", ["password", "node.toml"])
+async def test_a_file_that_is_none_keeps_nobody_waiting(running, name):
+    """A pipe that nobody writes to would hold the reload, and then the end, for ever."""
+    async with running() as node:
+        (node.node.folder / name).unlink()
+        os.mkfifo(node.node.folder / name, 0o600)
+        await node.reload(KEPT)
+        await node.asks("door", "Front door is closed")
 
 
 async def test_a_line_that_does_not_open_takes_everything_back(running):

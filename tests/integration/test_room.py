@@ -13,6 +13,7 @@ from tests.integration.inprocess import node
 from tests.integration.running import Way, until, write
 
 from knoop.room import gathering, inroom, pace
+from knoop_bench.errors import Refused
 
 pytestmark = pytest.mark.prosody
 
@@ -189,6 +190,24 @@ async def test_without_commands_it_says_its_alarms_and_hears_nothing(house):
     assert not house.node.level
 
 
+async def test_who_wants_an_alarm_unsaid_has_to_say_it(house, monkeypatch):
+    for pause in ("GATHER_S", "GATHER_MORE_S"):
+        monkeypatch.setattr(gathering, pause, 1.5)
+    await house.start()
+    alerts = "<alerts xmlns='urn:knoop:1:room'><alert name='frost'/></alerts>"
+    after = house.anna.mark
+    house.mallory.send_raw(f"<presence to='{house.room}/mallory'>{alerts}</presence>")
+    await house.anna.wait(lambda s: s.kind == "presence" and s.sender == f"{house.room}/mallory", after=after)
+    after = house.anna.mark
+    house.node.reads("door", True)
+    await house.inside(after=after)  # its presence shows the alarm
+    for line in ("No frost tonight: greenhouse", "No frost tonight: mallory, greenhouse"):
+        house.mallory.send_raw(
+            f"<message to='{house.room}' type='groupchat'><body>{line}</body>{alerts}</message>"
+        )
+    await house.said("Critical alert frost", after)
+
+
 async def test_an_alarm_is_acknowledged_from_the_room(house):
     await house.start()
     after = house.anna.mark
@@ -295,11 +314,27 @@ async def test_a_door_that_is_closed_says_what_opens_it(house, setting, table, t
         await house.told(text)
 
 
-async def test_a_destroyed_room_is_not_made_again(house):
+async def test_a_destroyed_room_is_entered_again_when_somebody_else_has_made_it(house, monkeypatch):
+    monkeypatch.setattr(inroom, "PAUSE_S", (0.2, 1.0))
+    monkeypatch.setattr(inroom, "GONE_S", 0.2)
     await house.start()
     after = house.anna.mark
     await house.anna.iq("set", f"<query xmlns='{OWNER}'><destroy/></query>", to=house.room)
     await house.told("does not exist any more", after)
+    asked: list[str] = []
+    exists = inroom.exists
+
+    async def looking(session, room):
+        asked.append(str(room))
+        return await exists(session, room)
+
+    monkeypatch.setattr(inroom, "exists", looking)
+    await until(lambda: len(asked) > 2, lambda: "the node does not look for the room")
+    with pytest.raises(Refused):  # looking makes none
+        await house.anna.disco(house.room)
+    after = house.anna.mark
+    await house.anna.join(house.room, "anna")
+    await house.inside(after=after)
 
 
 async def test_a_room_that_forgot_us_silently_is_found_out_by_asking(house, monkeypatch):

@@ -14,7 +14,7 @@ from knoop.command import N_, Command, Instant, Sentence, say
 from knoop.commands import table
 from knoop.conversation import MAX_LANES, MAX_WAITING, Conversation
 from knoop.errors import LinkError
-from knoop.execution import CUT_OFF, STRANGERS_AUDITED_PER_MIN, Execution
+from knoop.execution import BURST, CUT_OFF, PER_S, STRANGERS_AUDITED_PER_MIN, Execution
 from knoop.jid import Jid
 
 ANNA = "anna@example.org/phone"
@@ -189,6 +189,26 @@ async def test_a_script_that_types_too_fast_loses_the_rest_not_the_node(talk):
     assert any(to.startswith("bram") for to, _ in talk.said) or await talk.answers(MAX_WAITING + 1)
 
 
+async def test_who_asks_more_than_anybody_types_is_left_out_and_the_audit_log_keeps_the_others(talk, caplog):
+    """Also a machine that answers our answers, another node for one: without this both would go on for ever."""
+    talk.hear("lamp on")
+    await talk.answers(1)
+    for number in range(3 * BURST):
+        talk.hear("lamp off", sender="cleo@example.org/tablet", stanza_id=f"c{number}")
+        if number < BURST:
+            await talk.answers(2 + number)
+    talk.hear("lamp?", sender="bram@example.org/laptop")
+    assert len(await talk.answers(2 + BURST)) == 2 + BURST, "one person's haste is nobody else's"
+    assert caplog.text.count("cleo@example.org asks faster") == 1
+    await talk.house.clock.advance(10)
+    for number in range(30):
+        talk.hear("lamp?", sender="cleo@example.org/phone", stanza_id=f"d{number}")
+        await asyncio.sleep(0)
+    await talk.answers(2 + BURST + round(10 * PER_S))
+    talk.hear("lamp?", sender="bram@example.org/laptop")
+    assert len(await talk.answers(3 + BURST + round(10 * PER_S))) == 3 + BURST + round(10 * PER_S)
+
+
 async def test_a_right_that_was_taken_back_counts_for_what_still_waits(talk):
     talk.hear("lamp on")
     talk.house.access = talk.house.access.with_grants(
@@ -233,6 +253,26 @@ async def test_what_waited_behind_a_slow_request_is_late(tmp_path):
         answers = await talk.answers(2)
         assert "arrived late" in answers[1]
         assert talk.house.board.moves == []
+
+
+async def test_who_lost_every_right_while_it_was_done_hears_nothing_of_it(tmp_path):
+    release, begun = asyncio.Event(), asyncio.Event()
+
+    async def slow(_request, _house):
+        begun.set()
+        await release.wait()
+        return say(N_("done"))
+
+    verbs = {**table(), "bench": Command(verb="bench", role=Role.OPERATOR, summary=N_("x"), usage=("bench",), run=slow)}
+    async with open_talk(tmp_path, verbs) as talk:
+        talk.hear("bench", sender="bram@example.org/laptop")
+        async with asyncio.timeout(5):
+            await begun.wait()
+        talk.house.access = Access([person for person in PEOPLE if person.name != "Bram"])
+        tasks = [*talk.conversation._tasks.values()]
+        release.set()
+        await asyncio.gather(*tasks)
+        assert talk.said == []
 
 
 async def test_nobody_to_answer_is_no_error(talk):

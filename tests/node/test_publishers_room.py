@@ -6,7 +6,7 @@ from knoop.command import Sentence
 from knoop.errors import Refusal
 from knoop.jid import Jid
 from knoop.publishers import Voice
-from knoop.publishers.room import ALARMS_EVERY_S, LONGEST_LINE, SENTENCES, Place, RoomSink
+from knoop.publishers.room import ALARMS_EVERY_S, LONGEST_LINE, SENTENCES, Place, RoomSink, announced
 from knoop.record import Record
 from knoop.room.gathering import Gathering, Shown
 from knoop.room.pace import Pace
@@ -240,3 +240,32 @@ async def test_nothing_is_lost_when_the_line_is(stay):
     stay.room.refuses = None
     await stay.say([frost])
     assert len(stay.room.lines) == 1
+
+
+PHRASES = [Speech(lang=lang, now_ns=0).sentence for lang in ("en", "nl")]
+
+
+@pytest.mark.parametrize("lang", ["en", "nl"])
+@pytest.mark.parametrize("change", ["raised", "acknowledged", "cleared", "of tomorrow"])
+async def test_what_a_node_says_for_others_is_known_as_that_in_every_language(lang, change):
+    stay, key = Stay(lang), ("heat_1", change)
+    for number in range(300):
+        stay.gathering.shows(f"greenhouse-node-{number:03}", {key: Shown()}, stay.clock.boottime_ns())
+    await stay.clock.advance(30)
+    record = stay.record("alert.heat_1", change)
+    await stay.sink.send([record])
+    await stay.clock.advance(30)
+    await stay.sink.send([record])
+    assert len(stay.room.lines) > 1, "so many names take more than one line"
+    assert all(announced(key, line, PHRASES) for line in stay.room.lines)
+    assert not announced(("heat_2", change), stay.room.lines[0], PHRASES)
+
+
+@pytest.mark.parametrize("line", [
+    "No frost tonight: n05", "frost: n05", "Alert frost at your 2 nodes: n05", "Test of alert frost at 2 nodes: n05",
+    "Alert frost at 2 nodes, never mind: n05", "frost is over at 2 nodes: n05", "frost at 2 nodes: n05", "", ": n05",
+    "Alert frost at 99999999999999999999 nodes: n05", "Alert frost at \u0662 nodes: n05",
+])  # fmt: skip
+def test_other_words_take_nobodys_alarm_as_said(line):
+    assert not announced(FROST, line, PHRASES)
+    assert announced(FROST, "Alert frost at 2 nodes: n01, n05", PHRASES)

@@ -2,12 +2,13 @@
 
 from knoop.jid import Jid
 from knoop.record import Record
-from knoop.watches import MAX_WATCHES, Due, Watches
+from knoop.watches import MAX_WATCHES, PER_PERSON, Due, Watches
 
 S = 1_000_000_000
 PHONE = Jid("anna", "example.org", "phone")
 DESK = Jid("anna", "example.org", "desk")
 BRAM = Jid("bram", "example.org", "laptop")
+AIR = ("air.temperature",)
 
 
 def record(seq, channel="air.temperature"):
@@ -20,7 +21,7 @@ def record(seq, channel="air.temperature"):
 def test_only_the_device_that_asked_is_told_and_only_of_its_channels():
     watches = Watches()
     watches.start(PHONE, ["air.temperature"], until_ns=100 * S)
-    assert watches.feed(record(1), 0) == [Due(PHONE, (record(1),))]
+    assert watches.feed(record(1), 0) == [Due(PHONE, AIR, (record(1),))]
     assert watches.feed(record(1, "door"), 0) == []
     assert watches.stop(DESK) == 0
     assert watches.stop(PHONE) == 1
@@ -34,7 +35,7 @@ def test_quick_changes_are_held_and_the_newest_is_said():
     assert not watches.feed(record(2), 1 * S)
     assert not watches.feed(record(3), 2 * S)
     assert watches.due(4 * S) == []
-    assert watches.due(5 * S) == [Due(PHONE, (record(3),))]
+    assert watches.due(5 * S) == [Due(PHONE, AIR, (record(3),))]
     assert watches.due(11 * S) == []
 
 
@@ -42,7 +43,7 @@ def test_a_watch_ends_by_itself():
     watches = Watches()
     watches.start(PHONE, ["air.temperature"], until_ns=10 * S)
     assert watches.feed(record(1), 11 * S) == []
-    assert watches.due(11 * S) == [Due(PHONE, (), ended=True)], "and says so"
+    assert watches.due(11 * S) == [Due(PHONE, AIR, (), ended=True)], "and says so"
     assert watches.due(12 * S) == []
     assert watches.stop(PHONE) == 0
 
@@ -52,7 +53,7 @@ def test_several_channels_are_due_together_and_one_message_has_one_pace():
     watches.start(PHONE, ["air.temperature", "door"], until_ns=100 * S)
     watches.as_one(PHONE)
     assert watches.channels(PHONE) == ("air.temperature", "door")
-    assert watches.feed(record(1), 0) == [Due(PHONE, (record(1),))]
+    assert watches.feed(record(1), 0) == [Due(PHONE, ("air.temperature", "door"), (record(1),))]
     assert watches.feed(record(1, "door"), 1 * S) == [], "the message changed a second ago"
     assert watches.feed(record(2), 2 * S) == []
     [due] = watches.due(5 * S)
@@ -65,7 +66,7 @@ def test_who_lost_every_right_is_told_no_more():
     watches.start(PHONE, ["air.temperature"], until_ns=100 * S)
     watches.start(BRAM, ["air.temperature"], until_ns=100 * S)
     watches.keep(lambda watcher: watcher == BRAM)
-    assert watches.feed(record(1), 0) == [Due(BRAM, (record(1),))]
+    assert watches.feed(record(1), 0) == [Due(BRAM, AIR, (record(1),))]
 
 
 def test_a_device_that_went_offline_is_told_no_more():
@@ -74,11 +75,19 @@ def test_a_device_that_went_offline_is_told_no_more():
         watches.start(watcher, ["air.temperature"], until_ns=100 * S)
     watches.gone(PHONE)
     watches.gone(BRAM)
-    assert watches.feed(record(1), 0) == [Due(DESK, (record(1),))]
+    assert watches.feed(record(1), 0) == [Due(DESK, AIR, (record(1),))]
 
 
-def test_their_number_is_bounded():
+def test_their_number_is_bounded_and_nobody_takes_anothers_place():
     watches = Watches()
+    watches.start(BRAM, ["air.temperature"], until_ns=100 * S)
     for number in range(MAX_WATCHES + 5):
         watches.start(Jid("anna", "example.org", f"r{number}"), ["air.temperature"], until_ns=100 * S)
-    assert len(watches.feed(record(1), 0)) == MAX_WATCHES
+    told = [due.watcher for due in watches.feed(record(1), 0)]
+    assert (told[0], len(told)) == (BRAM, 1 + PER_PERSON)
+    assert told[-1].resource == f"r{MAX_WATCHES + 4}", "hers that she began last"
+    for number in range(MAX_WATCHES):
+        watches.start(Jid(f"c{number % 12}", "house.example", f"r{number}"), ["air.temperature"], until_ns=100 * S)
+    told = [due.watcher for due in watches.feed(record(2), 10 * S)]
+    assert len(told) == MAX_WATCHES
+    assert BRAM in told, "who watches most makes room"

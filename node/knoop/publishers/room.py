@@ -6,8 +6,9 @@ is no alarm is said at the pace of the room, several sentences in one message.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -173,6 +174,21 @@ class RoomSink:
             some = max(some, 1)
             yield line.replace("{names}", ", ".join(names[:some]))
             names = names[some:]
+
+
+def announced(key: Key, line: str, phrases: Iterable[Callable[[Sentence], str]]) -> bool:
+    """Whether a line says this key for several nodes in the very words in which nodes do, in one of their languages.
+
+    Whoever writes anything else about our alarm, and our name behind it, has not told the room what we have to say.
+    """
+    (alert, change), head = key, line.partition(": ")[0]
+    messages = [message for (what, _), message in MANY.items() if what == change] or [OTHER]
+    counts = [int(count) for count in re.findall(r"(?<![0-9])[0-9]{1,6}(?![0-9])", head)[-2:]]
+    told = (
+        Sentence(message, {"alert": humane(alert), "count": count, "names": ""})
+        for message in messages for count in counts
+    )  # fmt: skip
+    return any(phrase(sentence).partition(": ")[0] == head for sentence in told for phrase in phrases)
 
 
 def _latest(records: Sequence[Record]) -> dict[Key, Record]:

@@ -52,8 +52,11 @@ def addressed(
     if match := re.match(rf"(?:@(?:{everybody})(?:\s*[:,]|(?=\s))|(?:{everybody})\s*:)\s*(?P<rest>.*)", folded,
                          re.DOTALL):  # fmt: skip
         return _for("all", text, match, "")
-    if match := re.match(rf"(?P<verb>{verbs})\s+(?:({ours})|\{STAR})(?P<rest>\s.*|)$", folded, re.DOTALL):
+    if match := re.match(rf"(?P<verb>{verbs})\s+(?:({ours})|\{STAR}|(?P<all>{everybody}))(?P<rest>\s.*|)$", folded,
+                         re.DOTALL):  # fmt: skip
         rest = f"{text[: match.end('verb')]} {text[match.start('rest') :].strip()}".strip()
+        if match["all"] and not re.match(r"\s+\D", match["rest"]):
+            rest = text  # `ack all`, `silence all 1h`: every alert of every node
         return Addressed(whom="me" if match[2] else "all", text=rest, name=" ".join((match[2] or "").split()))
     if re.fullmatch(rf"(?:{calls})\s*[!.?]*", folded):
         return Addressed(whom="all", text=text)

@@ -21,14 +21,15 @@ from knoop.health import Health
 from knoop.household import Household
 from knoop.jid import Jid
 from knoop.publishers import Voice
-from knoop.publishers.room import LONGEST_LINE, Place
+from knoop.publishers.room import LONGEST_LINE, Place, announced
 from knoop.room.gathering import Gathering, Key, Shown
 from knoop.room.pace import Pace
 from knoop.room.talk import RoomTalk
 from knoop.router import Router
+from knoop.text import languages
 from knoop.together import together, woken
 from knoop.xmpp import announce, inbound
-from knoop.xmpp.rooms import Room, Why
+from knoop.xmpp.rooms import Room, Why, exists
 from knoop.xmpp.session import Session
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ UPTIME_S = 3600.0
 STEADY_S = 60.0  # a stay of this length was a good one: what ends it is news again
 QUICK_S = (1.0, 5.0)  # the room forgot us, or its service started again: everybody returns, but not at once
 PAUSE_S = (30.0, 3600.0)  # what a person has to mend
+GONE_S = 300.0  # how often we look whether somebody has made a destroyed room again
 SPREAD = (0.75, 1.25)
 MOST_NICKS = 10
 MORE = 200  # characters for how many answers were left out
@@ -96,6 +98,7 @@ class InRoom:
         self._nick = self._config.nick or house.name
         self._conflicts = 0
         self._failures = 0
+        self._destroyed = False
         self._said: set[str] = set()  # to the owners
         self._logged: set[str] = set()
         self._role = ""
@@ -111,6 +114,10 @@ class InRoom:
         """Be in the room for as long as the session lives, which raises LinkError."""
         self._wake = outbox.wake(self._sink)
         while True:
+            if self._destroyed and not await exists(session, self._jid):  # going in would make it again
+                await self._clock.sleep(GONE_S * self._uniform(*SPREAD))
+                continue
+            self._destroyed = False
             nick = self._nick if self._conflicts < TRIES_OF_A_NICK else f"{self._nick}_{self._conflicts}"
             room = self._room = Room(session, self._jid, nick, keeps_jids=self._config.commands)
             began_ns = self._clock.boottime_ns()
@@ -230,8 +237,7 @@ class InRoom:
         if why in MENDED_BY_ITSELF:
             return min(self._uniform(*QUICK_S) * 2.0 ** min(self._failures - 1, 12), PAUSE_S[1])
         self._say_once(why, MOVED if room.alternate else TOLD[why], nick=room.nick, other=room.alternate)
-        if why == "destroyed":  # going in would make it again
-            return PAUSE_S[1]
+        self._destroyed = why == "destroyed"
         return min(PAUSE_S[0] * 2.0 ** min(self._failures - 1, 12), PAUSE_S[1]) * self._uniform(*SPREAD)
 
     def _say_once(self, what: str, message: str, **values: str) -> None:
@@ -257,7 +263,9 @@ class InRoom:
             room.tell(text[: LONGEST_LINE + MORE], f"{self._house.run}-{self._jid.local}-{self._answers}")
 
     def _hear_alarm(self, nick: str, about: Mapping[Key, Shown], text: str) -> None:
-        ours = self._gathering.hears(nick, about, text, self._clock.boottime_ns())
+        heard = self._gathering.hears(nick, about, text, self._clock.boottime_ns())
+        phrases = [self._house.voice(lang).sentence for lang in languages()] if heard else []
+        ours = {key for key in heard if announced(key, text, phrases)}
         if ours and self._place is not None:
             self._place.taken |= ours
             self._wake.set()

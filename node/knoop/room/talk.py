@@ -92,7 +92,7 @@ class RoomTalk:
             return
         if called.name and any(fold(other) == called.name for other in room.occupants):
             return  # somebody else has that nick: it is their name
-        if not self._seen.first_time(str(sender.bare), said.id):
+        if self._execution.too_often(sender) or not self._seen.first_time(str(sender.bare), said.id):
             return
         if len(self._waiting) >= MOST_WAITING:
             log.warning("%s: more is asked than answered; a line was left out", room.jid)
@@ -113,6 +113,7 @@ class RoomTalk:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._task = None  # one that was cancelled before it began could not say so itself
 
     async def _answer_all(self) -> None:
         try:

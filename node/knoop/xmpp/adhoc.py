@@ -91,6 +91,10 @@ class AdHoc:
         self._working: dict[Jid, asyncio.Task[None]] = {}
         self._answers: OrderedDict[bytes, tuple[int, ET.Element | None]] = OrderedDict()
 
+    def follow(self, former: AdHoc) -> None:
+        """Go on where another one ended: what acted there does not act again. Open forms were that one's."""
+        self._answers = former._answers
+
     def take(self, iq: ET.Element, late: bool) -> bool:
         """Whether this IQ get or set was about commands; then it is answered, at once or soon. Never waits."""
         query = next((child for child in iq if child.tag in {f"{INFO}query", f"{ITEMS}query"}), None)
@@ -104,7 +108,9 @@ class AdHoc:
             return False
         person = self._house.access.person(sender)
         try:
-            if command is not None:
+            if person is not None and self._execution.too_often(sender):
+                self._refuse(iq, "resource-constraint")
+            elif command is not None:
                 self._obey(iq, command, sender, person, late=late)
             elif query is not None:
                 self._discover(iq, query.tag, node, person)
@@ -240,13 +246,16 @@ class AdHoc:
         timer = asyncio.ensure_future(self._house.clock.sleep(ANSWER_WITHIN_S))
         try:
             await asyncio.wait({run, timer}, return_when=asyncio.FIRST_COMPLETED)
-            if run.done():
+            if not run.done():
+                self._complete(call, Reply((Sentence(SLOW),)))
+                text = call.desk.voice.render(await run)
+                with suppress(LinkError):  # nobody is there to be answered
+                    if self._house.access.person(call.sender) is not None:  # rights may have gone meanwhile
+                        self._say(call.sender, text)
+            elif self._house.access.person(call.sender) is not None:
                 self._complete(call, run.result())
-                return
-            self._complete(call, Reply((Sentence(SLOW),)))
-            text = call.desk.voice.render(await run)
-            with suppress(LinkError):  # nobody is there to be answered
-                self._say(call.sender, text)
+            else:
+                self._refuse(call.iq, "item-not-found")
         except Exception as error:  # noqa: BLE001 -- `incident` logs it whole
             self._execution.incident(call.sender, spoken(request), error, via="form")
             self._refuse(call.iq, "internal-server-error")

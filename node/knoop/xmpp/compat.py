@@ -36,6 +36,15 @@ def jid(text: str) -> Jid:
         raise ValueError(f"{text!r} is not an XMPP address like name@example.org") from None
 
 
+def known(address: str) -> bool:
+    """Whether slixmpp takes this for an address, or for none; its handlers fail at all others (see _resource)."""
+    try:
+        JID(address)
+    except InvalidJID:
+        return False
+    return True
+
+
 def _resource(text: str) -> str:
     """A resource, prepared where that is possible. Raises InvalidJID.
 

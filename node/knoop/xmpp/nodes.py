@@ -26,7 +26,7 @@ CONFIG = "http://jabber.org/protocol/pubsub#node_config"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A node and what DESIGN.md's table says of it. `max_items` is a number or `max`."""
+    """A node and how it is configured. `max_items` is a number or `max`."""
 
     name: str
     max_items: str

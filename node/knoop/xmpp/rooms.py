@@ -59,6 +59,15 @@ STILL_IN = frozenset({"service-unavailable", "feature-not-implemented", "item-no
 UNCLEAR = frozenset({"remote-server-not-found", "remote-server-timeout"})
 
 
+async def exists(session: Session, room: Jid) -> bool:
+    """Whether there is such a room now, asked without entering, which would make it (§6.4). Raises LinkError."""
+    try:
+        await session.iq("get", ET.Element("{http://jabber.org/protocol/disco#info}query"), to=str(room))
+    except Refusal:
+        return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Occupant:
     """Somebody in the room. `jid` is the real address as the room shows it, None where it does not."""
@@ -105,6 +114,9 @@ class Room:
         self, *, password: str = "", status: str = "", show: str = "", alerts: ET.Element | None = None
     ) -> None:
         """Enter the room; a room that did not exist is made with its service's defaults. Raises Refusal, LinkError."""
+        if not compat.known(f"{self.jid}/{self.nick}"):
+            text = f"room {self.jid}: the nick {self.nick!r} has a character that rooms do not take: set another 'nick'"
+            raise Refusal("jid-malformed", text)
         presence = self._presence(status, show, alerts)
         join = ET.SubElement(presence, f"{MUC}x")
         ET.SubElement(join, f"{MUC}history", {"maxstanzas": "0"})
@@ -169,7 +181,8 @@ class Room:
         if kind == "error":
             self._refuse(stanza)
             return
-        codes = {status.get("code") for status in stanza.iterfind(f"{USER}x/{USER}status")}
+        said = stanza.findall(f"{USER}x")  # the room's; where there are two, an occupant wrote one
+        codes = {status.get("code") for status in said[0].iterfind(f"{USER}status")} if len(said) == 1 else set()
         # Once we are in, it is the nick that says what is ours: an occupant may write a status into its presence.
         ours = resource == self.nick if self._joined.done() else SELF in codes
         if kind == "unavailable":
@@ -201,6 +214,7 @@ class Room:
             return
         self.shows_jids = NAMES_SHOWN in codes
         if CREATED in codes:
+            log.warning("room %s did not exist: this node made it and owns it", self.jid)
             self._accept_defaults()
         self._joined.set_result(None)
 

@@ -226,6 +226,8 @@ class Session:
             raise self._lost.exception() or LinkError("the link ended")
         request: Any = self._stream.make_iq(itype=kind, ito=to or None)
         request.append(child)
+        if not compat.known(to):
+            raise Refusal("jid-malformed", f"{to} has a name that slixmpp does not know")
         try:
             answer: Any = await self.or_lost(asyncio.ensure_future(request.send(timeout=timeout_s)))
         except IqError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -18,12 +19,14 @@ from slixmpp import ClientXMPP
 from slixmpp.stanza import Iq, Message, Presence
 
 from knoop import __version__
+from knoop.xmpp import compat
 from knoop.xmpp.guard import MAX_DEPTH, SASL, SLICE, TLS, ByteGuard, GuardError, may_handle, too_deep
 
 log = logging.getLogger(__name__)
 
 FLUSH_AT_ONCE = 16 * 1024  # bytes of an unfinished stanza; a chat message has about 500
 FLUSH_LATER_S = 0.1
+FAILURES_TOLD = 20  # of handlers, by kind and connection: what a stranger can cause must not fill the log
 
 SCRAM = {f"SCRAM-SHA-{bits}{plus}" for bits in ("1", "256", "512") for plus in ("", "-PLUS")}
 
@@ -50,6 +53,7 @@ class Stream(ClientXMPP):
         self._bytes = ByteGuard()
         self._tls_promised = False
         self._breached = False
+        self._failures: Counter[str] = Counter()
         self._flushing: asyncio.TimerHandle | None = None
         self._left_out: ET.Element | None = None
         self._on_message = on_message
@@ -158,7 +162,10 @@ class Stream(ClientXMPP):
 
     def exception(self, exception: BaseException) -> None:
         """A handler failed: the log gets the kind and place, never what a peer wrote."""
-        log.error("a stanza handler failed: %s", type(exception).__name__, exc_info=log.isEnabledFor(logging.DEBUG))
+        kind = type(exception).__name__
+        self._failures[kind] += 1
+        if self._failures[kind] <= FAILURES_TOLD:
+            log.error("a stanza handler failed: %s", kind, exc_info=log.isEnabledFor(logging.DEBUG))
 
     @property
     def _asked_for_proof(self) -> bool:
@@ -202,15 +209,19 @@ class Stream(ClientXMPP):
             return None
         if not isinstance(stanza, Iq) or stanza["type"] not in {"get", "set"}:
             return stanza
-        if not self._admits(stanza.xml.get("from", "")):
-            # What a server answers for a resource that is not there (RFC 6121 §8.5.3.2.3): a stranger learns nothing.
-            reply = stanza.reply()
-            reply["error"]["condition"] = "service-unavailable"
-            reply["error"]["type"] = "cancel"
-            reply.send()
-            return None
+        sender = stanza.xml.get("from", "")
         try:
-            return None if self._on_request(stanza.xml) else stanza
-        except Exception as error:  # noqa: BLE001 -- slixmpp then answers what it does not know
+            admitted = self._admits(sender)
+            if admitted and self._on_request(stanza.xml):
+                return None
+        except Exception as error:  # noqa: BLE001 -- one bad request must not end the stream
             self.exception(error)
+            admitted = False
+        if admitted and compat.known(sender):
             return stanza
+        # What a server answers for a resource that is not there (RFC 6121 §8.5.3.2.3): a stranger learns nothing.
+        reply = stanza.reply()
+        reply["error"]["condition"] = "service-unavailable"
+        reply["error"]["type"] = "cancel"
+        reply.send()
+        return None

@@ -308,7 +308,7 @@ def test_half_a_minute_of_frost_is_a_handful_of_lines(seed):
 def test_the_elected_node_dies_before_it_speaks():
     world = storm(50, 0.1, dies=[("n00", 101.5), ("n01", 101.9)])
     assert not world.waiting
-    assert len(world.lines) <= 2
+    assert len(world.lines) <= 3
 
 
 @settings(max_examples=60, deadline=None)

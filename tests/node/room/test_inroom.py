@@ -67,10 +67,6 @@ def test_a_taken_nick_is_tried_again_at_once_but_not_for_ever(inroom, told):
     assert len(told) <= 1
 
 
-def test_a_destroyed_room_is_left_alone_for_an_hour(inroom):
-    assert out(inroom, "destroyed") == PAUSE_S[1]
-
-
 def test_owners_hear_where_a_room_went(inroom, told):
     out(inroom, "destroyed", alternate="new@rooms.example.org")
     assert "points to new@rooms.example.org." in Voice(lang="en", now_ns=0).sentence(told[0])

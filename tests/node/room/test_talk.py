@@ -7,7 +7,7 @@ import pytest
 from tests.node.house import ANNA, BRAM, CLEO, DIRK, STRANGER, greenhouse
 
 from knoop.commands import table
-from knoop.execution import STRANGERS_AUDITED_PER_MIN, Execution
+from knoop.execution import BURST, STRANGERS_AUDITED_PER_MIN, Execution
 from knoop.jid import Jid
 from knoop.room.talk import MOST_JITTER_S, MOST_WAITING, RoomTalk
 from knoop.xmpp.inbound import Said
@@ -238,3 +238,21 @@ async def test_more_than_can_be_answered_is_left_out(talk):
     assert len(talk.talk._waiting) == MOST_WAITING
     await talk.say("anna", "greenhouse: lamp?")
     assert len(talk.answers) == MOST_WAITING
+
+
+async def test_one_person_of_the_room_does_not_fill_the_audit_log(talk):
+    for _ in range(3 * BURST):
+        talk.hear("cleo", "greenhouse: lamp on")
+        await asyncio.sleep(0)
+        if talk.talk._task is not None:
+            await asyncio.wait({talk.talk._task}, timeout=5)
+    await talk.say("bram", "greenhouse: lamp on")
+    lines = await talk.house.state.audit_tail(4 * BURST)
+    assert len(lines) == BURST + 1
+    assert lines[-1].result == "done"
+
+
+async def test_who_leaves_the_room_in_the_instant_of_a_line_is_not_deaf_afterwards(talk):
+    talk.hear("anna", "greenhouse: lamp on")
+    await talk.talk.close()  # before the answering has begun
+    assert await talk.say("anna", "greenhouse: lamp?") == ["Lamp is off."]

@@ -11,7 +11,7 @@ from knoop.access import Access, Person, Role
 from knoop.command import N_, Command, say
 from knoop.commands import table
 from knoop.errors import LinkError
-from knoop.execution import CUT_OFF, Execution
+from knoop.execution import BURST, CUT_OFF, PER_S, Execution
 from knoop.jid import Jid
 from knoop.xmpp.adhoc import ANSWER_WITHIN_S, AT_WORK, COMMANDS, FEATURES, REMEMBERED, AdHoc
 from knoop.xmpp.openforms import EXPIRES_S, IN_ALL, PER_PERSON
@@ -330,8 +330,8 @@ async def test_a_form_of_another_verb_is_no_form(desk, one_lamp):
 
 async def test_nobody_takes_anothers_place(desk, one_lamp):
     hers = (await desk.go("set")).get("sessionid")
-    his = [(await desk.go("set", who=BRAM)).get("sessionid") for _ in range(1000)]
-    assert len(set(his)) == 1000
+    his = [(await desk.go("set", who=BRAM)).get("sessionid") for _ in range(100)]
+    assert len(set(his)) == 100
     assert len(desk.adhoc._open) == PER_PERSON + 1
     assert note(await desk.go("set", LAMP, session=hers)) == ("info", "Lamp is on.")
     assert await desk.refused(step("set", LAMP, session=his[0]), BRAM) == ("bad-request", "bad-sessionid")
@@ -479,6 +479,18 @@ async def test_the_same_stanza_again_acts_once_and_is_answered_the_same(desk, on
     assert await desk.refused(payload, stanza_id="other") == ("bad-request", "bad-sessionid")
 
 
+async def test_requests_by_the_thousand_neither_pile_up_nor_push_others_out_of_the_audit_log(desk):
+    for _ in range(10 * BURST):
+        desk.ask(step("set"), CLEO)
+    assert len(desk.execution._audits) <= BURST
+    assert await desk.refused(step("read"), CLEO) == ("resource-constraint",)
+    await desk.go("status", who=BRAM)
+    await desk.house.clock.advance(2 / PER_S)
+    await desk.go("status", who=CLEO)
+    await desk.execution.close()
+    assert len(await desk.house.state.audit_tail(10 * BURST)) == BURST
+
+
 async def test_answers_are_not_kept_without_end(desk):
     for _ in range(REMEMBERED + 50):
         await desk.go("unwatch")
@@ -523,6 +535,22 @@ async def test_a_slow_verb_holds_up_nobody_else_and_is_answered_in_time(tmp_path
         assert desk.said == [(str(ANNA), "Done.")]
         assert result(await desk.go("about")), "and then there is time again"
         assert (str(ANNA), "bench", "done", "form") in await desk.audit()
+
+
+@pytest.mark.parametrize("wait_s", [0, ANSWER_WITHIN_S + 1])
+async def test_who_lost_every_right_while_it_was_done_hears_nothing_of_it(tmp_path, wait_s):
+    release = asyncio.Event()
+    async with opened(tmp_path, waiting(release)) as desk:
+        assert desk.ask(step("bench"), BRAM)
+        await asyncio.sleep(0)
+        await desk.house.clock.advance(wait_s)
+        desk.house.access = Access([person for person in PEOPLE if person.jid != BRAM.bare])
+        working = [*desk.adhoc._working.values()]
+        release.set()
+        await asyncio.gather(*working)
+        assert desk.said == []
+        assert all("Done." not in ET.tostring(sent, "unicode") for sent in desk.sent)
+        assert len(desk.sent) == 1, "a request is always answered"
 
 
 async def test_a_form_at_work_is_no_form_any_more(tmp_path):

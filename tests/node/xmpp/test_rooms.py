@@ -262,6 +262,30 @@ async def test_what_the_answer_to_our_own_ping_proves(answer, inside):
     assert room.joined is inside
 
 
+async def test_an_occupant_who_says_that_it_is_us_is_not(room):
+    """While we join, the room tells which presence is ours; what an occupant writes stands beside that."""
+    task = asyncio.create_task(room.join())
+    await asyncio.sleep(0)
+    forged = f"<x xmlns='{USER}'><status code='110'/><status code='100'/></x>"
+    forged += f"<x xmlns='{USER}'><item role='visitor'/></x>"
+    room.handle(ET.fromstring(f"<presence xmlns='jabber:client' from='{FLEET}/mallory'>{forged}</presence>"))
+    await asyncio.sleep(0)
+    assert not room.entered
+    room.handle(SELF)
+    await task
+    assert (room.nick, room.shows_jids) == ("node", False)
+
+
+async def test_a_nick_that_slixmpp_cannot_send_is_refused_at_once_and_says_so():
+    """It would drop the presence and say nothing; Prosody 0.12 refuses these nicks, too (measured)."""
+    session = Session()
+    room = Room(session, FLEET, "🌱 Kas")
+    with pytest.raises(Refusal, match="set another 'nick'"):
+        await room.join()
+    assert room.why == "refused"
+    assert not session.sent
+
+
 async def test_a_refused_line_mutes_us_until_we_are_given_voice(open_room):
     task = asyncio.create_task(open_room.say("hello", "id1"))
     await asyncio.sleep(0)

@@ -5,7 +5,8 @@ import ssl
 
 import pytest
 
-from knoop.xmpp.stream import Stream
+from knoop.xmpp import compat
+from knoop.xmpp.stream import FAILURES_TOLD, Stream
 
 HEADER = (
     b"<?xml version='1.0'?><stream:stream xmlns='jabber:client' "
@@ -103,4 +104,36 @@ async def test_a_request_goes_to_who_takes_it_first_and_a_strangers_to_nobody(st
     assert asked == ["anna@example.org/phone"]
     [refused] = sent
     assert refused.get("to") == "mallory@example.net/x"
+    assert refused.find("{jabber:client}error/{urn:ietf:params:xml:ns:xmpp-stanzas}service-unavailable") is not None
+
+
+async def test_a_phone_whose_name_slixmpp_does_not_know_is_answered_by_us_or_refused(stream, caplog):
+    sent = []
+    stream._on_request = lambda iq: iq.get("id") == "ours"
+    stream.send = lambda stanza, *_args, **_more: sent.append(stanza.xml)
+    info = "<query xmlns='http://jabber.org/protocol/disco#info'/>"
+    for name in ("ours", "theirs"):
+        stream.data_received(f"<iq from='anna@example.org/📱' id='{name}' type='get'>{info}</iq>".encode())
+    await asyncio.sleep(0)
+    [refused] = sent
+    assert (refused.get("to"), refused.get("id"), refused.get("type")) == ("anna@example.org/📱", "theirs", "error")
+    assert not caplog.records
+
+
+async def test_a_stranger_whose_stanzas_make_a_handler_fail_does_not_fill_the_log(stream, caplog):
+    stream._on_presence = lambda _stanza: compat.jid("anna@@example.org")
+    for _ in range(1000):
+        stream.data_received("<presence from='mallory@example.net/\u0600'/>".encode())
+    assert len(caplog.records) == FAILURES_TOLD
+    assert not stream.breaches
+    stream.data_received(MESSAGE)
+    assert len(stream.heard) == 1
+
+
+async def test_who_cannot_even_be_judged_is_a_stranger(stream):
+    sent = []
+    stream._admits = lambda sender: bool(compat.jid(sender))
+    stream.send = lambda stanza, *_args, **_more: sent.append(stanza.xml)
+    stream.data_received("<iq from='mallory@example.net/\u0600' id='q' type='get'><x xmlns='y'/></iq>".encode())
+    [refused] = sent
     assert refused.find("{jabber:client}error/{urn:ietf:params:xml:ns:xmpp-stanzas}service-unavailable") is not None
