@@ -314,6 +314,14 @@ def test_decisions_are_numbered():
         text = file.read_text("utf-8")
         assert text.startswith(f"# {int(file.name[:4])}. "), file.name
         assert re.search(r"^Date: \d{4}-\d\d-\d\d\. Status: \w+", text, re.MULTILINE), file.name
+        assert f"](adr/{file.name})" in ARCHITECTURE.read_text("utf-8"), file.name
+
+
+def test_code_names_only_pages_that_there_are():
+    files = [file for folder in ("node", "hw", "bench", "tests") for file in (ROOT / folder).rglob("*.py")]
+    named = {name for file in files for name in re.findall(r"[\w./-]+\.md\b", file.read_text("utf-8"))}
+    assert "docs/servers.md" in named
+    assert not [name for name in named if not ((ROOT / name).exists() or (ROOT / "docs" / name).exists())]
 
 
 def test_every_page_is_reachable():

@@ -84,10 +84,11 @@ main(["check", "--config", {str(DEMO / "node.toml")!r}])
     assert not names & {*NEVER, *GPIO, "serial", "sqlite3", "knoop_hw.board", "knoop.agent"}
 
 
-def test_the_agent_alone_loads_no_hardware():
-    names = loaded("import knoop.agent")
+def test_the_agent_alone_loads_no_hardware_no_room_and_no_command_of_the_command_line():
+    names = loaded("import knoop.agent, knoop.serve")
     assert not names & {*NEVER, *GPIO, "serial", "knoop_hw.simulated"}
-    assert not {name for name in names if name.startswith(("knoop_hw.sensors.", "knoop.commands."))}
+    late = ("knoop_hw.sensors.", "knoop.commands.", "knoop.room", "knoop.xmpp.room", "knoop.doctor", "knoop.init")
+    assert not {name for name in names if name.startswith((*late, "knoop.publishers.", "knoop.toml_schema"))}
 
 
 def test_a_board_without_lines_loads_no_gpio_and_no_other_driver(tmp_path):

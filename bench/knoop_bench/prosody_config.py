@@ -83,7 +83,7 @@ def configuration(folder: Path, host: str, ports: Ports, certificate: Certificat
         "ssl": tls,
         "c2s_direct_tls_ssl": tls,
         "https_ssl": tls,
-        # Nagle's algorithm adds up to 40 ms to every answer (facts/performance.md, latency).
+        # Nagle's algorithm adds up to 40 ms to every answer.
         "network_settings": {"nagle": False},
         **limited,
         **(options.settings or {}),

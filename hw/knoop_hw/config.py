@@ -195,7 +195,7 @@ class _Loader:
             own = item.label or item.name.replace("_", " ")
             label = f"{head.label} {own}".strip() if head.label else item.label
             composed = tuple(f"{alias} {own}" if item.name else alias for alias in head.aliases)
-            options = special.over(replace(_options(head), label=label))
+            options = special.over(replace(Options.of(head), label=label))
             options = replace(options, aliases=(*composed, *special.aliases))
             if item.type != "number":
                 options = replace(options, **dict.fromkeys(NUMERIC, None))
@@ -217,10 +217,6 @@ class _Loader:
                 text = f"{device} is already taken by {taken[port]}; a port has one reader"
                 self.wrong(("sensor", sensor.name, "device"), text)
             taken.setdefault(port, f"sensor.{sensor.name}")
-
-
-def _options(head: Options) -> Options:
-    return Options(**{option.name: getattr(head, option.name) for option in fields(Options)})
 
 
 def _channel(name: str, item: source.Field, options: Options, digits: int | None) -> Channel:

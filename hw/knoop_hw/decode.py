@@ -169,16 +169,15 @@ def into(
     document: Document,
     path: Place,
     problems: list[Problem],
-    skip: Iterable[str] = (),
     given: Mapping[str, object] | None = None,
 ) -> T | None:
     """`raw`, found at `path`, as a `kind`; None when a value in it is missing or wrong.
 
     Appends every problem to `problems` and never raises for what a user wrote. An unknown key is a problem, too, but
-    does not hide the rest, so that a pin taken twice is found in the same run. `skip` names keys that are
-    somebody else's. `given` are values of fields that the file cannot set.
+    does not hide the rest, so that a pin taken twice is found in the same run. `given` are values of fields that the
+    file cannot set.
     """
-    made = _Decoder(document, problems).table(kind, raw, path, frozenset(skip), given or {})
+    made = _Decoder(document, problems).table(kind, raw, path, given or {})
     return None if made is _WRONG else made
 
 
@@ -238,9 +237,7 @@ class _Decoder:
         self._problems.append(self._document.problem(path, text))
         return _WRONG
 
-    def table(
-        self, kind: type[Any], raw: object, path: Place, skip: frozenset[str], given: Mapping[str, object]
-    ) -> Any:
+    def table(self, kind: type[Any], raw: object, path: Place, given: Mapping[str, object]) -> Any:
         if not isinstance(raw, Mapping):
             shorthand: str | None = getattr(kind, "SHORTHAND", None)
             if shorthand is None:
@@ -250,8 +247,6 @@ class _Decoder:
         values = dict(given)
         missing = False
         for key, item in raw.items():
-            if key in skip:
-                continue
             if key not in names:
                 self.wrong((*path, key), f"unknown key; {suggest(key, names)}")
             else:
@@ -291,7 +286,7 @@ class _Decoder:
             made = {key: self.value(args[1], item, (*path, key)) for key, item in raw.items()}
             return _WRONG if any(item is _WRONG for item in made.values()) else made
         if is_dataclass(annotation) and isinstance(annotation, type):
-            return self.table(annotation, raw, path, frozenset(), {})
+            return self.table(annotation, raw, path, {})
         return self.plain(annotation, raw, path)
 
     @staticmethod

@@ -93,6 +93,11 @@ class Options:
     offset: float | None = None
     multiply: float | None = None
 
+    @classmethod
+    def of(cls, table: Options) -> Options:
+        """What a table says about any channel, without the keys that are its own."""
+        return Options(**{name: getattr(table, name) for name in Options.__slots__})
+
     def over(self, general: Options) -> Options:
         """These options where they say something, `general` elsewhere."""
         said = {name: value for name in Options.__slots__ if (value := getattr(self, name)) not in {None, "", ()}}

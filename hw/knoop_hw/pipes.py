@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import fields
 from functools import partial
 
 from knoop_hw.clock import Clock
@@ -34,7 +33,7 @@ class Pipes:
         """Have the channels of `config` from now on. One that stays goes on counting, and says nothing anew."""
         former, self._by_name = self._by_name, {channel.name: channel for channel in config.channels()}
         self.channels = tuple(self._by_name.values())
-        options = {name: _only_options(given) for name, given in _options_of(config).items()}
+        options = {name: Options.of(given) for name, given in _options_of(config).items()}
         for name in former.keys() - self._by_name.keys():
             self._timers.pop(name).close()
             self._forget(name)
@@ -98,10 +97,6 @@ def _options_of(config: Config) -> dict[str, Options]:
     lines: tuple[Options, ...] = (*config.inputs, *config.outputs)
     options = {channel.name: line for channel, line in zip(config.channels(), lines, strict=False)}
     return options | {item.channel.name: item.options for sensor in config.sensors for item in sensor.fields}
-
-
-def _only_options(given: Options) -> Options:
-    return Options(**{option.name: getattr(given, option.name) for option in fields(Options)})
 
 
 def _judged(channel: Channel, options: Options) -> tuple[object, ...]:

@@ -7,15 +7,13 @@ granting owner has: see `commands.revoke.not_for_you` for whose rights are whose
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Literal
 
 from knoop.jid import Jid
 from knoop_hw.model import Class
 
-Encryption = Literal["optional", "required"]
 Hours = tuple[int, int]  # minutes of the day, from and to; a range that ends before it begins goes over midnight
 
 EVERYBODY = "*"  # as the local part: every account of that domain; only node.toml may say so
@@ -63,7 +61,6 @@ class Person:
     name: str = ""
     only: tuple[str, ...] = ()
     notify: frozenset[Class] | None = None
-    encryption: Encryption = "optional"
     lang: str = ""
     quiet: tuple[Hours, ...] = ()
 
@@ -134,16 +131,6 @@ class Access:
         """All who have rights, by role, then by address; a whole domain is one entry with local part *."""
         named = (self._effective(jid) for jid in {*self._people, *self._grants})
         return tuple(sorted((p for p in named if p and p.role), key=lambda p: (-p.role, p.jid)))
-
-    def may(self, jid: Jid, needed: Role, channel: str | None = None) -> bool:
-        """Whether this address has at least the role `needed`, and for this channel if one is given."""
-        person = self.person(jid)
-        return person is not None and person.role >= needed and (channel is None or person.reads(channel))
-
-    def readable(self, jid: Jid) -> Callable[[str], bool]:
-        """A filter for the channels this address may read; for a stranger none."""
-        person = self.person(jid)
-        return person.reads if person is not None else lambda _channel: False
 
     def readers_of_all(self) -> frozenset[Jid]:
         """The addresses that may read every channel: the members of the nodes' whitelist."""

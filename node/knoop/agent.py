@@ -14,7 +14,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from knoop import __version__, commands, payload
@@ -32,7 +32,6 @@ from knoop.notify import notify
 from knoop.presence import Presence
 from knoop.publishers import Voice
 from knoop.record import Record
-from knoop.room.inroom import InRoom
 from knoop.router import Router
 from knoop.state import State
 from knoop.store import Store
@@ -43,6 +42,9 @@ from knoop.xmpp.session import Account
 from knoop_hw.board import new_run
 from knoop_hw.clock import Clock
 
+if TYPE_CHECKING:
+    from knoop.room.inroom import InRoom
+
 log = logging.getLogger(__name__)
 
 # What we announce (XEP-0030), beside the library's own.
@@ -50,7 +52,7 @@ FEATURES: tuple[str, ...] = (
     "urn:xmpp:receipts", "urn:xmpp:chat-markers:0", "http://jabber.org/protocol/chatstates",
     "urn:xmpp:reply:0", "urn:xmpp:reactions:0", *adhoc.FEATURES,
 )
-STOP_TIMEOUT_S = 5.0
+STOP_TIMEOUT_S = 5.0  # a few of these in a row are well below the 90 s after which systemd kills
 TICK_S = 1.0
 
 
@@ -72,15 +74,10 @@ class Agent:
             retain_s=config.storage.retain_s,
         )
         self.execution = Execution(house, verbs=commands.table())
-        uniform = random.Random().uniform  # noqa: S311 -- spreads what many nodes say and try, guards nothing
         self.presence = Presence(
             config, clock=clock, outbox=self.router, people=house.people, readers=house.readers, health=house.health,
-            voice=Voice(sentence=house.sentence, personal=house.personal, may_hear=house.may_hear),
-            about=self._about, present=self._present, on_link=self._linked,
-            rooms={
-                jid: InRoom(jid, house=house, execution=self.execution, tell_owners=self.announce, uniform=uniform)
-                for jid in config.rooms
-            },
+            voice=Voice(sentence=house.sentence, personal=house.personal, may_hear=house.telling.may_hear),
+            about=self._about, present=self._present, on_link=self._linked, rooms=self._rooms(),
         )
         self.conversation = Conversation(
             house, execution=self.execution, voice=house.voice, send=self._say, write=self.presence.send
@@ -102,8 +99,23 @@ class Agent:
         self._goes_on = former is not None
         if former is not None:
             self.announcements = former.announcements
+            self.execution.follow(former.execution)
+            self.conversation.follow(former.conversation)
+            self.forms.follow(former.forms)
             self.router.follow(former.router)
             house.follow(former.house)
+
+    def _rooms(self) -> dict[Jid, InRoom]:
+        house = self.house
+        if not house.config.rooms:
+            return {}
+        from knoop.room.inroom import InRoom  # noqa: PLC0415 -- most nodes are in no room
+
+        uniform = random.Random().uniform  # noqa: S311 -- spreads what many nodes say and try, guards nothing
+        return {
+            jid: InRoom(jid, house=house, execution=self.execution, tell_owners=self.announce, uniform=uniform)
+            for jid in house.config.rooms
+        }
 
     @property
     def proven(self) -> bool:
@@ -169,7 +181,7 @@ class Agent:
         house = self.house
         if not self._goes_on:
             await house.alarms.restore(self._state)
-        house.quiet = await self._state.quiet_until()
+        await house.telling.restore(self._state)
         await self._board.connected(self.router)
         await self.router.restore(channel.name for channel in house.all_channels)
         await house.rights_changed()
@@ -196,7 +208,6 @@ class Agent:
             house.watching.tick()
             try:
                 house.backlog = max((await self._store.backlog()).values(), default=0)
-                house.quiet = await self._state.quiet_until()
             except StoreError as error:
                 log.debug("the store does not answer: %s", error)
             notify("WATCHDOG=1")

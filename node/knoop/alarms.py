@@ -46,7 +46,7 @@ class Alarms:
         if self.silenced(alert) is not None:
             return True
         rule = self._house.alerts.rules[alert]
-        return rule.severity != "critical" and self._house.is_quiet(who)
+        return rule.severity != "critical" and self._house.telling.is_quiet(who)
 
     def answers(self, identity: str) -> tuple[str, bool] | None:
         """The alert that the message with this id was about, and whether about its present raising."""

@@ -160,10 +160,6 @@ class Alerts:
             if now_ns >= state.since_ns + _ns(rule.for_s)
         )
 
-    def next_due(self) -> int | None:
-        """The boottime at which `due` should be asked next; None when nothing is pending."""
-        return min((state.since_ns + _ns(rule.for_s) for state, rule in self._waiting()), default=None)
-
     def acknowledge(self, name: str, *, by: str, now_ns: int, at_ns: int | None) -> Transition:
         """A person has seen it; raises KeyError for an unknown alert, ValueError when it is not raised."""
         state = self._states[name]

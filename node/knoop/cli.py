@@ -11,6 +11,7 @@ import asyncio
 import getpass
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -23,30 +24,29 @@ from knoop_hw.errors import ConfigError, DeviceError, Problem
 if TYPE_CHECKING:
     from knoop.config import Config
 
-EX_FAILED, EX_UNAVAILABLE, EX_IOERR, EX_NOPERM, EX_CONFIG, EX_INTERRUPTED = 1, 69, 74, 77, 78, 130
+EX_FAILED, EX_USAGE, EX_UNAVAILABLE, EX_IOERR, EX_NOPERM, EX_CONFIG, EX_INTERRUPTED = 1, 2, 69, 74, 77, 78, 130
 
 EXAMPLES = """\
 examples:
-  knoop init                            a node in a few questions: account, node.toml, password
-  knoop check                           is node.toml right, and does everything it names exist?
-  knoop doctor                          does the way to the server work, and what is wrong with this machine?
-  knoop run --config greenhouse.toml    be the node, until Ctrl-C or SIGTERM
-  knoop chat greenhouse@example.org --as anna@example.org
-                                        talk with a node from this terminal
-  knoop bench --quick                   measure this board against your own server
+  knoop init                      a node in a few questions
+  knoop check                     is node.toml right, is everything there?
+  knoop doctor                    do machine, network and server work?
+  knoop run --config attic.toml   be the node, until Ctrl-C or SIGTERM
+  knoop chat attic@example.org --as anna@example.org
+                                  talk with a node from this terminal
+  knoop bench --quick             measure this board against your own server
+
+Each command has more: knoop init --help
 """
+CONFIG = "the configuration (default: the first of ./node.toml, ~/.config/knoop/node.toml, /etc/knoop/node.toml)"
 INIT_EXAMPLES = """knoop init
   knoop init --invite 'xmpp:example.org?register;preauth=TOKEN'
-  knoop init --yes --name attic --jid attic@example.org --password-file secret --owner anna@example.org --publish off"""
+  knoop init --yes --name attic --owner anna@example.org --publish off \\
+      --jid attic@example.org --password-file secret"""
 
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of every command."""
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--config", type=Path, metavar="FILE", help="the configuration (default: the first of "
-                        "./node.toml, ~/.config/knoop/node.toml, /etc/knoop/node.toml)")
-    common.add_argument("--json", action="store_true", help="print one JSON object for scripts")
-    common.add_argument("-v", "--verbose", action="store_true", help="say more in the log (stderr)")
     top = argparse.ArgumentParser(
         prog="knoop", description="A messaging node: lines, sensors and serial devices as XMPP.",
         epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -54,14 +54,19 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"knoop {__version__}")
     verbs = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def verb(name: str, run: Callable[[argparse.Namespace], int], text: str, epilog: str) -> argparse.ArgumentParser:
-        made = verbs.add_parser(name, parents=[common], help=text, description=text, epilog=f"example:\n  {epilog}",
+    def verb(
+        name: str, run: Callable[[argparse.Namespace], int], text: str, epilog: str, *, config: str = CONFIG
+    ) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=text, description=text, epilog=f"example:\n  {epilog}",
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
         made.set_defaults(run=run)
+        made.add_argument("--config", type=Path, metavar="FILE", help=config)
+        made.add_argument("--json", action="store_true", help="print one JSON object for scripts")
+        made.add_argument("-v", "--verbose", action="store_true", help="say more in the log (stderr)")
         return made
 
     made = verb("init", init, "Make a node: ask what is needed, make its account, write node.toml and a password file.",
-                INIT_EXAMPLES)
+                INIT_EXAMPLES, config="the file to write (default: ./node.toml)")
     _init_flags(made)
     verb("check", check, "Validate the configuration and look for what it names; opens nothing.",
          "knoop check --config node.toml --json")
@@ -102,7 +107,7 @@ def _init_flags(made: argparse.ArgumentParser) -> None:
     flag("--publish", choices=("pep", "off"), help="whether readings are kept on the server")
     flag("--room", metavar="JID", help="a group chat in which to say alarms")
     flag("--simulated", action="store_true", help="a simulated board, to try it without hardware")
-    flag("--directory", type=Path, metavar="DIR", help="where to write node.toml (default: here, or --config)")
+    flag("--directory", type=Path, metavar="DIR", help="or the folder to write node.toml into (default: here)")
     flag("--force", action="store_true", help="write although there is a node.toml; it is kept as node.toml.old")
     flag("--no-doctor", action="store_true", help="do not look whether it works")
     flag("--host", default="", help="the server's address, when DNS does not say it")
@@ -113,7 +118,11 @@ def _init_flags(made: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; every failure is one sentence on stderr and an exit code."""
-    arguments = parser().parse_args(argv)
+    given = sys.argv[1:] if argv is None else argv
+    if not given:  # whoever types only the name wants to know what there is
+        parser().print_help(sys.stderr)
+        return EX_USAGE
+    arguments = parser().parse_args(given)
     logs.configure(verbose=arguments.verbose)
     try:
         code: int = arguments.run(arguments)
@@ -178,6 +187,15 @@ def init(arguments: argparse.Namespace) -> int:
         return command.init(arguments)
     except Usage as error:
         parser().error(str(error))
+    except LinkError as error:
+        raise _by_flag(error) from None
+
+
+def _by_flag(error: LinkError) -> LinkError:
+    """The same with its remedies in words of a command that has flags where a node has its node.toml."""
+    text = str(error).replace(" or the credential 'xmpp.password'", "").replace("'xmpp.jid'", "--as")
+    error.args = (re.sub(r"'xmpp\.(\w+)'", lambda key: f"--{key[1].replace('_', '-')}", text),)
+    return error
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -265,7 +283,10 @@ def chat(arguments: argparse.Namespace) -> int:
         password = getpass.getpass(f"Password of {person.bare}: ")
     account = Account(jid=person, password=password, host=arguments.host, port=arguments.port,
                       ca_file=arguments.ca_file)
-    return _run_loop(converse(account, node.bare))
+    try:
+        return _run_loop(converse(account, node.bare))
+    except LinkError as error:
+        raise _by_flag(error) from None
 
 
 def doctor(arguments: argparse.Namespace) -> int:

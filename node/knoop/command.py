@@ -108,7 +108,6 @@ class Request:
     for_s: float | None = None
     lang: str = "en"
     via: Via = "chat"
-    encrypted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,11 +120,11 @@ class Intent:
     value: bool | float | None = None
     for_s: float | None = None
 
-    def request(self, sender: Jid, *, lang: str = "en", via: Via = "chat", encrypted: bool = False) -> Request:
+    def request(self, sender: Jid, *, lang: str = "en", via: Via = "chat") -> Request:
         """The request that this person makes with it."""
         return Request(
             sender=sender, verb=self.verb, argument=self.argument, channels=self.channels, value=self.value,
-            for_s=self.for_s, lang=lang, via=via, encrypted=encrypted,
+            for_s=self.for_s, lang=lang, via=via,
         )  # fmt: skip
 
 

@@ -208,6 +208,10 @@ class _Loader:
                 if name in self.words:
                     text = f"'{name}' is a word people say to the node; choose another name"
                     self._problem((table, name), text)
+        node = self.document.data.get("node")
+        name = node.get("name") if isinstance(node, dict) else None
+        if name in self.words:
+            self._problem(("node", "name"), f"'{name}' is a word people say to nodes; choose another name")
 
     def _no_clashes(self) -> None:
         tables = {table: self.document.data.get(table) for table in ("input", "output", "sensor")}

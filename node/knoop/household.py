@@ -1,9 +1,8 @@
-"""The house that verbs live in: channels, people, rights, and what may be asked of them. One per process."""
+"""The house that verbs live in: channels, people, rights, and what may be asked of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, tzinfo
 
 from knoop import __version__
 from knoop.access import EVERYBODY, Access, Person, Role
@@ -15,9 +14,10 @@ from knoop.config import Config
 from knoop.health import Health
 from knoop.jid import Jid
 from knoop.record import Record
-from knoop.router import Route, Router
+from knoop.router import Router
 from knoop.state import Silence, State
 from knoop.store import Store
+from knoop.telling import Telling
 from knoop.text import Voice
 from knoop.watching import Watching
 from knoop.xmpp import compat
@@ -27,7 +27,6 @@ from knoop_hw.model import Channel
 
 # A clock that has never been set shows 1970, or the image's build; this release is younger than either.
 RELEASED_NS = 1_790_000_000_000_000_000  # 2026-09-21
-OWN_DOING_S = 2.0  # the echo of a change somebody made themselves comes within milliseconds
 
 
 class Household:
@@ -47,9 +46,8 @@ class Household:
         self.access = Access(config.people)
         self.alerts = Alerts(config.rules)
         self.alarms = Alarms(self)
+        self.telling = Telling(self)
         self.watching = Watching(self, session=session)
-        self.quiet: Mapping[str, int] = {}
-        self.zone: tzinfo | None = None  # for quiet hours; None is the machine's
         self.router: Router | None = None
         self.link: tuple[bool, int] = (False, clock.boottime_ns())
         self.backlog = 0
@@ -57,12 +55,12 @@ class Household:
         self._changed = changed
         self._rights = rights
         self._started_ns = clock.boottime_ns()
-        self._doings: dict[tuple[Jid, str], int] = {}
 
     def follow(self, former: Household) -> None:
         """Go on where the house of another configuration ended."""
         self.watching.follow(former.watching)
-        self.quiet, self._doings, self._started_ns = former.quiet, former._doings, former._started_ns
+        self.telling.follow(former.telling)
+        self._started_ns = former._started_ns
         if self.config.rules == former.config.rules:
             self.alerts = former.alerts  # with what is pending: somebody watched in between
         else:
@@ -116,12 +114,12 @@ class Household:
 
     async def set(self, channel: str, value: bool | float, *, for_s: float | None, by: Jid) -> Record:
         """Move an output and return the level read back; raises knoop_hw.errors.SetRefused."""
-        self._doings[by.bare, channel] = self.clock.boottime_ns()
+        self.telling.did(by, channel)
         return await self._board.set(channel, value, for_s=for_s, by=by)
 
     async def acknowledge(self, alert: str, *, by: Jid) -> None:
         """Say to everybody who was told of `alert` that a person has seen it."""
-        self._doings[by.bare, PREFIX + alert] = self.clock.boottime_ns()
+        self.telling.did(by, PREFIX + alert)
         now_ns = self.clock.boottime_ns()
         self._changed(self.alerts.acknowledge(alert, by=self._title(by), now_ns=now_ns, at_ns=self.now_ns))
 
@@ -139,8 +137,7 @@ class Household:
 
     async def hush(self, who: str, until_ns: int) -> None:
         """Tell this bare JID only what is critical until then (UTC nanoseconds); 0 ends it. Raises StoreError."""
-        await self.state.quiet(who, until_ns)
-        self.quiet = await self.state.quiet_until()
+        await self.telling.hush(who, until_ns)
 
     async def silence(self, alert: str, until_ns: int, *, by: Jid) -> None:
         """Tell nobody of `alert` until then (UTC nanoseconds); 0 ends it. Raises StoreError."""
@@ -149,15 +146,6 @@ class Household:
     def silenced(self, alert: str) -> Silence | None:
         """The silence about `alert`, None when there is none."""
         return self.alarms.silenced(alert)
-
-    def is_quiet(self, who: str) -> bool:
-        """Whether this bare JID wants to hear only what is critical now, as far as the time of day is known."""
-        if not self.synced():
-            return False  # a clock that was never set lies before the end of every quiet time, also of a past one
-        now_ns, person = self.clock.time_ns(), self.access.person(self.jid(who))
-        local = datetime.fromtimestamp(now_ns // 1_000_000_000, UTC).astimezone(self.zone)
-        hours = person is not None and person.quiet_at(local.hour * 60 + local.minute)
-        return hours or self.quiet.get(who, 0) > now_ns
 
     def _title(self, who: Jid) -> str:
         person = self.access.person(who)
@@ -179,7 +167,7 @@ class Household:
         )
         self.watching.follow_rights()
         if self.router:
-            await self.router.route(self.routes())
+            await self.router.route(self.telling.routes())
         self._rights()
 
     async def bench(self) -> Mapping[str, float]:
@@ -207,13 +195,6 @@ class Household:
         """The same to this bare JID, who may hear of an alert for the first time or again."""
         return self.voice(lang).event(record, self.alerts, self.alarms.calls.hearing(who, record))
 
-    def may_hear(self, who: str, record: Record) -> bool:
-        """Whether this bare JID may read this record now, and it is not a reminder that was overtaken."""
-        person = self.access.person(self.jid(who))
-        if person is None or not person.reads(self.alerts.watched(record.channel)):
-            return False
-        return not self.alarms.calls.stale(who, record)
-
     def people(self) -> frozenset[Jid]:
         """The bare addresses of everybody with rights; a whole domain is nobody in particular."""
         return frozenset(person.jid for person in self.access.everyone() if person.jid.local != EVERYBODY)
@@ -232,49 +213,3 @@ class Household:
             return False
         ours = jid.bare == own.bare or jid == Jid("", own.domain)
         return ours or self.access.person(jid) is not None
-
-    def routes(self) -> list[Route]:
-        """Who gets what: machines everything, people and rooms the classes they are told of."""
-        called = {who for rule in self.alerts.rules.values() for who in rule.escalate}
-        people = [p for p in self.access.everyone() if p.jid.local != EVERYBODY]
-        publish = self.config.publish
-        pubsub = f"pubsub:{publish.service}" if publish.service else "pubsub"
-        return [
-            *([Route(sink=pubsub)] if publish.pubsub != "off" else []),
-            *(
-                Route(sink=f"chat:{p.jid}", classes=p.told | {"alarm"}, wants=self._told(p))
-                for p in people if p.told or str(p.jid) in called
-            ),
-            *(
-                Route(sink=f"room:{jid}", classes=frozenset(room.classes), wants=self._told_in_rooms)
-                for jid, room in self.config.rooms.items()
-            ),
-        ]
-
-    def _told(self, person: Person) -> Callable[[Record, Record | None], bool]:
-        def told(record: Record, before: Record | None) -> bool:
-            if not news(record, before) or not person.reads(self.alerts.watched(record.channel)):
-                return False
-            if record.channel.startswith(PREFIX):
-                if not self.alarms.calls.hears(str(person.jid), record):
-                    return False
-                if record.value != "acknowledged":
-                    return True  # nobody does that
-            elif record.cls not in person.told or self.is_quiet(str(person.jid)):
-                return False
-            done_ns = self._doings.get((person.jid, record.channel))
-            return done_ns is None or not 0 <= record.boottime_ns - done_ns < OWN_DOING_S * 1e9
-
-        return told
-
-    def _told_in_rooms(self, record: Record, before: Record | None) -> bool:
-        """Rooms are not reminded, their presence shows what is raised."""
-        silent = self.silenced(record.channel.removeprefix(PREFIX)) is not None
-        return news(record, before) and record.value != "reminded" and not silent
-
-
-def news(record: Record, before: Record | None) -> bool:
-    """Whether a person would call it news: how things stand at a start is not, unless they stood otherwise before."""
-    if record.cls == "alarm" or record.seq > 1:
-        return True
-    return before is not None and before.value != record.value

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
 from knoop import publishers
@@ -16,7 +17,6 @@ from knoop.errors import LinkError, Refusal, StoreError
 from knoop.health import Health
 from knoop.jid import Jid
 from knoop.publishers import Voice
-from knoop.room.inroom import InRoom
 from knoop.router import Router
 from knoop.together import together
 from knoop.xmpp import compat, nodes, roster
@@ -24,9 +24,12 @@ from knoop.xmpp.inbound import CLIENT
 from knoop.xmpp.session import Session
 from knoop_hw.clock import Clock
 
+if TYPE_CHECKING:
+    from knoop.room.inroom import InRoom
+
 log = logging.getLogger(__name__)
 
-STATE_EVERY_S = 60.0
+STATE_EVERY_S = 60.0  # how old the last item of a channel may be; its readings are published as they come
 RETRY_S = 30.0  # what a server refused may be allowed by its owner any time
 
 
@@ -62,8 +65,8 @@ class Presence:
         self._rights_changed.set()  # roster and whitelists follow the rights from the start
         try:
             self.up = True
+            self.show()  # first: who answers what is said next must find us online
             self._on_link(True)
-            self.show()
             log.info("connected as %s (%s TLS)", session.jid, session.mode)
             works = [session.lost(), self._sinks(session)]
             if self._config.publish.pubsub != "off":
@@ -126,6 +129,7 @@ class Presence:
         """A delivery for each sink there is; they come and go with the rights."""
         running: dict[str, asyncio.Task[None]] = {}
         following: asyncio.Task[None] | None = None
+        changed: asyncio.Task[bool] | None = None
         try:
             while True:
                 wanted = set(self._outbox.sinks)
@@ -149,7 +153,7 @@ class Presence:
                         await asyncio.wait({following})
                     following = asyncio.create_task(self._persist(lambda: self._follow(session), "rights"))
         finally:
-            tasks = [*running.values(), *([following] if following else [])]
+            tasks: list[asyncio.Task[Any]] = [*running.values(), *(task for task in (following, changed) if task)]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

@@ -20,6 +20,7 @@ from knoop.errors import StoreError
 from knoop.gate import Gate
 from knoop.record import Record
 from knoop.store import CLASSES, Store
+from knoop.together import woken
 from knoop_hw.clock import Clock
 from knoop_hw.messages import Hello, Readings
 from knoop_hw.model import Channel, Class, Quality, Reading, Type, Value
@@ -30,7 +31,7 @@ _log = logging.getLogger(__name__)
 # 1.0 kB at 10 s, 0.7 kB at 20 s. Longer also means later, until publishers need not wait for the disk.
 GROUP_S = 1.0
 RETRY_S = 5.0  # between attempts to move remembered events to a disk that failed
-PRUNE_S = 3600.0
+PRUNE_S = 3600.0  # what is kept for days may stay an hour longer
 HELD = 10_000  # readings waiting for a slow disk, as many as the board keeps itself
 REMEMBERED = 1_000  # events and alarms that no disk took
 TEXT_CHARACTERS = 4096  # a text value; longer ones are cut, so that any reading fits an item
@@ -199,9 +200,9 @@ class Router:
         """Commit what comes, events and alarms at once, telemetry once in `group_s`, until cancelled."""
         pruned_ns = self._clock.boottime_ns()
         while True:
-            await self._wait(self._some, RETRY_S if self._memory else PRUNE_S)
+            await woken(self._some, self._clock, RETRY_S if self._memory else PRUNE_S)
             if self._some.is_set():
-                await self._wait(self._urgent, self._group_s)
+                await woken(self._urgent, self._clock, self._group_s)
             await self.flush()
             now_ns = self._clock.boottime_ns()
             if self._retain_s is not None and now_ns - pruned_ns >= PRUNE_S * 1e9 and self._synced():
@@ -322,13 +323,3 @@ class Router:
         elif self._failing and not why:
             _log.warning("readings are safe on disk again")
         self._failing = why is not None
-
-    async def _wait(self, event: asyncio.Event, seconds: float) -> None:
-        """Return when the event is set, or after so many seconds of the clock."""
-        if not event.is_set():
-            tasks = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(self._clock.sleep(seconds))]
-            try:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in tasks:
-                    task.cancel()

@@ -1,4 +1,4 @@
-"""state.db: grants, the audit log, state of alerts, quiet hours and flags. Small, precious, fully synced."""
+"""state.db: grants, the audit log, where alerts stand, quiet times, silences. Small, precious, fully synced."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from knoop.database import Database
 from knoop.logs import printable
 from knoop_hw.model import Value
 
-AUDIT_LINES = 10_000
+AUDIT_LINES = 10_000  # about 1 MB
 AUDIT_CHARACTERS = 500  # of one field: a stranger's megabyte is not worth keeping
 
+# `flag` of version 1 was never used.
 MIGRATIONS = (
     """
 CREATE TABLE granted (jid TEXT PRIMARY KEY, role TEXT NOT NULL, only_json TEXT NOT NULL) STRICT;
@@ -37,7 +38,6 @@ ALTER TABLE alert ADD COLUMN runs_json TEXT NOT NULL DEFAULT '[]';
 CREATE TABLE silence (alert TEXT PRIMARY KEY, until_ns INTEGER NOT NULL, by TEXT NOT NULL) STRICT;
 """,
 )
-
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,18 +188,6 @@ class State:
         """Every silence, by alert; may be over."""
         rows = await self._rows("SELECT alert, until_ns, by FROM silence ORDER BY alert")
         return {alert: Silence(until_ns, by) for alert, until_ns, by in rows}
-
-    async def flag(self, name: str) -> str | None:
-        """The text kept under a name; None when there is none."""
-        rows = await self._rows("SELECT value FROM flag WHERE name = ?", name)
-        return str(rows[0][0]) if rows else None
-
-    async def set_flag(self, name: str, value: str | None) -> None:
-        """Keep a text under a name; None forgets it."""
-        if value is None:
-            await self._write("DELETE FROM flag WHERE name = ?", name)
-        else:
-            await self._write("INSERT OR REPLACE INTO flag VALUES (?, ?)", name, value)
 
     async def _write(self, sql: str, *values: str | int) -> int:
         return await self._db.run(lambda db: db.execute(sql, values).rowcount)

@@ -25,6 +25,7 @@ from knoop_hw.model import Channel, Kind, Value
 
 LOCALE = Path(__file__).parent / "locale"
 LATE_S = 60  # a sentence this old is news of the past and says when it was
+MOST_SECONDS = 3600  # a value of more seconds is said as a span: nobody thinks of 16297 s as half an afternoon
 LONGEST_TEXT = 200  # characters of a text value or of somebody's words within a sentence
 _JOINER = "\u200d"  # holds 👩‍🌾 together
 
@@ -169,6 +170,8 @@ class Voice:
         match value:
             case bool():
                 return self._translated(_STATES.get(channel.kind, _ON_OFF)[value])
+            case int() | float() if channel.unit == "s" and MOST_SECONDS <= value < float("inf"):
+                return self._span(value)
             case int() | float():
                 return f"{self.number(value, channel.digits)} {channel.unit}".rstrip()
             case str():

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import pty
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -32,6 +36,18 @@ def configured(tmp_path: Path) -> Callable[..., config.Config]:
         return loaded
 
     return load
+
+
+@pytest.fixture
+def line() -> Iterator[tuple[int, Path]]:
+    """A serial line: the other end's descriptor, and the device."""
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    device = Path(os.ttyname(slave))
+    os.close(slave)
+    yield master, device
+    with suppress(OSError):  # a test may have closed it
+        os.close(master)
 
 
 # A property that is slow on a loaded machine is still true.

@@ -191,3 +191,24 @@ def test_a_newer_file_is_refused_with_a_sentence(files, tmp_path):
 def test_a_version_is_a_whole_number(files, value):
     with pytest.raises(ConfigError, match=r"node\.toml:1: version: expected a whole number from 1 to 1"):
         include.load(files(**{"node.toml": f"version = {value}\n"}))
+
+
+def test_files_that_multiply_and_files_that_are_huge_are_refused(files, tmp_path):
+    """Twenty times five levels are three million files to read; a reload would never end."""
+    texts = {
+        f"{level}.toml": "include = [" + ", ".join(f'"{"./" * number}{level + 1}.toml"' for number in range(20)) + "]\n"
+        for level in range(1, 4)
+    }
+    path = files(**{"node.toml": 'include = ["1.toml"]\n', "4.toml": "", **texts})
+    with pytest.raises(ConfigError) as caught:
+        include.load(path)
+    assert f"more than {include.MOST_FILES} files" in said(caught.value, tmp_path)[0]
+    assert len(caught.value.problems) < 10
+    path = files(**{"node.toml": 'include = ["big.toml"]\n', "big.toml": ""})
+    with (tmp_path / "big.toml").open("r+b") as big:
+        big.truncate(include.LARGEST + 1)
+    with pytest.raises(ConfigError) as caught:
+        include.load(path)
+    assert said(caught.value, tmp_path) == [
+        "node.toml:1: include[1]: big.toml is larger than any configuration (1 MiB); is it the right file?"
+    ]

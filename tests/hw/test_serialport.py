@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import pty
-import tty
 from pathlib import Path
 
 import pytest
 
 from knoop_hw.errors import DeviceError
 from knoop_hw.serialport import LIMIT, open_port
-
-
-@pytest.fixture
-def line():
-    """(the other end's descriptor, the device)."""
-    master, slave = pty.openpty()
-    tty.setraw(slave)
-    device = Path(os.ttyname(slave))
-    os.close(slave)
-    yield master, device
-    with contextlib.suppress(OSError):
-        os.close(master)
 
 
 async def test_bytes_arrive(line):

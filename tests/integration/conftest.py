@@ -4,38 +4,20 @@ from __future__ import annotations
 
 import itertools
 import secrets
-import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.integration.running import Account
 
 from knoop_bench.certificates import Authority
 from knoop_bench.prosody import Prosody
 from knoop_bench.witness import Witness
 
-# A run started in the background inherits SIGINT as ignored, and so would every program that the tests start and stop.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 _numbers = itertools.count(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """An account that exists on the server under test, used by one test only."""
-
-    jid: str
-    password: str
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """The CA that signs every server of this run."""
-    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

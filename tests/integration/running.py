@@ -35,6 +35,18 @@ label = "Lamp"
 pin = "GPIO27"
 """
 SCENARIO = 'trace = "board.jsonl"\n'
+# The door opens and closes each second.
+TICKING = SCENARIO + 'repeat = "1s"\n' + "".join(
+    f'[[step]]\nat = "{at}"\nline = "door"\nvalue = {value}\n' for at, value in (("200ms", "true"), ("700ms", "false"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account that exists on the server under test, used by one test only."""
+
+    jid: str
+    password: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +62,19 @@ class Ended:
         return self.out + self.err
 
     def plainly(self, code: int, *sentences: str) -> None:
-        """The exit code of DESIGN.md's table, the sentences for people, and no traceback."""
+        """The exit code, the sentences for people, and no traceback."""
         assert self.code == code, self.said
         assert "Traceback" not in self.said
         for sentence in sentences:
             assert sentence in self.said, self.said
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs; one that ended and waits for its parent does not."""
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text("ascii")
+    except FileNotFoundError:
+        return False
 
 
 def environment(folder: Path) -> dict[str, str]:

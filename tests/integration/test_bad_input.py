@@ -24,6 +24,7 @@ from tests.integration.hostile import Hostile, Peer, mechanisms
 from tests.integration.running import (
     BOARD,
     KNOOP,
+    TICKING,
     Running,
     Way,
     chat,
@@ -45,9 +46,6 @@ from knoop_bench.witness import EVENTS, READINGS, STATE, Witness
 pytestmark = pytest.mark.prosody
 
 P1 = Path(__file__).parents[1] / "data" / "p1"
-TICKING = 'trace = "board.jsonl"\nrepeat = "1s"\n' + "".join(
-    f'[[step]]\nat = "{at}"\nline = "door"\nvalue = {value}\n' for at, value in (("200ms", "true"), ("700ms", "false"))
-)
 METER = '\n[sensor.meter]\ndriver = "p1"\ndevice = "{device}"\nfields = ["power", "energy_t1"]\n'
 
 
@@ -101,9 +99,18 @@ async def test_a_wrong_password_ends_everything_with_77(prosody, account, tmp_pa
         for arguments in (("run", "--config", config), ("bench", "--quick", "--config", config), talk)
     ))
     for one in ended:
-        one.plainly(77, f"wrong password for {device.jid}", "correct the file in 'xmpp.password_file'")
+        one.plainly(77, f"wrong password for {device.jid}; correct the file in ")
         assert "wrong password for" not in one.out
         assert one.err.count("wrong password for") == 1
+    assert ["--password-file" in one.err for one in ended] == [False, False, True]  # a chat has no node.toml
+
+
+def by_flag(sentence: str) -> str:
+    """What `knoop chat`, which has flags and no node.toml, makes of it."""
+    flags = {"'xmpp.ca_file'": "--ca-file", "'xmpp.jid'": "--as", "'xmpp.host'": "--host"}
+    for key, flag in flags.items():
+        sentence = sentence.replace(key, flag)
+    return sentence
 
 
 @pytest.mark.parametrize(
@@ -128,10 +135,11 @@ async def test_a_certificate_that_proves_nothing_gets_no_byte_of_the_login(
         config = write(tmp_path, way, jid="greenhouse@localhost")
         talk = chat(way, "greenhouse@localhost", "anna@localhost", tmp_path)
         async with running(tmp_path) as node:
-            for one in await asyncio.gather(
+            measured, talked = await asyncio.gather(
                 knoop("bench", "--quick", "--config", config, folder=tmp_path), knoop(*talk, folder=tmp_path)
-            ):
-                one.plainly(69, f"127.0.0.1:{server.port}: the certificate {sentence}")
+            )
+            measured.plainly(69, f"127.0.0.1:{server.port}: the certificate {sentence}")
+            talked.plainly(69, f"127.0.0.1:{server.port}: the certificate {by_flag(sentence)}")
             knocks = server.knocks
             await until(lambda: server.knocks >= max(knocks + 1, 4), lambda: node.log)  # it keeps trying …
             assert node.log.count(sentence) == 1  # … and says so once
@@ -193,10 +201,14 @@ async def test_an_absent_server_is_waited_for_by_run_and_69_for_the_others(autho
     sentence = f"127.0.0.1:{way.port}: no XMPP server to talk to (Connection refused); check the network, 'xmpp.host'"
     talk = chat(way, "greenhouse@localhost", "anna@localhost", tmp_path)
     async with running(tmp_path) as node:
-        for one in await asyncio.gather(
-            knoop("bench", "--quick", "--config", config, folder=tmp_path), knoop(*talk, folder=tmp_path)
+        for one, wanted in zip(
+            await asyncio.gather(
+                knoop("bench", "--quick", "--config", config, folder=tmp_path), knoop(*talk, folder=tmp_path)
+            ),
+            (sentence, by_flag(sentence)),
+            strict=True,
         ):
-            one.plainly(69, sentence)
+            one.plainly(69, wanted)
             assert one.err.count("\n") == 1
         await node.says(sentence)
         assert node.code is None
@@ -636,8 +648,8 @@ async def test_chat_without_terminal_and_password_file_is_a_usage_error(tmp_path
 
 async def test_help_names_every_command_and_examples(tmp_path):
     ended = await knoop("--help", folder=tmp_path)
-    ended.plainly(0, "check", "run", "chat", "bench", "examples:", "knoop chat greenhouse@example.org")
-    for command in ("check", "run", "chat", "bench"):
+    ended.plainly(0, "check", "run", "chat", "bench", "examples:", "knoop chat attic@example.org")
+    for command in ("init", "check", "schema", "run", "doctor", "chat", "bench"):
         (await knoop(command, "--help", folder=tmp_path)).plainly(0, "example:", "--config", "--json")
 
 

@@ -1,6 +1,6 @@
 """A server, or somebody on the way to it, that attacks: nothing it says before it is proven, and nothing too big, acts.
 
-The real Session meets a scripted server (facts/slixmpp.md S1, S2, L1, L2). What must not happen is seen at the two
+The real Session meets a scripted server. What must not happen is seen at the two
 ends: `heard` is all that reached the node's handlers, `server.got` all that left the node.
 """
 

@@ -119,7 +119,8 @@ async def test_what_is_missing_is_said_all_at_once(tmp_path):
         (("--jid", "attic@localhost", "--name", "Böiler"), "--name: name 'Böiler' must be a lower-case word"),
         (("--jid", OWNER), "--jid: anna@localhost is the owner; the node needs an account of its own"),
         (("--jid", "a b@localhost"), "--jid: 'a b@localhost' is not an XMPP address"),
-        (("--jid", "attic@localhost", "--owner", "localhost"), "--owner: 'localhost' is a server"),
+        (("--jid", "attic@localhost", "--name", "status"), "--name: 'status' is a word people say to the node"),
+        (("--jid", "attic@localhost", "--owner", "localhost"), "--owner: 'localhost' has no @"),
         (("--invite", "https://example.org/i#t"), "--invite: this is the invite's web page"),
         (("--invite", "xmpp:example.org?register;preauth=t", "--jid", "a@localhost"), "an account on example.org"),
         (("--jid", "attic@localhost", "--host", "x"), "--host and --port go together"),
@@ -462,7 +463,8 @@ async def test_a_few_questions_make_a_node_that_answers(opened, tmp_path):
         for question, wrong, said, right in (
             ("Name", "Green House", "must be a lower-case word", "greenhouse"),
             ("Your own address", "", "a node without an owner obeys nobody", OWNER),
-            ("[greenhouse@localhost]:", OWNER, "needs an account of its own", ""),
+            ("[greenhouse@localhost]:", OWNER, "needs an account of its own", "greenhouse"),
+            ("has no @", "@", "is not an XMPP address", ""),
         ):
             await maker.reads(question)
             maker.types(wrong)

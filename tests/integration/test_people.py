@@ -17,7 +17,7 @@ from xml.etree import ElementTree as ET
 import pytest
 import pytest_asyncio
 from tests.integration.running import BOARD as DOOR_AND_LAMP
-from tests.integration.running import NODE, Running, Way, running, until, write
+from tests.integration.running import NODE, TICKING, Running, Way, running, until, write
 
 from knoop_bench import schema
 from knoop_bench.errors import NotSeen, Refused
@@ -50,20 +50,7 @@ driver = "simulated"
 label = "Air"
 every = "500ms"
 """
-TICKING = """
-trace = "board.jsonl"
-repeat = "1s"
-[sensor.air]
-temperature = 12
-[[step]]
-at = "200ms"
-line = "door"
-value = true
-[[step]]
-at = "700ms"
-line = "door"
-value = false
-"""
+AIR = "[sensor.air]\ntemperature = 12\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +87,7 @@ async def house(folder: Path, authority, *, starttls: bool = False, **more: Any)
     users = [NODE, "mallory", "аnna", *GRANTED, *(jid.partition("@")[0] for jid in PEOPLE)]
     async with Prosody(folder / "prosody", dict.fromkeys(users, PASSWORD), authority=authority) as server:
         write(folder, Way.to(server, starttls=starttls), jid=server.jid(NODE), password=PASSWORD,
-              **{"people": PEOPLE, "board": BOARD, "scenario": TICKING, **more})
+              **{"people": PEOPLE, "board": BOARD, "scenario": TICKING + AIR, **more})
         async with running(folder) as node:
             await node.online()
             yield House(server, node)
@@ -186,7 +173,7 @@ async def test_a_stranger_gets_silence(home, anna, mallory):
 
 
 async def test_what_a_stranger_writes_forges_no_line_of_the_log(home, anna, mallory):
-    """Newlines, C1 controls and bidi marks pass in bodies (facts/faults-and-threats.md §4)."""
+    """Newlines, C1 controls and bidi marks pass in bodies."""
     text = "lamp on\n12:00 anna@localhost: lamp on → done\u009b31m\u202eno\u200b\u2028"
     mallory.say(home.jid, text)
     await mallory.ping()
@@ -463,7 +450,7 @@ async def test_what_waited_on_the_server_while_the_node_was_away_is_late(tmp_pat
 
 
 async def test_a_command_that_came_while_the_process_stood_still_is_late(home, anna):
-    """No stamp tells it: the node knows that it did not run (facts/slixmpp.md §11)."""
+    """No stamp tells it: the node knows that it did not run."""
     before = await lamp_is(anna, home, False)
     after = anna.mark
     os.kill(home.node.pid, signal.SIGSTOP)
@@ -522,6 +509,7 @@ async def test_a_watch_is_one_message_that_changes_where_the_client_shows_correc
         assert not corrected(anew), "the first one is not the last message any more: nobody looks there"
         over = await vera.wait(lambda seen: "The watch is over" in seen.body, 25.0, after=after)
         assert corrected(over) == anew.xml.get("id")
+        assert over.body.startswith("Front door is "), "the last values stay"
         await other.ping()
         assert not [s for s in other.seen[elsewhere:] if "this message changes" in str(ET.tostring(s.xml))]
 

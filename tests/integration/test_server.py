@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import ssl
@@ -13,6 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from tests.integration.running import alive
 
 from knoop_bench.errors import LoginFailed, NotSeen, Refused, ServerFailed
 from knoop_bench.prosody import Prosody
@@ -34,14 +34,6 @@ def publish(node: str, item: str) -> str:
 
 def is_online(jid: str):
     return lambda seen: seen.kind == "presence" and seen.sender_bare == jid and not seen.type
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("direct_tls", [True, False], ids=["direct-tls", "starttls"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import secrets
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from tests.integration.running import BOARD, NODE, Running, Way, running, write
+from tests.integration.running import BOARD, NODE, TICKING, Account, Running, Way, running, write
 from tests.interop.table import Table, rendered
 
 from knoop_bench.certificates import Authority
@@ -24,42 +23,18 @@ from knoop_bench.seen import Seen
 from knoop_bench.server import Server
 from knoop_bench.witness import Witness
 
-# A run started in the background inherits SIGINT as ignored, and so would every program that the tests start and stop.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 SENSOR = """
 [sensor.air]
 driver = "simulated"
 label = "Air"
 every = "500ms"
 """
-TICKING = """
-trace = "board.jsonl"
-repeat = "1s"
-[sensor.air]
-temperature = 12
-[[step]]
-at = "200ms"
-line = "door"
-value = true
-[[step]]
-at = "700ms"
-line = "door"
-value = false
-"""
+SCENARIO = TICKING + "[sensor.air]\ntemperature = 12\n"
 # The accounts of nodes are named in advance, because Prosody 0.12 wants a list of who may make pub-sub nodes.
 NODES = tuple(f"{NODE}{number}" for number in range(1, 40))
 
 _numbers = itertools.count(1)
 _unused = iter(NODES)
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """An account that exists on the server under test, used by one test only."""
-
-    jid: str
-    password: str
 
 
 def make(software: str, folder: Path, authority: Authority, *, closed: bool = False) -> Server:
@@ -70,12 +45,6 @@ def make(software: str, folder: Path, authority: Authority, *, closed: bool = Fa
         )
     modules = {"mod_pubsub": {"access_createnode": "none"}} if closed else {}
     return Ejabberd(folder, authority=authority, modules=modules)
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """The CA that signs every server of this run."""
-    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture(scope="session", params=["prosody", "ejabberd"])
@@ -158,7 +127,7 @@ async def house(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[House]]
             roles = {accounts[name].jid: f'"{role}"' for name, role in people.items() if role}
             write(
                 tmp_path, Way.to(server), jid=own.jid, password=own.password, people=roles, board=board,
-                scenario=TICKING, more=more,
+                scenario=SCENARIO, more=more,
             )
             node = await stack.enter_async_context(running(tmp_path))
             await node.online()

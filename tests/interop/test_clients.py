@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.running import BOARD, Way, running, until, write
-from tests.interop.conftest import SENSOR, TICKING
+from tests.interop.conftest import SCENARIO, SENSOR
 from tests.interop.table import Table
 
 from knoop.commands import table as verbs
@@ -183,7 +183,7 @@ async def test_go_sendxmpp_sends_and_listens(authority, record: Table, tmp_path)
     """It logs in by PLAIN only, inside TLS: that needs a server that offers it. The node itself never uses PLAIN."""
     people = {"greenhouse": "secret", "anna": "secret"}
     async with Prosody(tmp_path / "prosody", people, authority=authority, options=FOR_ANY_CLIENT) as server:
-        write(tmp_path, Way.to(server), jid=server.jid("greenhouse"), scenario=TICKING, board=BOARD + SENSOR)
+        write(tmp_path, Way.to(server), jid=server.jid("greenhouse"), scenario=SCENARIO, board=BOARD + SENSOR)
         client = record.of("go-sendxmpp", software="prosody")
         config = tmp_path / "sendxmpprc"
         config.touch(0o600)

@@ -10,18 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.integration.running import alive
 
 from knoop_bench.ejabberd import Ejabberd
 from knoop_bench.errors import LoginFailed, ServerFailed
 from knoop_bench.witness import Witness
-
-
-def alive(pid: int) -> bool:
-    """Whether it runs; one that ended and waits for its parent does not."""
-    try:
-        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text("ascii")
-    except FileNotFoundError:
-        return False
 
 
 def family(pid: int) -> set[int]:

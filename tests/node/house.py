@@ -12,6 +12,7 @@ from datetime import UTC
 from pathlib import Path
 
 from knoop.access import Access, Person, Role
+from knoop.alarms import Alarms
 from knoop.alerts import Alerts, Rule, Transition
 from knoop.command import Reply, not_yours
 from knoop.commands import table
@@ -21,9 +22,9 @@ from knoop.household import RELEASED_NS
 from knoop.jid import Jid
 from knoop.parse.choices import Choices
 from knoop.record import Record
-from knoop.reminders import Calls, Message
 from knoop.state import Silence, State
 from knoop.store import Store
+from knoop.telling import Telling
 from knoop.text import Voice
 from knoop_hw.clock import FakeClock
 from knoop_hw.errors import SetRefused
@@ -91,6 +92,16 @@ class Board:
         return self.levels[channel]
 
 
+class Router:
+    """Keeps what the alarms say."""
+
+    def __init__(self) -> None:
+        self.went: list[Record] = []
+
+    def put(self, record: Record) -> None:
+        self.went.append(record)
+
+
 @dataclass
 class GreenHouse:
     """A `House` (knoop.command) whose every part but the board, the server and the clock is the real one."""
@@ -108,13 +119,13 @@ class GreenHouse:
     channels: Mapping[str, Channel] = field(default_factory=lambda: CHANNELS)
     latest: dict[str, Record] = field(default_factory=dict)
     transitions: list[Transition] = field(default_factory=list)
-    silences: dict[str, Silence] = field(default_factory=dict)
     watches: dict[Jid, tuple[tuple[str, ...], float]] = field(default_factory=dict)
     link_up: bool = True
+    router: Router = field(default_factory=Router)
     choices: Choices = field(default_factory=lambda: Choices(verbs=table()))
 
     def __post_init__(self) -> None:
-        self.calls = Calls(lambda: self.alerts.rules, self)
+        self.alarms, self.telling = Alarms(self), Telling(self)
 
     def jid(self, text: str) -> Jid:
         bare, _, resource = text.partition("/")
@@ -138,50 +149,39 @@ class GreenHouse:
     def synced(self) -> bool:
         return self.clock.time_ns() > RELEASED_NS
 
+    @property
+    def now_ns(self) -> int | None:
+        return self.clock.time_ns() if self.synced() else None
+
     async def set(self, channel: str, value: bool | float, *, for_s: float | None, by: Jid) -> Record:
         return await self.report(channel, self.board.set(channel, value, for_s))
 
     async def acknowledge(self, alert: str, *, by: Jid) -> None:
         person = self.access.person(by)
-        change = self.alerts.acknowledge(
-            alert, by=person.title if person else "", now_ns=self.clock.boottime_ns(), at_ns=self.clock.time_ns()
+        self.changed(
+            self.alerts.acknowledge(
+                alert, by=person.title if person else "", now_ns=self.clock.boottime_ns(), at_ns=self.now_ns
+            )
         )
-        self.transitions.append(change)
-        self.calls.hear(alert, self.alert_record(change), self.clock.boottime_ns())
 
     def answers(self, identity: str) -> tuple[str, bool] | None:
-        message = Message.parse(identity)
-        if message is None or message.alert not in self.alerts.rules:
-            return None
-        return message.alert, self.calls.current(message)
+        return self.alarms.answers(identity)
 
     def received(self, who: Jid, identity: str) -> None:
-        self.calls.arrived(str(who.bare), identity, self.clock.time_ns())
+        self.alarms.calls.arrived(str(who.bare), identity, self.now_ns)
 
     def told(self, alert: str) -> Mapping[str, int | None]:
-        return self.calls.told(alert)
+        return self.alarms.calls.told(alert)
 
     async def hush(self, who: str, until_ns: int) -> None:
-        await self.state.quiet(who, until_ns)
+        await self.telling.hush(who, until_ns)
 
     async def silence(self, alert: str, until_ns: int, *, by: Jid) -> None:
         person = self.access.person(by)
-        await self.state.silence(alert, until_ns, person.title if person else "")
-        self.silences = await self.state.silences()
+        await self.alarms.silence(alert, until_ns, by=person.title if person else "")
 
     def silenced(self, alert: str) -> Silence | None:
-        silence = self.silences.get(alert)
-        return silence if silence and self.synced() and silence.until_ns > self.clock.time_ns() else None
-
-    def usual(self, alert: str) -> list[str]:
-        return [str(person.jid) for person in self.access.told("alarm", self.alerts.watched(f"alert.{alert}"))]
-
-    def may(self, who: str, alert: str) -> bool:
-        person = self.access.person(self.jid(who))
-        return person is not None and person.reads(self.alerts.watched(f"alert.{alert}"))
-
-    def held(self, who: str, alert: str) -> bool:
-        return self.silenced(alert) is not None
+        return self.alarms.silenced(alert)
 
     def watch(self, watcher: Jid, channels: Sequence[str], *, for_s: float) -> None:
         self.watches[watcher] = (tuple(channels), for_s)
@@ -218,16 +218,16 @@ class GreenHouse:
         self.latest[channel] = record
         await self.store.add([(record, ())])
         for change in self.alerts.feed(record):
-            self.transitions.append(change)
-            self.calls.hear(change.alert, self.alert_record(change), self.clock.boottime_ns())
+            self.changed(change)
         return record
 
+    def changed(self, change: Transition) -> None:
+        self.transitions.append(change)
+        self.alarms.say(change)
+
     def alert_record(self, change: Transition) -> Record:
-        """The reading that the agent makes of a transition."""
-        return Record(
-            run=self.run, channel=change.channel, seq=len(self.transitions), cls="alarm", type="text",
-            value=change.change, boot=self.clock.boot_id, boottime_ns=change.boottime_ns, at_ns=change.at_ns,
-        )  # fmt: skip
+        """The reading that came of a transition."""
+        return next(r for r in reversed(self.router.went) if (r.channel, r.value) == (change.channel, change.change))
 
     def voice(self, lang: str = "en") -> Voice:
         return Voice(lang=lang, channels=self.channels, now_ns=self.clock.time_ns(), zone=UTC)

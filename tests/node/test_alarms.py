@@ -58,7 +58,7 @@ class Router:
         self.house, self.went, self.latest, self.dropped = house, [], {}, {}
 
     def put(self, record):
-        sinks = {r.sink for r in self.house.routes() if record.cls in r.classes and r.wants(record, None)}
+        sinks = {r.sink for r in self.house.telling.routes() if record.cls in r.classes and r.wants(record, None)}
         self.went.append((record, sinks))
 
 
@@ -92,7 +92,7 @@ class Home:
         async with asyncio.timeout(5):
             while self.house.alarms._changed.is_set():
                 await asyncio.sleep(0)
-        await self.state.flag("")  # in one thread, in order
+        await self.state.grants()  # in one thread, in order
 
     def door(self, value):
         self.report("door", value)
@@ -181,13 +181,13 @@ async def test_somebody_who_is_only_called_is_told_of_nothing_else(home):
         run="board123", channel="door", seq=9, cls="alarm", type="boolean", value=True, boot="b", boottime_ns=1,
         at_ns=None,
     )
-    assert {r.sink for r in home.house.routes() if r.wants(event, None)} == {
+    assert {r.sink for r in home.house.telling.routes() if r.wants(event, None)} == {
         "pubsub", f"chat:{ANNA}", "room:fleet@rooms.example.org",
     }  # fmt: skip
 
 
 async def test_quiet_holds_back_a_warning_and_nothing_critical(home):
-    home.house.quiet = {ANNA: home.clock.time_ns() + 10 * 10**9}
+    home.house.telling.quiet = {ANNA: home.clock.time_ns() + 10 * 10**9}
     home.door(True)
     await home.wait(5)
     assert home.heard() == [("open", "raised", "f"), ("fire", "raised", "af")]
@@ -236,7 +236,7 @@ async def test_a_restart_while_the_clock_is_not_set_goes_on(make):
         before.door(True)
     async with make(run="bbbbbbbb") as after:
         after.clock.jump(-after.clock.time_ns() / 1e9)
-        after.house.quiet = {ANNA: 2 * 10**18}
+        after.house.telling.quiet = {ANNA: 2 * 10**18}
         await after.wait(61)
         assert after.heard()[-1] == ("open", "reminded", "a"), "nobody knows whether it is night"
 

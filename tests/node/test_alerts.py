@@ -155,11 +155,9 @@ def test_a_clear_that_overlaps_when_does_not_end_what_still_holds():
 def test_for_waits_until_it_has_held_that_long():
     alerts = Alerts([frost(for_s=60)])
     assert heard(alerts, air(-1, 100)) == []
-    assert alerts.next_due() == 160 * S
     assert alerts.due(159 * S, at_ns=None) == ()
     (raised,) = alerts.due(160 * S, at_ns=5)
     assert (raised.change, raised.boottime_ns, raised.at_ns) == ("raised", 160 * S, 5)
-    assert alerts.next_due() is None
     assert alerts.due(161 * S, at_ns=None) == ()
 
 
@@ -172,7 +170,8 @@ def test_more_of_the_same_does_not_start_the_wait_anew():
 def test_a_dip_within_the_wait_starts_it_anew():
     alerts = Alerts([frost(for_s=60)])
     assert heard(alerts, air(-1, 100), air(1, 150), air(-1, 155)) == []
-    assert alerts.next_due() == 215 * S
+    assert alerts.due(214 * S, at_ns=None) == ()
+    assert [raised.alert for raised in alerts.due(215 * S, at_ns=None)] == ["frost"]
 
 
 @pytest.mark.parametrize("quality", ["missing", "error"])
@@ -187,7 +186,6 @@ def test_not_knowing_neither_satisfies_nor_clears(quality):
 def test_time_that_passes_unseen_raises_nothing():
     alerts = Alerts([frost(for_s=60)])
     assert heard(alerts, air(-1, 100), air(None, 110, quality="error")) == []
-    assert alerts.next_due() is None
     assert alerts.due(500 * S, at_ns=None) == ()
     assert heard(alerts, air(-1, 501)) == ["raised"]
 
@@ -228,9 +226,10 @@ def test_a_wait_does_not_survive_a_restart():
     before.feed(air(-1, 100))
     after = Alerts([frost(for_s=60)])
     after.restore(before.snapshot())
-    assert after.next_due() is None
-    assert heard(after, air(-1, 30, boot="c")) == []
-    assert after.next_due() == 90 * S
+    assert after.due(200 * S, at_ns=None) == ()
+    assert heard(after, air(-1, 300, boot="c")) == []
+    assert after.due(359 * S, at_ns=None) == ()
+    assert [raised.alert for raised in after.due(360 * S, at_ns=None)] == ["frost"]
 
 
 def test_a_snapshot_of_a_rule_that_is_gone_is_ignored():

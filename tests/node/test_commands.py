@@ -10,9 +10,10 @@ import pytest
 from tests.node.house import ANNA, BRAM, CHANNELS, CLEO, DIRK, PEOPLE, STRANGER, greenhouse
 
 from knoop.access import Access, Person, Role
-from knoop.command import Command, Request
+from knoop.command import Command, Intent, Request, Sentence
 from knoop.commands import collect, table, words
 from knoop.jid import Jid
+from knoop.text import Voice
 from knoop_hw.clock import FakeClock
 from knoop_hw.model import Channel
 
@@ -62,6 +63,24 @@ def test_every_verb_has_examples_that_mean_it(command):
         intent = parse(text, channels=CHANNELS, verbs=table())
         assert isinstance(intent, Intent), text
         assert intent.verb == command.verb
+
+
+@pytest.mark.parametrize("command", table().values(), ids=lambda c: c.verb)
+def test_what_help_says_in_dutch_means_the_same(command):
+    """Its words and examples are translated, so they must be understood as what they stand for."""
+    from knoop.parse import parse
+
+    dutch = Voice(lang="nl", now_ns=0)
+    assert dutch.sentence(Sentence(command.verb)) in {command.verb, *command.aliases}
+    for text in command.usage:
+        spoken = dutch.sentence(Sentence(text))
+        meant, heard = (parse(said, channels=CHANNELS, verbs=table()) for said in (text, spoken))
+        assert isinstance(meant, Intent)
+        assert isinstance(heard, Intent), spoken
+        if command.takes == "text":  # the verb reads its words itself
+            assert (heard.verb, bool(heard.argument)) == (meant.verb, bool(meant.argument))
+        else:
+            assert replace(heard, argument="") == replace(meant, argument="")
 
 
 def test_a_file_without_a_command_or_with_a_taken_word_is_refused():
@@ -257,6 +276,8 @@ async def test_status_says_only_what_matters(house):
     await house.ask(ANNA, "ack")
     acknowledged = (await house.ask(CLEO, "status")).splitlines()
     assert acknowledged[:2] == ["🟠 Greenhouse: 1 alert, acknowledged.", "Alert frost, acknowledged by Anna (10:15)."]
+    await house.ask(BRAM, "silence frost 1h")
+    assert (await house.ask(CLEO, "status")).splitlines()[2] == "frost is silent until 11:15, said Bram."
     house.link_up = False
     assert "Up 3 d 4 h, not connected for 2 h 1 min." in await house.ask(CLEO, "status")
     await house.report("air.temperature", 5.0)
@@ -291,8 +312,14 @@ async def test_help_shows_what_this_person_may(house):
 
 async def test_help_on_a_verb_gives_examples_and_knows_its_other_words(house):
     english = await house.ask(ANNA, "help set")
-    assert english == "set: switch or set something\nFor example: lamp on, set lamp on for 10s, set pump 40"
+    assert english == "set: switch or set something\nFor example: lamp on, lamp off for 10min, pump 40"
     assert await house.ask(ANNA, "hulp “zet”!") == english
+    assert await house.ask(ANNA, "hulp zet", "nl") == (
+        "zet: iets schakelen of instellen\nBijvoorbeeld: lamp aan, lamp uit voor 10min, pump 40"
+    )
+    assert [await house.ask(ANNA, example) for example in ("lamp on", "lamp off for 10min", "pump 40")] == [
+        "Lamp is on.", "Lamp is off, for 10 min.", "Pump is 40 %.",
+    ]  # fmt: skip
     assert await house.ask(CLEO, "help set") == "I do not know “set”. Say “help” to see what I know."
     assert await house.ask(CLEO, "help xyz") == "I do not know “xyz”. Say “help” to see what I know."
 
@@ -322,7 +349,7 @@ async def test_history_gives_the_mean_over_time_and_the_last_entries(house):
     await house.report("air.temperature", None, "missing")
     assert (await house.ask(CLEO, "history air temp 4h")).splitlines() == [
         "Air temperature, last 4 h: 5 readings.",
-        "Least 10.0 °C (10:15), mean 22.5 °C, most 30.0 °C (12:15).",
+        "Lowest 10.0 °C (10:15), mean 22.5 °C, highest 30.0 °C (12:15).",
         "▁▁▁▁▁▁▅▅▅▅▅▅████████████",
         "10:15 21.4 °C",
         "10:15 10.0 °C",
@@ -349,7 +376,7 @@ async def test_history_knows_what_lasted_since_before_its_span(house):
     await house.report("air.temperature", 20.0)
     await house.clock.advance(900)
     said = (await house.ask(CLEO, "history air temp 30min")).splitlines()
-    assert said[1:3] == ["Least 10.0 °C (11:00), mean 15.0 °C, most 20.0 °C (11:15).", "▁▁▁▁▁▁▁▁▁▁▁▁████████████"]
+    assert said[1:3] == ["Lowest 10.0 °C (11:00), mean 15.0 °C, highest 20.0 °C (11:15).", "▁▁▁▁▁▁▁▁▁▁▁▁████████████"]
     assert await house.ask(CLEO, "history rain 10min") == "Rain: no change in the last 10 min, still 12.4 mm."
 
 

@@ -33,7 +33,8 @@ everybody else it is silent.
 - **Set with a whole name and a value.** `lamp on`, `pump 40`, `turn the lamp on for 10s`, `stop the pump`. The answer
   is what was read back.
 - **Doubt never acts.** What reads like a question, a negation, a condition or a quotation moves nothing; nor does a
-  name in part, a name with a slip, or a sentence with a word the node does not know. You get a sentence instead, often
+  name in part, a name with a slip, or a sentence with a word or a sign the node does not know. You get a sentence
+  instead, often
   with what you might have meant.
 - **Choose by number.** Where several things fit, the node asks `which one do you mean, 1 …, 2 …?`. Say `2`, `the
   second` or the name. To `did you mean “…”?` say `yes` or `1`. Only your very next message in that chat counts, within

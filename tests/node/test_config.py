@@ -131,6 +131,7 @@ def test_a_missing_device_is_called_what_people_call_it(load):
         ('lang = "nl"', 'quiet = ["07:00-07:00"]', "is no part of a day"),
         ("[input.door]", "[input.zet]", "'zet' is a word people say"),
         ("[input.door]", "[input.roll]", "'roll' is a word people say"),
+        ('name = "greenhouse"', 'name = "roll"', "node.name: 'roll' is a word people say to nodes"),
         ('role = "viewer"', 'role = "viewer", encryption = "required"', "planned, but not there yet"),
         ('[room."fleet@rooms.example.org"]', '[room."f@rooms.example.net"]\ncommands = true', "could invent who is"),
         ('[room."fleet@rooms.example.org"]', '[room."f@badexample.org"]\ncommands = true', "could invent who is"),

@@ -231,8 +231,8 @@ async def test_a_verb_that_describes_no_form_has_one_from_what_it_takes(house):
 
 async def test_a_form_is_in_the_readers_language(house):
     form = shown(house, "quiet", BRAM, "nl")
-    assert form.title == "Greenhouse: een tijd lang geen berichten aan jou"
-    assert [f.label for f in form.fields] == ["Hoe lang", "Of een andere tijd, zoals 45min of 3h"]
+    assert form.title == "Greenhouse: een tijdje geen berichten aan jou"
+    assert [f.label for f in form.fields] == ["Hoe lang", "Of een andere tijd, zoals 45min of 3u"]
     house.channels = narrowed(["lamp"])
     assert field(shown(house, "set", BRAM, "nl"), "value").label == "Lamp aan"
 

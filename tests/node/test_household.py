@@ -5,10 +5,11 @@ from datetime import UTC
 import pytest
 
 from knoop.access import Access, Person, Role
-from knoop.household import Household, news
+from knoop.household import Household
 from knoop.jid import Jid
 from knoop.record import Record
 from knoop.state import State
+from knoop.telling import news
 from knoop_hw.clock import FakeClock
 from knoop_hw.model import Channel
 
@@ -59,7 +60,7 @@ def house(tmp_path):
 
 
 def told(house, what, before=None):
-    return {r.sink for r in house.routes() if what.cls in r.classes and r.wants(what, before)}
+    return {r.sink for r in house.telling.routes() if what.cls in r.classes and r.wants(what, before)}
 
 
 def test_everything_goes_to_machines_events_to_owners_alarms_to_all_who_may_read(house):
@@ -85,9 +86,9 @@ def test_only_narrows_what_one_is_told(house):
 
 
 def test_quiet_hours_are_kept(house):
-    house.quiet = {str(ANNA): house.clock.time_ns() + 1}
+    house.telling.quiet = {str(ANNA): house.clock.time_ns() + 1}
     assert told(house, record()) == {"pubsub"}
-    house.quiet = {str(ANNA): house.clock.time_ns() - 1}
+    house.telling.quiet = {str(ANNA): house.clock.time_ns() - 1}
     assert "chat:anna@example.org" in told(house, record())
 
 
@@ -120,23 +121,23 @@ def at(house, clock):
     ("12:59", False), ("13:00", True), ("13:29", True), ("13:30", False),
 ])
 def test_quiet_hours_of_the_day_go_over_midnight(house, clock, quiet):
-    house.zone = UTC
+    house.telling.zone = UTC
     house.access = Access([
         Person(jid=ANNA, role=Role.OWNER, quiet=((22 * 60, 7 * 60), (13 * 60, 13 * 60 + 30))),
         Person(jid=BRAM, role=Role.OWNER),
     ])
     at(house, clock)
-    assert house.is_quiet(str(ANNA)) is quiet
+    assert house.telling.is_quiet(str(ANNA)) is quiet
     assert ("chat:anna@example.org" in told(house, record())) is not quiet
     assert "chat:bram@example.org" in told(house, record())
     house.clock.jump(-house.clock.time_ns() / 1e9 + 23 * 3600)
-    assert not house.is_quiet(str(ANNA)), "1970 is no time of the day"
+    assert not house.telling.is_quiet(str(ANNA)), "1970 is no time of the day"
 
 
 def test_quiet_hours_that_are_over_silence_nothing_before_the_clock_is_set(house):
     """A clock that shows 1970 lies before the end of every quiet time there ever was: alarms were not told."""
     alarm = record(cls="alarm")
-    house.quiet = {str(ANNA): house.clock.time_ns() - 1}
+    house.telling.quiet = {str(ANNA): house.clock.time_ns() - 1}
     house.clock.jump(-house.clock.time_ns() / 1e9)
     assert not house.synced()
     assert "chat:anna@example.org" in told(house, alarm)

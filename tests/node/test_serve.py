@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 
 import pytest
@@ -13,18 +12,10 @@ from knoop.xmpp import compat
 from knoop_hw import include
 from knoop_hw.include import Moved
 
+pytestmark = pytest.mark.usefixtures("log_as_before")
+
 NODE = 'include = ["common/common.toml"]\n[node]\nname = "attic"\n'
 COMMON = '[xmpp]\njid = "attic@example.org"\npassword_file = "secret"\n'
-
-
-@pytest.fixture(autouse=True)
-def log_as_before():
-    """A command sets the log up for its whole process."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 @pytest.fixture

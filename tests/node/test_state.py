@@ -33,14 +33,12 @@ async def test_everything_outlives_a_restart(path):
         await state.quiet("anna@example.org", 5)
         await state.save_alerts([FROST, AlertRow("smoke", "acknowledged", 8, "anna@example.org")])
         await state.silence("frost", 11, "Anna")
-        await state.set_flag("online once", "yes")
         await say(state, "set lamp on", at_ns=9)
     async with State.open(path) as state:
         assert await state.grants() == [Grant("bob@example.org", "viewer", ("air", "door"))]
         assert await state.quiet_until() == {"anna@example.org": 5}
         assert await state.load_alerts() == [FROST, AlertRow("smoke", "acknowledged", 8, "anna@example.org")]
         assert await state.silences() == {"frost": Silence(11, "Anna")}
-        assert await state.flag("online once") == "yes"
         assert await state.audit_tail(5) == [
             AuditLine(
                 at_ns=9,
@@ -77,7 +75,7 @@ async def test_grants_are_replaced_and_revoked(path):
         assert await state.grants() == []
 
 
-async def test_alerts_quiet_hours_and_flags_can_end(path):
+async def test_alerts_quiet_times_and_silences_can_end(path):
     async with State.open(path) as state:
         await state.save_alerts([FROST])
         await state.save_alerts([])
@@ -88,12 +86,6 @@ async def test_alerts_quiet_hours_and_flags_can_end(path):
         await state.silence("frost", 5, "Anna")
         await state.silence("frost", 0, "Bram")
         assert await state.silences() == {}
-        assert await state.flag("nothing") is None
-        await state.set_flag("name", "a")
-        await state.set_flag("name", "b")
-        assert await state.flag("name") == "b"
-        await state.set_flag("name", None)
-        assert await state.flag("name") is None
 
 
 async def test_the_audit_log_keeps_the_newest_lines(path, monkeypatch):

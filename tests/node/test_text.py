@@ -45,6 +45,7 @@ CHANNELS = {
         Channel(name="lamp", kind="switch", type="boolean"),
         Channel(name="air.temperature", kind="sensor", type="number", unit="°C", digits=1),
         Channel(name="note", kind="sensor", type="text"),
+        Channel(name="uptime", kind="sensor", type="number", unit="s", digits=0),
     )
 }
 ENGLISH = Voice(lang="en", channels=CHANNELS, now_ns=NOON_NS, zone=UTC)
@@ -155,6 +156,9 @@ def test_plurals_follow_the_count():
         ("air.temperature", -0.4, "Air temperature is −0.4 °C.", "Air temperature is −0,4 °C."),
         ("air.temperature", -0.04, "Air temperature is 0.0 °C.", "Air temperature is 0,0 °C."),
         ("air.temperature", 5, "Air temperature is 5.0 °C.", "Air temperature is 5,0 °C."),
+        ("uptime", 16297, "Uptime is 4 h 31 min.", "Uptime is 4 u 31 min."),
+        ("uptime", 59.6, "Uptime is 60 s.", "Uptime is 60 s."),
+        ("uptime", float("inf"), "Uptime is inf s.", "Uptime is inf s."),
         ("door", True, "Front door is open.", "Front door is open."),
         ("door", False, "Front door is closed.", "Front door is dicht."),
         ("button", True, "Button is pressed.", "Button is ingedrukt."),
@@ -325,7 +329,7 @@ def test_a_missing_device_and_its_return():
     )
     assert said("raised", "alert.door_missing") == "Alert: Front door has no value (it is missing)."
     assert DUTCH.event(alert("raised", "alert.air_missing"), alerts) == (
-        "Alarm: Air heeft geen waarde sinds 11:00 (de sensor is weg)."
+        "Alarm: Air heeft geen waarde sinds 11:00 (de sensor ontbreekt)."
     )
     alerts.restore([replace(gone, phase="idle", last=21.4)])
     assert said("cleared") == "Air is back: 21.4 °C."

@@ -23,10 +23,10 @@ async def run(request: Request, house: House) -> Reply:
 
 
 COMMAND = Command(
-    verb="about",
+    verb=N_("about"),
     role=Role.VIEWER,
     summary=N_("version and source code"),
-    usage=("about",),
+    usage=(N_("about"),),
     run=run,
     aliases=("version", "over", "versie"),
     rooms="name",

@@ -69,10 +69,10 @@ def _told(request: Request, house: House, name: str) -> tuple[Sentence, ...]:
 
 
 COMMAND = Command(
-    verb="ack",
+    verb=N_("ack"),
     role=Role.OPERATOR,
     summary=N_("acknowledge an alert"),
-    usage=("ack", "ack frost", "ack all"),
+    usage=(N_("ack"), N_("ack frost"), N_("ack all")),
     run=run,
     takes="text",
     writes=True,

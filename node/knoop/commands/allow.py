@@ -9,7 +9,7 @@ from knoop.commands.who import ROLES, rights
 
 WORDS = {"kijker": Role.VIEWER, "bediener": Role.OPERATOR, "eigenaar": Role.OWNER}
 ONLY = {"only", "alleen"}
-USAGE = ("allow bram@example.org viewer", "allow bram@example.org operator only lamp")
+USAGE = (N_("allow bram@example.org viewer"), N_("allow bram@example.org operator only lamp"))
 
 
 async def run(request: Request, house: House) -> Reply:
@@ -21,7 +21,7 @@ async def run(request: Request, house: House) -> Reply:
     role, only = _role(word), tuple(name.strip(",").lower() for name in rest[1:] if name.strip(","))
     rest = [part for part in rest if part]
     if role is None or (rest and rest[0].lower() not in ONLY) or (rest and not only):
-        return refuse(N_("Say who and as what, for example: {example}"), example=USAGE[1])
+        return refuse(N_("Say who and as what, for example: {example}"), example=Sentence(USAGE[1]))
     try:
         jid = house.jid(text).bare
     except ValueError:
@@ -69,7 +69,7 @@ def _channels(request: Request, house: House) -> list[Choice]:
 
 
 COMMAND = Command(
-    verb="allow",
+    verb=N_("allow"),
     role=Role.OWNER,
     summary=N_("give somebody rights"),
     usage=USAGE,

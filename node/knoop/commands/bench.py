@@ -26,10 +26,10 @@ async def run(_request: Request, house: House) -> Reply:
 
 
 COMMAND = Command(
-    verb="bench",
+    verb=N_("bench"),
     role=Role.OWNER,
     summary=N_("measure this node"),
-    usage=("bench",),
+    usage=(N_("bench"),),
     run=run,
     writes=True,
 )

@@ -22,7 +22,8 @@ async def run(request: Request, house: House) -> Reply:
     """Least, mean and most of a number and its curve, or how often and how long; over a day unless said otherwise."""
     channels = chosen(request, house)
     if not channels:
-        return refuse(N_("Say of what and since when, for example: {example}"), example="history door 24h")
+        example = Sentence(N_("history door 24h"))
+        return refuse(N_("Say of what and since when, for example: {example}"), example=example)
     if len(channels) > MOST_CHANNELS:
         choices = tuple(channel.name for channel in channels)
         return refuse(N_("That is too much at once; choose from: {choices}."), choices=choices)
@@ -78,7 +79,7 @@ def _numbers(timed: Sequence[tuple[int, Record]], since_ns: int, until_ns: int) 
         "least": least, "least_at": Instant(least_ns), "most": most, "most_at": Instant(most_ns),
         "mean": replace(least, value=_mean(points, until_ns), quality="ok"),
     }
-    lines = [Sentence(N_("Least {least} ({least_at}), mean {mean}, most {most} ({most_at})."), values)]
+    lines = [Sentence(N_("Lowest {least} ({least_at}), mean {mean}, highest {most} ({most_at})."), values)]
     if len(known) > 1 and least.value != most.value:
         start_ns = max(since_ns, points[0][0]) if len(timed) >= MOST_RECORDS else since_ns
         lines.append(Sentence("{curve}", {"curve": sparkline(buckets(points, since_ns=start_ns, until_ns=until_ns))}))
@@ -119,10 +120,10 @@ def _entry(record: Record) -> Sentence:
 
 
 COMMAND = Command(
-    verb="history",
+    verb=N_("history"),
     role=Role.VIEWER,
     summary=N_("what something was"),
-    usage=("history temp", "history door 24h"),
+    usage=(N_("history temp"), N_("history door 24h")),
     run=run,
     takes="channels",
     aliases=("geschiedenis", "verloop", "historie"),

@@ -18,7 +18,7 @@ async def run(request: Request, house: House) -> Reply:
         return refuse(N_("The log is about the whole node, and you may see only a part of it."))
     count = request.argument.strip() or str(USUAL)
     if not re.fullmatch("[0-9]{1,4}", count):
-        return refuse(N_("Say how many lines, for example: {example}"), example="log 20")
+        return refuse(N_("Say how many lines, for example: {example}"), example=Sentence(N_("log 20")))
     tail = await house.state.audit_tail(max(1, min(int(count), MOST)))
     if not tail:
         return say(N_("Nobody has asked for anything yet."))
@@ -34,10 +34,10 @@ async def run(request: Request, house: House) -> Reply:
 
 
 COMMAND = Command(
-    verb="log",
+    verb=N_("log"),
     role=Role.OWNER,
     summary=N_("who asked for what lately"),
-    usage=("log", "log 20"),
+    usage=(N_("log"), N_("log 20")),
     run=run,
     takes="text",
     aliases=("logboek",),

@@ -24,7 +24,7 @@ async def run(request: Request, house: House) -> Reply:
         until_ns = (await house.state.quiet_until()).get(me, 0)
         if until_ns > now_ns:
             return say(N_("I keep quiet until {time}; “quiet off” ends it."), time=Instant(until_ns))
-        return refuse(N_("Say for how long, for example: {example}"), example="quiet 2h")
+        return refuse(N_("Say for how long, for example: {example}"), example=Sentence(N_("quiet 2h")))
     until_ns = now_ns + round(min(request.for_s, LONGEST_S) * 1e9)
     await house.hush(me, until_ns)
     return say(N_("I keep quiet until {time}; “quiet off” ends it."), time=Instant(until_ns))
@@ -37,10 +37,10 @@ def times(_request: Request, _house: House) -> list[Choice]:
 
 
 COMMAND = Command(
-    verb="quiet",
+    verb=N_("quiet"),
     role=Role.VIEWER,
     summary=N_("no messages to you for a while"),
-    usage=("quiet 2h", "quiet off", "quiet"),
+    usage=(N_("quiet 2h"), N_("quiet off"), N_("quiet")),
     run=run,
     takes="span",
     writes=True,

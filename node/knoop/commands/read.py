@@ -53,10 +53,10 @@ def _age_s(house: House, record: Record) -> float | None:
 
 
 COMMAND = Command(
-    verb="read",
+    verb=N_("read"),
     role=Role.VIEWER,
     summary=N_("what something is now"),
-    usage=("lamp", "temp", "read", "is the lamp on?"),
+    usage=(N_("lamp"), N_("temp"), N_("read"), N_("is the lamp on?")),
     run=run,
     takes="channels",
     aliases=("get", "show", "lees", "toon", "lezen"),

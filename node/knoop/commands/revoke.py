@@ -6,13 +6,15 @@ from knoop.access import EVERYBODY, Role
 from knoop.command import N_, Ask, Choice, Command, House, Reply, Request, Sentence, refuse, say
 from knoop.jid import Jid
 
+EXAMPLE = N_("revoke bram@example.org")
+
 
 async def run(request: Request, house: House) -> Reply:
     """Takes effect at once, also for somebody whom node.toml names, until an owner allows them again."""
     try:
         jid = house.jid(request.argument.strip()).bare
     except ValueError:
-        return refuse(N_("Say whose rights, for example: {example}"), example="revoke bram@example.org")
+        return refuse(N_("Say whose rights, for example: {example}"), example=Sentence(EXAMPLE))
     if (reply := not_for_you(jid, request, house)) is not None:
         return reply
     if house.access.person(jid) is None:
@@ -57,10 +59,10 @@ def _choices(request: Request, house: House) -> list[Choice]:
 
 
 COMMAND = Command(
-    verb="revoke",
+    verb=N_("revoke"),
     role=Role.OWNER,
     summary=N_("take all rights from somebody"),
-    usage=("revoke bram@example.org",),
+    usage=(EXAMPLE,),
     run=run,
     takes="text",
     writes=True,

@@ -23,10 +23,10 @@ async def run(request: Request, house: House) -> Reply:
 
 
 COMMAND = Command(
-    verb="roll",
+    verb=N_("roll"),
     role=Role.VIEWER,
     summary=N_("one line on how I am; in a room every node answers"),
-    usage=("roll",),
+    usage=(N_("roll"),),
     run=run,
     aliases=("presentie",),
     rooms="all",

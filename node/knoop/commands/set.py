@@ -21,7 +21,8 @@ async def run(request: Request, house: House) -> Reply:
     """Set exactly one output; the answer is the level read back."""
     channels, value = chosen(request, house), request.value
     if len(channels) != 1 or value is None:
-        return refuse(N_("Say what to set and to which value, for example: {example}"), example="set lamp on")
+        example = Sentence(N_("set lamp on"))
+        return refuse(N_("Say what to set and to which value, for example: {example}"), example=example)
     channel = channels[0]
     if not channel.writable:
         return refuse(N_("{channel} cannot be set: it only reports."), channel=channel)
@@ -53,10 +54,10 @@ def _fits(channel: Channel, value: bool | float) -> bool:
 
 
 COMMAND = Command(
-    verb="set",
+    verb=N_("set"),
     role=Role.OPERATOR,
     summary=N_("switch or set something"),
-    usage=("lamp on", "set lamp on for 10s", "set pump 40"),
+    usage=(N_("lamp on"), N_("set lamp on for 10s"), N_("set pump 40")),
     run=run,
     takes="value",
     writes=True,

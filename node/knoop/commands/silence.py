@@ -16,7 +16,7 @@ UNTIL = N_(
     "{alert} is silent until {time}, for everybody, however critical; presence and “status” still show it. "
     "“silence {alert} off” ends it."
 )
-EXAMPLE = "silence frost 1h"
+EXAMPLE = Sentence(N_("silence frost 1h"))
 
 
 async def run(request: Request, house: House) -> Reply:
@@ -38,7 +38,7 @@ async def run(request: Request, house: House) -> Reply:
         return refuse(N_("I do not know what time it is yet, so I cannot keep quiet. Please ask again later."))
     for_s = duration(rest)
     if for_s is None:
-        lines = tuple(line for name in alerts for line in _now(name, house))
+        lines = tuple(line for name in alerts for line in silent_now(name, house))
         return Reply(lines) if lines else refuse(N_("Say for how long, for example: {example}"), example=EXAMPLE)
     until_ns = house.clock.time_ns() + round(min(for_s, LONGEST_S) * 1e9)
     for name in alerts:
@@ -74,7 +74,8 @@ def _choices(request: Request, house: House) -> list[Choice]:
     return [*alerts, Choice("all", Sentence(N_("all of them")))] if alerts else []
 
 
-def _now(name: str, house: House) -> list[Sentence]:
+def silent_now(name: str, house: House) -> list[Sentence]:
+    """Until when this alert is silent and who said so; nothing when it is not."""
     silence = house.silenced(name)
     if silence is None:
         return []
@@ -83,10 +84,10 @@ def _now(name: str, house: House) -> list[Sentence]:
 
 
 COMMAND = Command(
-    verb="silence",
+    verb=N_("silence"),
     role=Role.OPERATOR,
     summary=N_("no messages to anybody about an alert, for a while"),
-    usage=("silence frost 1h", "silence all 1h", "silence frost off"),
+    usage=(N_("silence frost 1h"), N_("silence all 1h"), N_("silence frost off")),
     run=run,
     takes="text",
     writes=True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from knoop.access import Role
 from knoop.alerts import PREFIX
 from knoop.command import N_, Command, House, Instant, Reply, Request, Sentence, Span, counted, readable
+from knoop.commands.silence import silent_now
 from knoop.record import Record
 from knoop.text import humane
 from knoop_hw.model import Channel
@@ -24,6 +25,7 @@ async def run(request: Request, house: House) -> Reply:
     for state in alerts:
         values = {"alert": humane(state.name), "person": state.by, "time": Instant(state.at_ns)}
         lines.append(Sentence(ALERTS[state.phase], values))
+        lines += silent_now(state.name, house)
     if faulty:
         lines.append(Sentence(N_("No value from: {channels}."), {"channels": faulty}))
     for message, wanted in ((N_("On: {channels}."), _is_on), (N_("Open: {channels}."), _is_open)):
@@ -62,10 +64,10 @@ def _is_open(channel: Channel, record: Record | None) -> bool:
 
 
 COMMAND = Command(
-    verb="status",
+    verb=N_("status"),
     role=Role.VIEWER,
     summary=N_("how this node is"),
-    usage=("status",),
+    usage=(N_("status"),),
     run=run,
     aliases=("stand", "toestand"),
     rooms="all",

@@ -15,10 +15,10 @@ async def run(request: Request, house: House) -> Reply:
 
 
 COMMAND = Command(
-    verb="unwatch",
+    verb=N_("unwatch"),
     role=Role.VIEWER,
     summary=N_("end the watch"),
-    usage=("unwatch",),
+    usage=(N_("unwatch"),),
     run=run,
     takes="channels",
     writes=True,

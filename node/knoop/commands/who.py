@@ -35,10 +35,10 @@ def rights(person: Person, *, named: bool) -> Sentence:
 
 
 COMMAND = Command(
-    verb="who",
+    verb=N_("who"),
     role=Role.OWNER,
     summary=N_("the people with rights here"),
-    usage=("who",),
+    usage=(N_("who"),),
     run=run,
     aliases=("wie",),
 )

@@ -18,7 +18,7 @@ from knoop.config import Config
 from knoop.doctor.finding import Finding, not_looked_at, note, ok, problem, sentence
 from knoop_hw.errors import ConfigError
 
-MIB = 2**20
+MIB, GIB = 2**20, 2**30
 LEAST_FREE = 16 * MIB  # below it SQLite's journal and the log soon fail
 LEAST_INODES = 100
 HOT_C, WARM_C = 80.0, 70.0  # a Raspberry Pi slows down from 80 °C on (raspberrypi.com, "Frequency management")
@@ -112,7 +112,8 @@ def disk(machine: Machine, config: Config) -> Iterator[Finding]:
         yield note("disk", f"{folder} is on {kind}, which may be forgotten when the machine stops: so are readings, "
                    "rights given by chat and the audit log", "put the state on a disk that stays")  # fmt: skip
     else:
-        yield ok("disk", f"{free // MIB} MiB free at {folder}{f' ({kind})' if kind else ''}")
+        room = f"{free // GIB} GiB" if free >= 10 * GIB else f"{free // MIB} MiB"
+        yield ok("disk", f"{room} free at {folder}{f' ({kind})' if kind else ''}")
 
 
 def clock(machine: Machine) -> Iterator[Finding]:

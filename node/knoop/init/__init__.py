@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import json
 import os
-import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,7 +43,8 @@ def init(arguments: argparse.Namespace) -> int:
         done = True
         return _report(plan, target, kept, arguments)
     except LinkError as error:
-        error.args = (_by_flag(str(error)),)
+        if not done:
+            error.args = (f"{error}. Nothing was written.",)
         raise
     except KeyboardInterrupt:
         said = f"Stopped; {target} is written." if done else "Stopped; nothing was written."
@@ -123,7 +123,7 @@ def _report(plan: Plan, target: Path, kept: list[Path], arguments: argparse.Name
     well, findings = (True, []) if arguments.no_doctor else _examined(target, say)
     there = "" if target.resolve() == Path("node.toml").resolve() else f" --config {target}"
     say("", f"Next: knoop run{there}")
-    say(f"Then write to {account.jid} from your chat app, once you have accepted its contact request. Try: help")
+    say(f"Then write to {account.jid} from your chat app,", "once you have accepted its contact request. Try: help")
     if arguments.json:
         told = {
             "ok": well, "jid": str(account.jid), "registered": plan.register, "written": list(map(str, written)),
@@ -144,9 +144,3 @@ def _examined(target: Path, say: Callable[..., None]) -> tuple[bool, list[dict[s
     ))  # fmt: skip
     say("", doctor.as_summary(findings))
     return all(finding.level != "problem" for finding in findings), doctor.as_data(findings)
-
-
-def _by_flag(text: str) -> str:
-    """An error's remedies in words of this command: there is no `node.toml` yet to correct."""
-    text = text.replace(" or the credential 'xmpp.password'", "")
-    return re.sub(r"'xmpp\.(\w+)'", lambda key: f"--{key[1].replace('_', '-')}", text)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import textwrap
 from collections.abc import Callable
 from typing import TypeVar
 
 from knoop.logs import printable
 
 T = TypeVar("T")
+WIDTH = 79  # of the narrowest terminal that is usual; what is longer would break within a word
 
 
 class Terminal:
@@ -21,9 +23,12 @@ class Terminal:
         self._read, self._secret, self._write = read, secret, write
 
     def say(self, *lines: str) -> None:
-        """Print lines; nothing in them can steer the terminal."""
-        for line in lines:
-            self._write(printable(line))
+        """Print lines, those that are too long as several; nothing in them can steer the terminal."""
+        for line in map(printable, lines):
+            indent = " " * (len(line) - len(line.lstrip()))
+            self._write(textwrap.fill(
+                line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False,
+            ))  # fmt: skip
 
     def ask(self, question: str, why: str, check: Callable[[str], T], *, default: str = "") -> T:
         """What `check` makes of the answer; it raises ValueError with what is wrong. Enter takes the default."""
@@ -44,8 +49,8 @@ class Terminal:
             text = self._line(self._read, f"{question} [{offered}]: ").strip().lower()
             if not text and default is not None:
                 return default
-            if text in {"y", "yes", "n", "no"}:
-                return text[0] == "y"
+            if text in {"y", "yes", "j", "ja", "n", "no", "nee"}:
+                return text[0] != "n"
             self.say("  Please answer y or n.")
 
     def secret(self, question: str) -> str:

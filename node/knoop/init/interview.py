@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 
 from knoop import config
+from knoop.commands import words
 from knoop.errors import LoginRefused
 from knoop.init import invite, setup
 from knoop.init.ask import Terminal
@@ -70,7 +71,7 @@ class Interview:
         room = str(self._checked("--room", flags.room, with_name)) if flags.room else ""
         where = self._where()
         if self._terminal:
-            self._terminal.say("A few questions. Enter takes what stands in brackets; Ctrl-C leaves no trace.")
+            self._terminal.say("A few questions. Enter takes what is in brackets; Ctrl-C leaves no trace.")
         name = self._one("--name NAME", flags.name, _name, "Name", "What is this node called? One lower-case word.",
                          default=setup.node_name(platform.node()))
         owners = self._owners(link)
@@ -129,6 +130,8 @@ class Interview:
 
         def check(text: str) -> tuple[Jid, Invite | None]:
             given = invite.parse(text) if invite.looks_like_one(text) else None
+            if not given and self._terminal and not re.search("[@.]", text):
+                raise ValueError(f"{text!r} has no @; an address is like name@example.org")
             if given and link:
                 raise ValueError("one invite is enough: here an address is meant")
             jid = compat.jid(given.account if given else text)
@@ -143,7 +146,7 @@ class Interview:
             return self._checked("--invite", link.account, check) if name else (None, link)
         answer = self._one(
             "--jid JID (or --invite URI)", self._flags.jid, check, "The node's address",
-            "It needs an account of its own, not yours. Paste an invite (xmpp:…), or give an address.",
+            "It needs an account of its own, not yours. Give an address, or paste an invite (xmpp:…).",
             default=f"{name}@{owners[0].domain}" if owners else "",
         )
         return answer or (None, None)
@@ -152,7 +155,7 @@ class Interview:
         if self._flags.register or self._flags.password_file:
             return bool(self._flags.register)
         if self._terminal:
-            why = ("One that does not exist is made now, where the server lets whoever asks make one.",)
+            why = ("An account that does not exist yet is made now, where the server allows that.",)
             return not self._terminal.yes(f"Does the account {jid} exist already?", why)
         self._missing.append("--password-file FILE (or --register, which makes the account)")
         return False
@@ -233,6 +236,8 @@ async def _login(account: Account) -> None:
 
 def _name(text: str) -> str:
     config.Node(name=text)
+    if text in words():
+        raise ValueError(f"{text!r} is a word people say to the node; choose another name")
     return text
 
 
@@ -245,7 +250,7 @@ def _label(text: str) -> str:
 def with_name(text: str) -> Jid:
     jid = compat.jid(text).bare
     if not jid.local:
-        raise ValueError(f"{text!r} is a server; an address is like name@example.org")
+        raise ValueError(f"{text!r} has no @; an address is like name@example.org")
     return jid
 
 
@@ -257,7 +262,7 @@ def _language(text: str) -> Literal["en", "nl"]:
     for known in ("en", "nl"):
         if text.lower() == known:
             return known
-    raise ValueError("en or nl")
+    raise ValueError(f"{text!r} is not one of en, nl")
 
 
 def _read(file: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -49,11 +50,14 @@ def node_name(text: str) -> str:
 def server_sees(domain: str) -> tuple[str, ...]:
     """What whoever runs the server can see, in lines; said before it is asked what to publish."""
     return (
-        "Nothing here is end-to-end encrypted yet. Whoever runs " + domain + " can read what you and the node",
-        "write, and who writes when; servers often keep chats for weeks. Readings can also be published there:",
-        "  y  pep: at the node's own account, for the apps and machines of those who may read everything. The",
-        "     server keeps the newest readings, and events and alarms until somebody removes them.",
-        "  n  off: nothing is published. Readings leave only as answers and alarms, in chat.",
+        *textwrap.wrap(
+            f"Nothing here is end-to-end encrypted yet. Whoever runs {domain} can read what you and the node write, and"
+            " sees who writes when; servers often keep chats for weeks. Readings can also be published there:", 79,
+        ),
+        "  y  pep: at the node's own account, for the apps and machines of those who may",
+        "     read everything. The server keeps the newest readings, and events and",
+        "     alarms until somebody removes them.",
+        "  n  off: nothing is published. Readings leave only as answers and alarms.",
     )
 
 

@@ -104,7 +104,7 @@ def test_there_is_no_such_driver():
 
 
 def test_importing_the_hardware_half_and_its_drivers_costs_no_library():
-    """gpiozero 2.3 MB and pyserial 0.2 MB (facts/models.md §4) come with the line or port that needs them."""
+    """gpiozero 2.3 MB and pyserial 0.2 MB come with the line or port that needs them."""
     program = (
         "import sys, knoop_hw.board, knoop_hw.config, knoop_hw.source as source\n"
         "[source.load(name) for name in source.names()]\n"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pty
-import tty
 from pathlib import Path
 
 import pytest
@@ -182,16 +180,6 @@ def test_a_telegram_that_says_nothing():
 def test_fields_are_checked(fields, text):
     with pytest.raises(ValueError, match=text):
         Config(name="meter", device=Path("/dev/x"), fields=fields)
-
-
-@pytest.fixture
-def line():
-    master, slave = pty.openpty()
-    tty.setraw(slave)
-    device = Path(os.ttyname(slave))
-    os.close(slave)
-    yield master, device
-    os.close(master)
 
 
 async def test_a_meter_on_a_port(line, caplog):

@@ -114,6 +114,8 @@ THERMAL, THROTTLED = "sys/class/thermal/thermal_zone0/temp", "sys/devices/platfo
         (having(installed=lambda _: False), "lines", "problem", "pip install 'knoop[gpio]'"),
         (written("proc/self/mounts", "tmpfs / tmpfs rw 0 0\n"), "disk", "note", "is on tmpfs, which may be forgotten"),
         (having(space=lambda _: space(flags=os.ST_RDONLY)), "disk", "problem", "is read-only"),
+        (having(space=lambda _: space(free=2 * 2**30)), "disk", "ok", "2048 MiB free"),
+        (having(space=lambda _: space(free=77 * 2**30)), "disk", "ok", "77 GiB free"),
         (having(space=lambda _: space(free=8 * 2**20)), "disk", "problem", "8 MiB are free"),
         (having(space=lambda _: space(free=40 * 2**20)), "disk", "note", "lower 'max' in [storage] to \"20MiB\""),
         (having(space=lambda _: space(inodes=3)), "disk", "problem", "3 files more are all"),

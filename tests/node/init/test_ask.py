@@ -40,7 +40,7 @@ def test_what_is_wrong_is_said_and_asked_again():
     ("answers", "default", "meant"),
     [
         (["y"], None, True), (["NO"], None, False), (["", "perhaps", "n"], None, False), ([""], True, True),
-        ([""], False, False), (["yes"], False, True),
+        ([""], False, False), (["yes"], False, True), (["ja"], None, True), (["nee"], True, False),
     ],
 )  # fmt: skip
 def test_yes_and_no(answers, default, meant):
@@ -59,6 +59,16 @@ def test_the_end_of_input_is_ctrl_c(ask):
     asked, _ = terminal()
     with pytest.raises(KeyboardInterrupt):
         ask(asked)
+
+
+def test_a_long_line_breaks_between_words_and_keeps_its_indent():
+    asked, written = terminal("nonsense", "1")
+    asked.ask("Number", "word " * 30, number)
+    said = written[1].splitlines()
+    assert len(said) == 2
+    assert all(len(line) < 80 for line in said)
+    asked.say("  " + "word " * 30)
+    assert all(line.startswith("  word") for line in written[-1].splitlines())
 
 
 def test_nothing_that_is_said_steers_the_terminal():

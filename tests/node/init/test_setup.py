@@ -133,8 +133,8 @@ def test_a_hosts_name_becomes_a_nodes_name(host, name):
         config.Node(name=name)
 
 
-def test_what_a_server_sees_fits_into_six_lines_of_a_terminal():
+def test_what_a_server_sees_fits_into_eight_lines_of_a_terminal():
     lines = setup.server_sees("example.org")
-    assert len(lines) <= 6
-    assert all(len(line) <= 110 for line in lines)
+    assert len(lines) <= 8
+    assert all(len(line) < 80 for line in lines)
     assert "example.org" in lines[0]

@@ -1,0 +1,117 @@
+"""Who is told of what: a route for every sink, and what each person and room wants to hear, now.
+
+Machines get everything. People get the classes they are told of, of channels they may read, when it is news, not in
+their quiet hours and not of their own doing. Whom an alert is told besides, and when again, is decided in `reminders`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING
+
+from knoop.access import EVERYBODY, Person
+from knoop.alerts import PREFIX
+from knoop.jid import Jid
+from knoop.record import Record
+from knoop.router import Route
+from knoop.state import State
+
+if TYPE_CHECKING:
+    from knoop.household import Household
+
+OWN_DOING_S = 2.0  # the echo of a change somebody made themselves comes within milliseconds
+
+
+class Telling:
+    """What a house says unasked, and to whom. `quiet` is until when each bare JID wants quiet (UTC nanoseconds)."""
+
+    def __init__(self, house: Household) -> None:
+        self.quiet: Mapping[str, int] = {}
+        self.zone: tzinfo | None = None  # for quiet hours; None is the machine's
+        self._house = house
+        self._doings: dict[tuple[Jid, str], int] = {}
+
+    def follow(self, former: Telling) -> None:
+        """Go on where the house of another configuration ended."""
+        self.quiet, self._doings = former.quiet, former._doings
+
+    async def restore(self, state: State) -> None:
+        """Go on where the last start ended. Raises StoreError."""
+        self.quiet = await state.quiet_until()
+
+    async def hush(self, who: str, until_ns: int) -> None:
+        """Tell this bare JID only what is critical until then (UTC nanoseconds); 0 ends it. Raises StoreError."""
+        await self._house.state.quiet(who, until_ns)
+        await self.restore(self._house.state)
+
+    def is_quiet(self, who: str) -> bool:
+        """Whether this bare JID wants to hear only what is critical now, as far as the time of day is known."""
+        house = self._house
+        if not house.synced():
+            return False  # a clock that was never set lies before the end of every quiet time, also of a past one
+        now_ns, person = house.clock.time_ns(), house.access.person(house.jid(who))
+        local = datetime.fromtimestamp(now_ns // 1_000_000_000, UTC).astimezone(self.zone)
+        hours = person is not None and person.quiet_at(local.hour * 60 + local.minute)
+        return hours or self.quiet.get(who, 0) > now_ns
+
+    def did(self, who: Jid, channel: str) -> None:
+        """They change this channel themselves, at this instant: they see it happen."""
+        self._doings[who.bare, channel] = self._house.clock.boottime_ns()
+
+    def may_hear(self, who: str, record: Record) -> bool:
+        """Whether this bare JID may read this record now, and it is not a reminder that was overtaken."""
+        house = self._house
+        person = house.access.person(house.jid(who))
+        if person is None or not person.reads(house.alerts.watched(record.channel)):
+            return False
+        return not house.alarms.calls.stale(who, record)
+
+    def routes(self) -> list[Route]:
+        """Who gets what: machines everything, people and rooms the classes they are told of."""
+        house = self._house
+        called = {who for rule in house.alerts.rules.values() for who in rule.escalate}
+        people = [p for p in house.access.everyone() if p.jid.local != EVERYBODY]
+        publish = house.config.publish
+        pubsub = f"pubsub:{publish.service}" if publish.service else "pubsub"
+        return [
+            *([Route(sink=pubsub)] if publish.pubsub != "off" else []),
+            *(
+                Route(sink=f"chat:{p.jid}", classes=p.told | {"alarm"}, wants=self._person(p))
+                for p in people if p.told or str(p.jid) in called
+            ),
+            *(
+                Route(sink=f"room:{jid}", classes=frozenset(room.classes), wants=self._rooms)
+                for jid, room in house.config.rooms.items()
+            ),
+        ]
+
+    def _person(self, person: Person) -> Callable[[Record, Record | None], bool]:
+        house, who = self._house, str(person.jid)
+
+        def wants(record: Record, before: Record | None) -> bool:
+            if not news(record, before) or not person.reads(house.alerts.watched(record.channel)):
+                return False
+            if record.channel.startswith(PREFIX):
+                if not house.alarms.calls.hears(who, record):
+                    return False
+                if record.value != "acknowledged":
+                    return True  # nobody does that
+            elif record.cls not in person.told or self.is_quiet(who):
+                return False
+            done_ns = self._doings.get((person.jid, record.channel))
+            return done_ns is None or not 0 <= record.boottime_ns - done_ns < OWN_DOING_S * 1e9
+
+        return wants
+
+    def _rooms(self, record: Record, before: Record | None) -> bool:
+        """Rooms are not reminded, their presence shows what is raised."""
+        silent = self._house.silenced(record.channel.removeprefix(PREFIX)) is not None
+        return news(record, before) and record.value != "reminded" and not silent
+
+
+def news(record: Record, before: Record | None) -> bool:
+    """Whether a person would call it news: how things stand at a start is not, unless they stood otherwise before."""
+    if record.cls == "alarm" or record.seq > 1:
+        return True
+    return before is not None and before.value != record.value

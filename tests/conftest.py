@@ -1,0 +1,30 @@
+"""What tests of both halves share."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from knoop_bench.certificates import Authority
+
+# A run started in the background inherits SIGINT as ignored, and so would every program that the tests start and stop.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def log_as_before() -> Iterator[None]:
+    """A command sets the log up for its whole process: for who calls `cli.main`."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The CA that signs every server of this run."""
+    return Authority(tmp_path_factory.mktemp("authority"))
