@@ -266,7 +266,7 @@ async def test_somebody_elses_form_is_nobodys(home, anna):
         for thief in (olga, tablet):
             with pytest.raises(Refused, match="bad-request"):
                 await step(thief, home, "set", form.get("sessionid", ""), "cancel")
-    assert any(result == "refused: not theirs" for _, _, result, _ in home.audit())
+    await until(lambda: any(result == "refused: not theirs" for _, _, result, _ in home.audit()), lambda: home.node.log)
 
 
 async def test_the_same_stanza_twice_moves_once(home, anna):
