@@ -44,16 +44,21 @@ class Reloading:
         write(self.node.folder, self.way, **self.config)
 
     async def reload(self, says: str = TAKEN) -> None:
-        """SIGHUP, and the sentence in the log that ends it once more than before."""
-        before = self.node.log.count(says)
+        """SIGHUP, and the sentence in the log that ends it once more than before; its owner sees it back."""
+        before, after = self.node.log.count(says), self.owner.mark
         up = self.node.log.count("connected as")
         self.node.tell(signal.SIGHUP)
         await self.node.says(says, times=before + 1)
         if says == TAKEN:
             await self.node.online(times=up + 1)
+            gone = await self.owner.wait(lambda seen: self._shows(seen, "unavailable"), after=after)
+            await self.owner.wait(lambda seen: self._shows(seen, ""), after=gone.number + 1)
+
+    def _shows(self, seen: Any, kind: str) -> bool:
+        return seen.kind == "presence" and seen.sender == f"{self.jid}/knoop" and seen.type == kind
 
     async def asks(self, text: str, answer: str) -> str:
-        """Ask until it is answered so: right after a login the node hears only what comes after it."""
+        """Say something and wait for the answer that begins so."""
         after = self.owner.mark
         self.owner.say(self.jid, text)
         return (await self.told(answer, after=after)).body
