@@ -32,7 +32,7 @@ class People(Protocol):
         ...
 
     def held(self, who: str, alert: str) -> bool:
-        """Whether something keeps it from them for now: quiet hours, a silence."""
+        """Whether quiet hours or a silence keep it from them at this time."""
         ...
 
 

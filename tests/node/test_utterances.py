@@ -128,9 +128,7 @@ def test_unseen_sentences_are_understood_no_worse_than_when_they_were_first_meas
 
 @pytest.mark.parametrize("judged", JUDGED, ids=lambda judged: judged.entry["text"])
 def test_an_utterance(judged):
-    if judged.wrong and not judged.acted:
-        pytest.xfail(str(judged))
-    assert not judged.wrong
+    assert not judged.wrong, str(judged)
 
 
 def hostile(text: str) -> Iterator[str]:

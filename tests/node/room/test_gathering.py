@@ -211,7 +211,7 @@ class World:
         if nick in self.dead:
             return
         self.nodes[nick].wants({FROST: (self.now, None)})
-        for other in self.nodes.keys() - {nick}:
+        for other in sorted(self.nodes.keys() - {nick}):
             self.at(self.now + self.delay(), self.show, other, nick)
         self.at(self.now + self.delay(), self.mirror, nick)
         self.look(nick)
@@ -227,7 +227,7 @@ class World:
     def die(self, nick):
         self.dead.add(nick)
         self.waiting.discard(nick)
-        for other in self.nodes.keys() - {nick}:
+        for other in sorted(self.nodes.keys() - {nick}):
             self.at(self.now + self.delay(), self.nodes[other].gone, nick)
 
     def delay(self):
@@ -250,7 +250,7 @@ class World:
             return
         after = self.now + self.delay()
         self.at(after, self.reflected, nick, sayings[0], line, frozenset(names))
-        for other in self.nodes.keys() - {nick}:
+        for other in sorted(self.nodes.keys() - {nick}):
             self.at(after + self.delay(), self.hear, other, nick, line)
 
     def again(self, nick):
@@ -306,9 +306,11 @@ def test_half_a_minute_of_frost_is_a_handful_of_lines(seed):
 
 
 def test_the_elected_node_dies_before_it_speaks():
-    world = storm(50, 0.1, dies=[("n00", 101.5), ("n01", 101.9)])
-    assert not world.waiting
-    assert len(world.lines) <= 3
+    worlds = [storm(50, 0.1, seed=seed, dies=[("n00", 101.5), ("n01", 101.9)]) for seed in range(20)]
+    assert not any(world.waiting for world in worlds)
+    counts = sorted(len(world.lines) for world in worlds)
+    assert counts[-2] <= 2
+    assert counts[-1] <= 3, "and that is rare"
 
 
 @settings(max_examples=60, deadline=None)
