@@ -127,6 +127,11 @@ class Access:
         person = self._effective(jid.bare)
         return person if person is not None and person.role > Role.NONE else None
 
+    def title(self, jid: Jid) -> str:
+        """How to speak of this address to others: as a person where it is one's."""
+        person = self.person(jid)
+        return person.title if person is not None else str(jid.bare)
+
     def everyone(self) -> tuple[Person, ...]:
         """All who have rights, by role, then by address; a whole domain is one entry with local part *."""
         named = (self._effective(jid) for jid in {*self._people, *self._grants})

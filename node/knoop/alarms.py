@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from knoop.alerts import ON, PREFIX, AlertState, Transition
 from knoop.errors import StoreError
+from knoop.jid import Jid
 from knoop.record import Record
 from knoop.reminders import Call, Calls, Message
 from knoop.state import AlertRow, Silence, State
@@ -55,6 +56,10 @@ class Alarms:
             return None
         return message.alert, self.calls.current(message)
 
+    def received(self, who: Jid, identity: str) -> None:
+        """The message with this id has reached a client of theirs."""
+        self.calls.arrived(str(who.bare), identity, self._house.now_ns)
+
     # Silence ----------------------------------------------------------------------------------------------------------
 
     def silenced(self, alert: str) -> Silence | None:
@@ -63,9 +68,9 @@ class Alarms:
         there = silence is not None and self._house.synced() and self._house.clock.time_ns() < silence.until_ns
         return silence if there else None
 
-    async def silence(self, alert: str, until_ns: int, *, by: str) -> None:
+    async def silence(self, alert: str, until_ns: int, *, by: Jid) -> None:
         """Tell nobody of this alert until then (UTC nanoseconds); 0 ends it. Raises StoreError."""
-        await self._house.state.silence(alert, until_ns, by)
+        await self._house.state.silence(alert, until_ns, self._house.access.title(by))
         self._silences = await self._house.state.silences()
 
     # Life -------------------------------------------------------------------------------------------------------------

@@ -301,7 +301,7 @@ def doctor(arguments: argparse.Namespace) -> int:
             print(it.as_line(finding), flush=True)
 
     findings = asyncio.run(
-        it.examine(config, password=None, clock=SystemClock(), on_finding=tell, offline=arguments.offline)
+        it.examine(config, clock=SystemClock(), on_finding=tell, offline=arguments.offline)
     )
     fine = not any(finding.level == "problem" for finding in findings)
     if arguments.json:

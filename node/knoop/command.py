@@ -17,10 +17,12 @@ from knoop_hw.model import Channel
 
 if TYPE_CHECKING:
     from knoop.access import Access, Role
+    from knoop.alarms import Alarms
     from knoop.alerts import Alerts
     from knoop.health import Health
-    from knoop.state import Silence, State
+    from knoop.state import State
     from knoop.store import Store
+    from knoop.telling import Telling
 
 
 Takes = Literal["nothing", "text", "channels", "value", "span"]
@@ -137,6 +139,8 @@ class House(Protocol):
     clock: Clock
     access: Access
     alerts: Alerts
+    alarms: Alarms
+    telling: Telling
     store: Store
     state: State
 
@@ -173,30 +177,6 @@ class House(Protocol):
 
     async def acknowledge(self, alert: str, *, by: Jid) -> None:
         """Say to everybody who was told of `alert` that a person has seen it."""
-        ...
-
-    def answers(self, identity: str) -> tuple[str, bool] | None:
-        """The alert that the message with this id was about, and whether about its present raising; None: neither."""
-        ...
-
-    def received(self, who: Jid, identity: str) -> None:
-        """The message with this id has reached a client of theirs."""
-        ...
-
-    def told(self, alert: str) -> Mapping[str, int | None]:
-        """Who was told of what is raised, by bare JID, and when it reached them (UTC), as far as their clients say."""
-        ...
-
-    async def hush(self, who: str, until_ns: int) -> None:
-        """Tell this bare JID only what is critical until then (UTC nanoseconds); 0 ends it. Raises StoreError."""
-        ...
-
-    async def silence(self, alert: str, until_ns: int, *, by: Jid) -> None:
-        """Tell nobody of `alert` until then (UTC nanoseconds); 0 ends it. Raises StoreError."""
-        ...
-
-    def silenced(self, alert: str) -> Silence | None:
-        """The silence about `alert`, None when there is none."""
         ...
 
     def watch(self, watcher: Jid, channels: Sequence[str], *, for_s: float) -> None:
@@ -278,17 +258,15 @@ def reading(channel: Channel, record: Record | None) -> Sentence:
     return Sentence(N_("{channel} is {value}."), {"channel": channel, "value": record})
 
 
-def readable(request: Request, house: House) -> dict[str, Channel]:
-    """The channels that the asking person may read; for them the others do not exist."""
-    person = house.access.person(request.sender)
-    if person is None:
-        return {}
-    return {n: c for n, c in house.channels.items() if person.reads(house.alerts.watched(n))}
+def readable(sender: Jid, house: House) -> dict[str, Channel]:
+    """The channels that this person may read; for them the others do not exist."""
+    person = house.access.person(sender)
+    return {n: c for n, c in house.channels.items() if person.reads(n)} if person is not None else {}
 
 
 def chosen(request: Request, house: House) -> list[Channel]:
     """The requested channels, in the order asked, without those that the person may not read."""
-    mine = readable(request, house)
+    mine = readable(request.sender, house)
     return [mine[name] for name in request.channels if name in mine]
 
 

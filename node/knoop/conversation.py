@@ -16,7 +16,7 @@ from xml.etree import ElementTree as ET
 
 from knoop.access import Person
 from knoop.alerts import PREFIX
-from knoop.command import N_, House, Reply, Request, refuse
+from knoop.command import N_, House, Reply, Request, readable, refuse
 from knoop.errors import LinkError
 from knoop.execution import EXPIRED, INCIDENT, Execution
 from knoop.jid import Jid
@@ -76,7 +76,7 @@ class Conversation:
         person = self._house.access.person(sender)
         if isinstance(heard, Received):
             if person is not None:
-                self._house.received(sender, heard.to)
+                self._house.alarms.received(sender, heard.to)
             return
         if person is None:
             self._stranger(sender, heard)
@@ -167,9 +167,8 @@ class Conversation:
                 return await self._acknowledge(sender, person, *about, words=_words(heard))
         if isinstance(heard, Reacted):
             return refuse(EXPIRED)  # what it was about has gone while it waited
-        readable = {name: channel for name, channel in self._house.channels.items() if person.reads(name)}
         meant, words = self._choices.understand(
-            heard.text, sender=sender, person=person, channels=readable, heard_ns=since_ns,
+            heard.text, sender=sender, person=person, channels=readable(sender, self._house), heard_ns=since_ns,
             now_ns=self._house.clock.boottime_ns(),
         )  # fmt: skip
         if isinstance(meant, Reply):
@@ -184,7 +183,7 @@ class Conversation:
 
     def _about(self, person: Person, identity: str) -> tuple[str, bool] | None:
         """The alert that a message of ours was about and whether in its present raising, if they may read it."""
-        about = self._house.answers(identity)
+        about = self._house.alarms.answers(identity)
         if about is None or not person.reads(self._house.alerts.watched(PREFIX + about[0])):
             return None
         return about

@@ -147,7 +147,7 @@ class Desk:
         usual = (ask.usual,) if ask.usual else ()
         plain = Field(var=ask.name, kind="text-single", label=self._said(ask.label), values=usual, needed=ask.needed)
         if ask.kind == "channels":
-            channels = readable(self.request, self.house).values()
+            channels = readable(self.request.sender, self.house).values()
             choices = [Choice(c.name, Sentence("{channel}", {"channel": c})) for c in channels]
             return self._list(plain, "list-multi", choices)
         if ask.choices:
@@ -171,7 +171,7 @@ class Desk:
     def _setting(self, output: str) -> Form | Reply:
         """The output and its value at once where all outputs are of one kind, else one after the other."""
         outputs = {
-            name: c for name, c in readable(self.request, self.house).items() if c.writable and c.type != "text"
+            name: c for name, c in readable(self.request.sender, self.house).items() if c.writable and c.type != "text"
         }
         channels = list(outputs.values())
         if not channels or (output and output not in outputs):

@@ -15,7 +15,7 @@ from knoop.health import Health
 from knoop.jid import Jid
 from knoop.record import Record
 from knoop.router import Router
-from knoop.state import Silence, State
+from knoop.state import State
 from knoop.store import Store
 from knoop.telling import Telling
 from knoop.text import Voice
@@ -121,35 +121,7 @@ class Household:
         """Say to everybody who was told of `alert` that a person has seen it."""
         self.telling.did(by, PREFIX + alert)
         now_ns = self.clock.boottime_ns()
-        self._changed(self.alerts.acknowledge(alert, by=self._title(by), now_ns=now_ns, at_ns=self.now_ns))
-
-    def answers(self, identity: str) -> tuple[str, bool] | None:
-        """The alert that the message with this id was about, and whether about its present raising."""
-        return self.alarms.answers(identity)
-
-    def received(self, who: Jid, identity: str) -> None:
-        """The message with this id has reached a client of theirs."""
-        self.alarms.calls.arrived(str(who.bare), identity, self.now_ns)
-
-    def told(self, alert: str) -> Mapping[str, int | None]:
-        """Who was told of what is raised, by bare JID, and when it reached them (UTC), as far as their clients say."""
-        return self.alarms.calls.told(alert)
-
-    async def hush(self, who: str, until_ns: int) -> None:
-        """Tell this bare JID only what is critical until then (UTC nanoseconds); 0 ends it. Raises StoreError."""
-        await self.telling.hush(who, until_ns)
-
-    async def silence(self, alert: str, until_ns: int, *, by: Jid) -> None:
-        """Tell nobody of `alert` until then (UTC nanoseconds); 0 ends it. Raises StoreError."""
-        await self.alarms.silence(alert, until_ns, by=self._title(by))
-
-    def silenced(self, alert: str) -> Silence | None:
-        """The silence about `alert`, None when there is none."""
-        return self.alarms.silenced(alert)
-
-    def _title(self, who: Jid) -> str:
-        person = self.access.person(who)
-        return person.title if person else str(who.bare)
+        self._changed(self.alerts.acknowledge(alert, by=self.access.title(by), now_ns=now_ns, at_ns=self.now_ns))
 
     def watch(self, watcher: Jid, channels: Sequence[str], *, for_s: float) -> None:
         """Send changes of `channels` to this chat for a while; replaces an earlier watch of the same chat."""

@@ -172,6 +172,7 @@ class Presence:
         settings: object = None
         if kind == "room":
             await self._rooms[compat.jid(target)].stay(session, outbox=self._outbox, voice=self._voice)
+            return
         if kind == "pubsub":
             await self._configured.wait()
         elif kind == "chat":

@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -27,6 +27,7 @@ from knoop.errors import LinkError
 from knoop.notify import notify, reloading
 from knoop.state import State
 from knoop.store import Store
+from knoop.together import first
 from knoop.xmpp.session import Account, Session, tls_context
 from knoop_hw.board import Board
 from knoop_hw.clock import Clock, SystemClock
@@ -110,7 +111,7 @@ class _Served:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if wanting.done() and not life.done() and not stopping.done():
                 self._handing_over = True
-                await self._unless_stopped(agent.settle())
+                await first(agent.settle(), self._stop.wait())
                 leave.set()
                 return await self._hand_over(agent, life, wanting.result())
             leave.set()
@@ -127,14 +128,6 @@ class _Served:
         if not self._handing_over or self._stop.is_set():
             notify("STOPPING=1")
             self._board.release()
-
-    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do `work` to its end, or until told to stop."""
-        tasks: set[asyncio.Task[Any]] = {asyncio.create_task(work), asyncio.create_task(self._stop.wait())}
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _wanted(self, agent: Agent) -> Loaded:
         """What the next SIGHUP brings that is good and different; what is not good is said."""
@@ -177,9 +170,7 @@ class _Served:
         """The agent that goes on: with what is `loaded`, or as before where the board does not take that."""
         beating = asyncio.create_task(self._beat())
         try:
-            stopping = asyncio.create_task(self._stop.wait())
-            await asyncio.wait({life, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
+            await first(life, self._stop.wait())
             self._release()  # when told to stop meanwhile
             await life
             config, _ = loaded

@@ -106,7 +106,7 @@ class Telling:
 
     def _rooms(self, record: Record, before: Record | None) -> bool:
         """Rooms are not reminded, their presence shows what is raised."""
-        silent = self._house.silenced(record.channel.removeprefix(PREFIX)) is not None
+        silent = self._house.alarms.silenced(record.channel.removeprefix(PREFIX)) is not None
         return news(record, before) and record.value != "reminded" and not silent
 
 

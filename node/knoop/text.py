@@ -261,19 +261,6 @@ class Voice:
         return f"{at:%H:%M}" if at.date() == now.date() else f"{at:%Y-%m-%d %H:%M}"
 
 
-def render(reply: Reply, lang: str, *, channels: Mapping[str, Channel], now_ns: int, zone: tzinfo | None = None) -> str:
-    """A reply as text in the reader's language, one sentence a line."""
-    return Voice(lang=lang, channels=channels, now_ns=now_ns, zone=zone).render(reply)
-
-
-def event_sentence(
-    record: Record, lang: str, *, channels: Mapping[str, Channel], alerts: Alerts, now_ns: int,
-    zone: tzinfo | None = None,
-) -> str:  # fmt: skip
-    """What the node says by itself about one reading, in the reader's language."""
-    return Voice(lang=lang, channels=channels, now_ns=now_ns, zone=zone).event(record, alerts)
-
-
 def _device(when: Absence) -> str:
     """How people call a device at the begin of a sentence."""
     name = _one_line(when.label) or humane(when.device)

@@ -1,9 +1,9 @@
-"""Several works at once, until one of them fails; and waiting for whichever of two things comes first."""
+"""Several works at once, until one of them fails; and waiting for whichever of several comes first."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 from knoop_hw.clock import Clock
@@ -27,14 +27,21 @@ async def together(*works: Coroutine[Any, Any, None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def first(*works: Awaitable[Any]) -> None:
+    """Return when one of these has ended, however; those among the others that are no tasks yet have been cancelled."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    ours = [task for task, work in zip(tasks, works, strict=True) if task is not work]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in ours:
+            task.cancel()
+        await asyncio.gather(*ours, return_exceptions=True)
+
+
 async def woken(event: asyncio.Event, clock: Clock, within_s: float) -> bool:
     """Return when `event` is set, or after so many seconds of the clock; whether it is set then."""
     if event.is_set() or within_s <= 0:
         return event.is_set()
-    tasks = [asyncio.ensure_future(event.wait()), asyncio.ensure_future(clock.sleep(within_s))]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
+    await first(event.wait(), clock.sleep(within_s))
     return event.is_set()

@@ -100,6 +100,28 @@ async def knoop(*arguments: object, folder: Path, stdin: str = "", within_s: flo
     return Ended(process.returncode or 0, out.decode(), err.decode())
 
 
+def opened(pid: int) -> list[str]:
+    """What a process has open, as the kernel says (proc(5))."""
+    found = []
+    for handle in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found.append(str(handle.readlink()))
+    return found
+
+
+async def cancelled_while_it_starts(server: Server) -> int:
+    """Cancel a private server's start when its process is there; returns that process's id."""
+    task = asyncio.create_task(server.__aenter__())
+    while server.pid is None:
+        await asyncio.sleep(0)
+    pid = server.pid
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+    return pid
+
+
 async def until(true: Callable[[], Any], what: Callable[[], str], within_s: float = BOUND_S) -> None:
     """Return when `true`; raise AssertionError with `what()` when it is not within the bound."""
     try:

@@ -81,7 +81,7 @@ def look(tmp_path: Path, machine: doctor.Machine) -> Callable[..., Any]:
             hears(finding)
 
         found = await doctor.examine(
-            loaded, password=None, clock=clock or SystemClock(), machine=machine, resolver=resolver,
+            loaded, clock=clock or SystemClock(), machine=machine, resolver=resolver,
             on_finding=hear,
         )
         assert heard == found

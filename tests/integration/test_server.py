@@ -9,11 +9,10 @@ import ssl
 import subprocess
 import sys
 import urllib.request
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.integration.running import alive
+from tests.integration.running import alive, cancelled_while_it_starts, opened
 
 from knoop_bench.errors import LoginFailed, NotSeen, Refused, ServerFailed
 from knoop_bench.prosody import Prosody
@@ -169,14 +168,7 @@ async def test_nothing_is_left_after_a_cancellation(tmp_path):
 
 async def test_nothing_is_left_after_a_cancellation_during_the_start(tmp_path):
     server = Prosody(tmp_path / "server")
-    task = asyncio.create_task(server.__aenter__())
-    while server.pid is None:
-        await asyncio.sleep(0)
-    pid = server.pid
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert not alive(pid)
+    assert not alive(await cancelled_while_it_starts(server))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -236,12 +228,9 @@ async def test_a_missing_prosody_names_the_remedy(tmp_path, monkeypatch):
 async def test_the_machines_own_prosody_is_never_opened(serve):
     """What the kernel says about the process: no file of it lies in /etc/prosody or /var/lib/prosody."""
     server = await serve(accounts={"anna": "secret"})
-    opened = []
-    for handle in Path(f"/proc/{server.pid}/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed meanwhile
-            opened.append(str(handle.readlink()))
-    assert any(str(server.folder) in path for path in opened)
-    assert not [path for path in opened if path.startswith(("/etc/prosody", "/var/lib/prosody"))]
+    paths = opened(server.pid)
+    assert any(str(server.folder) in path for path in paths)
+    assert not [path for path in paths if path.startswith(("/etc/prosody", "/var/lib/prosody"))]
     command = Path(f"/proc/{server.pid}/cmdline").read_text()
     environment = Path(f"/proc/{server.pid}/environ").read_text()
     assert "secret" not in command + environment

@@ -7,11 +7,10 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.integration.running import alive
+from tests.integration.running import alive, cancelled_while_it_starts, opened
 
 from knoop_bench.ejabberd import Ejabberd
 from knoop_bench.errors import LoginFailed, ServerFailed
@@ -65,12 +64,9 @@ async def test_it_has_services_and_neither_a_name_nor_a_port_mapper_on_the_netwo
 
 
 async def test_the_machines_own_ejabberd_is_never_opened(ejabberd):
-    opened = []
-    for handle in Path(f"/proc/{ejabberd.pid}/fd").iterdir():
-        with suppress(FileNotFoundError):  # closed meanwhile
-            opened.append(str(handle.readlink()))
-    assert any(str(ejabberd.folder) in path for path in opened)
-    assert not [path for path in opened if path.startswith(("/etc/ejabberd", "/var/lib/ejabberd", "/var/log"))]
+    paths = opened(ejabberd.pid)
+    assert any(str(ejabberd.folder) in path for path in paths)
+    assert not [path for path in paths if path.startswith(("/etc/ejabberd", "/var/lib/ejabberd", "/var/log"))]
 
 
 async def test_nothing_is_left_after_the_block_or_a_kill(tmp_path):
@@ -87,14 +83,7 @@ async def test_nothing_is_left_after_the_block_or_a_kill(tmp_path):
 
 async def test_nothing_is_left_after_a_cancellation_during_the_start(tmp_path):
     server = Ejabberd(tmp_path / "server")
-    task = asyncio.create_task(server.__aenter__())
-    while server.pid is None:
-        await asyncio.sleep(0)
-    pid = server.pid
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert not alive(pid)
+    assert not alive(await cancelled_while_it_starts(server))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -22,7 +22,7 @@ from knoop.household import RELEASED_NS
 from knoop.jid import Jid
 from knoop.parse.choices import Choices
 from knoop.record import Record
-from knoop.state import Silence, State
+from knoop.state import State
 from knoop.store import Store
 from knoop.telling import Telling
 from knoop.text import Voice
@@ -157,31 +157,8 @@ class GreenHouse:
         return await self.report(channel, self.board.set(channel, value, for_s))
 
     async def acknowledge(self, alert: str, *, by: Jid) -> None:
-        person = self.access.person(by)
-        self.changed(
-            self.alerts.acknowledge(
-                alert, by=person.title if person else "", now_ns=self.clock.boottime_ns(), at_ns=self.now_ns
-            )
-        )
-
-    def answers(self, identity: str) -> tuple[str, bool] | None:
-        return self.alarms.answers(identity)
-
-    def received(self, who: Jid, identity: str) -> None:
-        self.alarms.calls.arrived(str(who.bare), identity, self.now_ns)
-
-    def told(self, alert: str) -> Mapping[str, int | None]:
-        return self.alarms.calls.told(alert)
-
-    async def hush(self, who: str, until_ns: int) -> None:
-        await self.telling.hush(who, until_ns)
-
-    async def silence(self, alert: str, until_ns: int, *, by: Jid) -> None:
-        person = self.access.person(by)
-        await self.alarms.silence(alert, until_ns, by=person.title if person else "")
-
-    def silenced(self, alert: str) -> Silence | None:
-        return self.alarms.silenced(alert)
+        now_ns = self.clock.boottime_ns()
+        self.changed(self.alerts.acknowledge(alert, by=self.access.title(by), now_ns=now_ns, at_ns=self.now_ns))
 
     def watch(self, watcher: Jid, channels: Sequence[str], *, for_s: float) -> None:
         self.watches[watcher] = (tuple(channels), for_s)

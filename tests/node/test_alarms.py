@@ -197,14 +197,14 @@ async def test_quiet_holds_back_a_warning_and_nothing_critical(home):
 
 
 async def test_silence_is_for_people_and_rooms_and_what_still_waits_is_told_after_it(home):
-    await home.house.silence("fire", home.clock.time_ns() + 60 * 10**9, by=compat.jid(f"{BRAM}/x"))
-    await home.house.silence("open", home.clock.time_ns() + 60 * 10**9, by=compat.jid(f"{ANNA}/x"))
-    assert home.house.silenced("open").by == "Anna"
+    await home.house.alarms.silence("fire", home.clock.time_ns() + 60 * 10**9, by=compat.jid(f"{BRAM}/x"))
+    await home.house.alarms.silence("open", home.clock.time_ns() + 60 * 10**9, by=compat.jid(f"{ANNA}/x"))
+    assert home.house.alarms.silenced("open").by == "Anna"
     home.door(True)
     await home.wait(30)
     assert home.heard() == [("open", "raised", ""), ("fire", "raised", "")]
     assert home.house.health().unacknowledged == 2
-    await home.house.silence("fire", 0, by=compat.jid(f"{ANNA}/x"))
+    await home.house.alarms.silence("fire", 0, by=compat.jid(f"{ANNA}/x"))
     await home.wait(1)
     assert home.heard() == [("fire", "reminded", "a")]
     await home.wait(30)
@@ -215,18 +215,18 @@ async def test_a_restart_tells_nobody_twice_and_goes_on(make):
     async with make() as before:
         before.door(True)
         await before.wait(10)
-        await before.house.silence("fire", before.clock.time_ns() + 3600 * 10**9, by=compat.jid(f"{ANNA}/x"))
+        await before.house.alarms.silence("fire", before.clock.time_ns() + 3600 * 10**9, by=compat.jid(f"{ANNA}/x"))
         identity = before.router.went[0][0].identity
     async with make(run="bbbbbbbb") as after:
         assert {state.name: state.value for state in after.house.alerts.raised()} == {"open": True, "fire": True}
-        assert after.house.silenced("fire").by == "Anna"
+        assert after.house.alarms.silenced("fire").by == "Anna"
         after.door(True)
         await after.wait(59)
         assert after.heard() == []
         await after.wait(2)
         assert after.says(ANNA, "reminded").startswith("Still: Alert open: door is open (since ")
         assert after.heard() == [("open", "reminded", "a")]
-        assert after.house.answers(identity) == ("open", True)
+        assert after.house.alarms.answers(identity) == ("open", True)
         after.door(False)
         assert after.heard() == [("open", "cleared", "af"), ("fire", "cleared", "")]
 

@@ -427,10 +427,10 @@ async def test_silence_is_for_everybody_and_ends(house):
         "“silence frost off” ends it."
     )
     assert await house.ask(ANNA, "silence frost") == "frost is silent until 11:15, said Bram."
-    assert house.silenced("frost").by == "Bram"
-    assert house.silenced("door_open") is None
+    assert house.alarms.silenced("frost").by == "Bram"
+    assert house.alarms.silenced("door_open") is None
     assert await house.ask(ANNA, "silence frost off") == "Not silent any more: frost."
-    assert house.silenced("frost") is None
+    assert house.alarms.silenced("frost") is None
     assert await house.state.silences() == {}
 
 

@@ -28,7 +28,7 @@ from knoop.command import Instant, Reply, Sentence, Span, counted, reading, say
 from knoop.condition import Condition
 from knoop.record import Record
 from knoop.reminders import Hearing
-from knoop.text import AGAIN, LOCALE, Voice, event_sentence, languages, render
+from knoop.text import AGAIN, LOCALE, Voice, languages
 from knoop_hw.model import Channel
 
 SOURCES = Path(knoop.text.__file__).parent
@@ -238,7 +238,7 @@ def test_a_language_tag_finds_its_catalogue_and_nothing_else():
 
 def test_a_reply_is_one_line_a_sentence():
     reply = Reply((reading(CHANNELS["lamp"], record("lamp", True)), reading(CHANNELS["door"], None)))
-    assert render(reply, "en", channels=CHANNELS, now_ns=NOON_NS) == "Lamp is on.\nFront door has not reported yet."
+    assert ENGLISH.render(reply) == "Lamp is on.\nFront door has not reported yet."
 
 
 @given(st.text())
@@ -283,7 +283,7 @@ def standing(phase, **more) -> Alerts:
 )  # fmt: skip
 def test_what_the_node_says_by_itself(heard, alerts, english, dutch):
     def said(lang):
-        return event_sentence(heard, lang, channels=CHANNELS, alerts=alerts, now_ns=NOON_NS, zone=UTC)
+        return Voice(lang=lang, channels=CHANNELS, now_ns=NOON_NS, zone=UTC).event(heard, alerts)
 
     assert (said("en"), said("nl")) == (english, dutch)
 

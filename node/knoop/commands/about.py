@@ -15,7 +15,7 @@ async def run(request: Request, house: House) -> Reply:
             counted(
                 "{count} channel that you may read.",
                 "{count} channels that you may read.",
-                len(readable(request, house)),
+                len(readable(request.sender, house)),
             ),
             Sentence(N_("Free software (AGPL-3.0-or-later); its source: {source}"), {"source": house.source}),
         )

@@ -28,7 +28,7 @@ async def run(request: Request, house: House) -> Reply:
 
 
 def _seen(request: Request, house: House) -> list[str]:
-    mine = readable(request, house)
+    mine = readable(request.sender, house)
     return [name for name, rule in house.alerts.rules.items() if rule.when.channel in mine]
 
 
@@ -60,7 +60,7 @@ def _told(request: Request, house: House, name: str) -> tuple[Sentence, ...]:
     if asking is None or asking.role < Role.OWNER:
         return ()
     others: list[str | Sentence] = []
-    for who, at_ns in house.told(name).items():
+    for who, at_ns in house.alarms.calls.told(name).items():
         person = house.access.person(house.jid(who))
         if person is not None and person.jid != asking.jid:
             values = {"person": person.title, "time": Instant(at_ns)}

@@ -30,7 +30,7 @@ async def run(request: Request, house: House) -> Reply:
         return refuse(N_("A whole server can get rights in node.toml only. Nothing was changed."))
     if (reply := not_for_you(jid, request, house)) is not None:
         return reply
-    mine = readable(request, house)
+    mine = readable(request.sender, house)
     unknown = tuple(name for name in only if not any(name in {channel, channel.partition(".")[0]} for channel in mine))
     if unknown:
         return refuse(N_("There is no channel {channels}. Nothing was changed."), channels=unknown)
@@ -65,7 +65,7 @@ def _roles(_request: Request, _house: House) -> list[Choice]:
 
 
 def _channels(request: Request, house: House) -> list[Choice]:
-    return [Choice(c.name, Sentence("{channel}", {"channel": c})) for c in readable(request, house).values()]
+    return [Choice(c.name, Sentence("{channel}", {"channel": c})) for c in readable(request.sender, house).values()]
 
 
 COMMAND = Command(

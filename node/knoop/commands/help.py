@@ -31,7 +31,8 @@ def _open(request: Request, house: House) -> list[Command]:
 
 def _examples(command: Command, request: Request, house: House) -> tuple[Sentence, ...]:
     """Those of the verb; what can be set is shown with this node's own outputs, which it then does."""
-    outputs = [channel for channel in readable(request, house).values() if channel.writable and not channel.confirm]
+    mine = readable(request.sender, house).values()
+    outputs = [channel for channel in mine if channel.writable and not channel.confirm]
     if command.takes != "value" or not outputs:
         return tuple(map(Sentence, command.usage))
     said = []

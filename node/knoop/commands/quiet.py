@@ -16,7 +16,7 @@ async def run(request: Request, house: House) -> Reply:
     """
     now_ns, me = house.clock.time_ns(), str(request.sender.bare)
     if request.value is False:
-        await house.hush(me, 0)
+        await house.telling.hush(me, 0)
         return say(N_("I speak up again."))
     if not house.synced():
         return refuse(N_("I do not know what time it is yet, so I cannot keep quiet. Please ask again later."))
@@ -26,7 +26,7 @@ async def run(request: Request, house: House) -> Reply:
             return say(N_("I keep quiet until {time}; “quiet off” ends it."), time=Instant(until_ns))
         return refuse(N_("Say for how long, for example: {example}"), example=Sentence(N_("quiet 2h")))
     until_ns = now_ns + round(min(request.for_s, LONGEST_S) * 1e9)
-    await house.hush(me, until_ns)
+    await house.telling.hush(me, until_ns)
     return say(N_("I keep quiet until {time}; “quiet off” ends it."), time=Instant(until_ns))
 
 

@@ -24,7 +24,7 @@ MOST = 30  # lines that a phone still shows; beyond that a person wants a name
 
 async def run(request: Request, house: House) -> Reply:
     """One line a channel: value, quality, and age where it is old. Without a name, all of them."""
-    wanted = chosen(request, house) or list(readable(request, house).values())
+    wanted = chosen(request, house) or list(readable(request.sender, house).values())
     lines = [_line(house, channel.name) for channel in wanted[:MOST]]
     if len(wanted) > MOST:
         lines.append(Sentence(N_("And {count} more; name what you want."), {"count": len(wanted) - MOST}))

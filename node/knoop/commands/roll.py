@@ -9,7 +9,7 @@ from knoop.command import N_, Command, House, Reply, Request, Sentence, Span, co
 
 async def run(request: Request, house: House) -> Reply:
     """Name, alerts, what is missing, for how long it is up, version."""
-    health, mine = house.health(), readable(request, house)
+    health, mine = house.health(), readable(request.sender, house)
     alerts = sum(house.alerts.watched(PREFIX + state.name) in mine for state in house.alerts.raised())
     missing = sum(name in mine for name in health.faulty)
     values = {"node": house.label or house.name, "uptime": Span(round(health.uptime_s)), "version": health.version}

@@ -32,7 +32,7 @@ async def run(request: Request, house: House) -> Reply:
     rest = said[split:]
     if rest and SWITCH.get(rest[0]) is False and len(rest) == 1:
         for name in alerts:
-            await house.silence(name, 0, by=request.sender)
+            await house.alarms.silence(name, 0, by=request.sender)
         return Reply((Sentence(N_("Not silent any more: {alerts}."), {"alerts": tuple(map(humane, alerts))}),))
     if not house.synced():
         return refuse(N_("I do not know what time it is yet, so I cannot keep quiet. Please ask again later."))
@@ -42,7 +42,7 @@ async def run(request: Request, house: House) -> Reply:
         return Reply(lines) if lines else refuse(N_("Say for how long, for example: {example}"), example=EXAMPLE)
     until_ns = house.clock.time_ns() + round(min(for_s, LONGEST_S) * 1e9)
     for name in alerts:
-        await house.silence(name, until_ns, by=request.sender)
+        await house.alarms.silence(name, until_ns, by=request.sender)
     if len(alerts) == 1:
         return Reply((Sentence(UNTIL, {"time": Instant(until_ns), "alert": humane(alerts[0])}),))
     values = {"time": Instant(until_ns), "alerts": tuple(map(humane, alerts))}
@@ -65,7 +65,7 @@ def _named(request: Request, house: House, said: Sequence[str]) -> list[str] | R
 
 
 def _known(request: Request, house: House) -> list[str]:
-    mine = readable(request, house)
+    mine = readable(request.sender, house)
     return [name for name, rule in house.alerts.rules.items() if rule.when.channel in mine]
 
 
@@ -76,7 +76,7 @@ def _choices(request: Request, house: House) -> list[Choice]:
 
 def silent_now(name: str, house: House) -> list[Sentence]:
     """Until when this alert is silent and who said so; nothing when it is not."""
-    silence = house.silenced(name)
+    silence = house.alarms.silenced(name)
     if silence is None:
         return []
     values = {"alert": humane(name), "time": Instant(silence.until_ns), "person": silence.by}

@@ -18,7 +18,7 @@ ALERTS = {
 
 async def run(request: Request, house: House) -> Reply:
     """The first line is the answer; then only lines that say something: alarms, faults, what is on or open."""
-    health, mine = house.health(), readable(request, house)
+    health, mine = house.health(), readable(request.sender, house)
     alerts = [state for state in house.alerts.raised() if house.alerts.watched(PREFIX + state.name) in mine]
     faulty = tuple(mine[name] for name in health.faulty if name in mine)
     lines = [_first(house, len(alerts), waiting=any(state.phase == "raised" for state in alerts), faulty=len(faulty))]

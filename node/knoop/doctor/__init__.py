@@ -29,19 +29,19 @@ RESOURCE = "doctor"
 
 
 async def examine(
-    config: Config, *, password: str | None, clock: Clock, on_finding: Callable[[Finding], None] | None = None,
+    config: Config, *, clock: Clock, on_finding: Callable[[Finding], None] | None = None,
     offline: bool = False, machine: Machine | None = None, resolver: Any = None,
 ) -> list[Finding]:  # fmt: skip
     """Every check in order; `on_finding` hears each as it comes. What a failure hides is said to be not looked at.
 
-    `password` None: from where the configuration says. `offline`: this machine only. `machine` and `resolver` (an
+    `offline`: this machine only. `machine` and `resolver` (an
     `aiodns.DNSResolver`) are where to look instead. A login of its own is made beside the node's; the node does not
     notice. Raises ConfigError for a `ca_file` that is none.
     """
     told = _Told(on_finding or (lambda _finding: None))
     machine = machine or Machine()
     told.all(here.configuration(config))
-    finding, secret = here.password(config, password)
+    finding, secret = here.password(config)
     told(finding)
     told.all(here.state(machine))
     told.all(here.disk(machine, config))

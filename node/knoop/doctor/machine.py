@@ -58,10 +58,8 @@ def configuration(config: Config) -> Iterator[Finding]:
         yield ok("configuration", f"{config.file}: {counts}")
 
 
-def password(config: Config, given: str | None) -> tuple[Finding, str | None]:
-    """The finding and the password: `given`, or from where the configuration says."""
-    if given is not None:
-        return ok("password", "given"), given
+def password(config: Config) -> tuple[Finding, str | None]:
+    """The finding, and the password from where the configuration says."""
     try:
         found = places.password(config)
     except ConfigError as error:

@@ -107,25 +107,6 @@ async def _options(session: Session, node: str, where: str) -> dict[str, str]:
     return _fields(await session.iq("get", ask, to=where))
 
 
-async def _readers(session: Session, node: str, where: str) -> set[str]:
-    """Who has been let in, and whose subscription may have outlived that (measured: Prosody 0.12, ejabberd 23.01)."""
-    found = set()
-    for table, entry, without in (
-        ("affiliations", "affiliation", {"none", "outcast"}), ("subscriptions", "subscription", {"none"}),
-    ):  # fmt: skip
-        ask = ET.Element(f"{nodes.OWNER}pubsub")
-        ET.SubElement(ask, f"{nodes.OWNER}{table}", {"node": node})
-        try:
-            answer = await session.iq("get", ask, to=where)
-        except Refusal as error:
-            if error.condition != "feature-not-implemented":
-                raise
-            continue
-        listed = answer.iter(f"{nodes.OWNER}{entry}")
-        found |= {item.get("jid", "").partition("/")[0] for item in listed if item.get(entry) not in without}
-    return found
-
-
 async def closed(session: Session, config: Config) -> list[Finding]:
     """The node's own nodes: who can read them now."""
     if config.publish.pubsub == "off":
@@ -136,7 +117,7 @@ async def closed(session: Session, config: Config) -> list[Finding]:
     for node in (nodes.placed(node, where, session.jid) for node in nodes.NODES):
         try:
             model = (await _options(session, node.name, where)).get("pubsub#access_model", "")
-            members = await _readers(session, node.name, where) - {str(session.jid.bare)}
+            members = await nodes.readers(session, node.name, service=where) - {str(session.jid.bare)}
         except Refusal as error:
             if error.condition != "item-not-found":
                 text = f"{node.name} is not ours to look at ({error.condition})"

@@ -140,7 +140,7 @@ def _examined(target: Path, say: Callable[..., None]) -> tuple[bool, list[dict[s
     say("", "Does it work? knoop doctor says:")
     made = config.load(target, jid=compat.jid, words=words())
     findings = asyncio.run(doctor.examine(
-        made, password=None, clock=SystemClock(), on_finding=lambda finding: say(doctor.as_line(finding)),
+        made, clock=SystemClock(), on_finding=lambda finding: say(doctor.as_line(finding)),
     ))  # fmt: skip
     say("", doctor.as_summary(findings))
     return all(finding.level != "problem" for finding in findings), doctor.as_data(findings)

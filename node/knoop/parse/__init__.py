@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from knoop.command import N_, Command, Intent, Reply, beyond, refuse
 from knoop.parse import manners
@@ -71,6 +71,7 @@ class _Utterance:
     names: Names
     verbs: Mapping[str, Command]
     hint: bool = True
+    wishes: dict[tuple[str, ...], Wish] = field(default_factory=dict)  # of the same words, made once
 
     def intent(self) -> Intent | Reply:
         said = manners.without_greetings(words(self.text), self.names.at)
@@ -98,11 +99,11 @@ class _Utterance:
 
     def sentences(self) -> Intent | Reply | None:
         """What one sentence of several means: a question is answered, an order is asked about; None for neither."""
-        setting, said = self._setting_words(), words(self.text)
+        said = words(self.text)
         meant = among(
             self.text,
             mean=lambda part: replace(self, text=part, hint=False).intent(),
-            moves=lambda part: any(self._output(name) for name in wish(words(part), self.names, setting).named),
+            moves=lambda part: any(self._output(name) for name in self._wish(words(part)).named),
             writes=lambda verb: self.verbs[verb].writes,
         )
         if meant is None or meant.verb != "set":
@@ -125,6 +126,13 @@ class _Utterance:
     def _output(self, name: str) -> Channel | None:
         channel = self.names.channels[name]
         return channel if channel.writable else None
+
+    def _wish(self, said: Sequence[str]) -> Wish:
+        """The pieces of these words, as far as they are about setting something."""
+        key = tuple(said)
+        if key not in self.wishes:
+            self.wishes[key] = wish(said, self.names, self._setting_words())
+        return self.wishes[key]
 
     def _setting_words(self) -> frozenset[str]:
         """The words for setting something."""
@@ -185,7 +193,7 @@ class _Utterance:
         every = ALL & {*said} and {*said} <= neutral | ALL
         names = tuple(self.names.channels) if every else self.names.read(said, neutral, spare=spare)
         if not names and not spare:  # `door open` says how it is, or asks; `gate open` may be an order
-            named = wish(said, self.names, frozenset()).named
+            named = self._wish(said).named
             reports = named and not any(map(self._output, named))
             names = self.names.read(said, READING | QUESTION_WORDS) if reports else ()
         return Intent(verb="read", channels=names) if names else self._topic(said)
@@ -197,7 +205,7 @@ class _Utterance:
 
     def _set(self, said: Sequence[str]) -> Intent | Reply | None:
         """`[the] lamp [to] on [for 10s]`; None when these words do not ask to set anything."""
-        made = wish(said, self.names, self._setting_words())
+        made = self._wish(said)
         if not made.wants or (made.core == "xs" and said[-1].isdigit() and self.names.matching(said)):
             return None  # `phase 2` is a name, not a value for `phase`
         named = made.named
@@ -230,7 +238,7 @@ class _Utterance:
 
     def _typed(self, intent: Intent) -> Intent:
         """The same intent to set something, with how to type it."""
-        made = wish(words(intent.argument), self.names, self._setting_words())
+        made = self._wish(words(intent.argument))
         typed = self._setting(self.names.channels[intent.channels[0]], made.settings[0], intent.for_s)
         return typed if isinstance(typed, Intent) else intent
 
@@ -277,7 +285,7 @@ class _Utterance:
             # The words behind such a verb are taken as they are typed, so mended ones are only shown.
             offered = () if self.verbs[intent.verb].takes == "text" else (intent,)
             return replace(refuse(sentence, text=echo(self.text), suggestion=suggestion), choices=offered)
-        made = wish(said, self.names, frozenset())
+        made = self._wish(said)
         outputs = [output for name in made.named if (output := self._output(name))]
         if outputs and not asking:
             sentence = N_("I did nothing, because I do not understand all of “{text}”. Say it like this: {examples}.")

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from knoop import parse
-from knoop.command import N_, Command, Reply, Request, refuse
+from knoop.command import N_, Command, Reply, Request, readable, refuse
 from knoop.execution import EXPIRED, Execution
 from knoop.household import Household
 from knoop.jid import Jid
@@ -149,14 +149,12 @@ class RoomTalk:
     async def _reply(self, asked: _Asked, *, late: bool) -> tuple[Reply | None, str]:
         """What the verb answers, None for silence; and which verb it was."""
         house, called = self._house, asked.called
-        person = house.access.person(asked.sender)  # rights may have changed since it was heard
-        if person is None:
+        if house.access.person(asked.sender) is None:  # rights may have changed since it was heard
             return None, ""
         if late:
             await self._execution.note(asked.sender, "message", "ignored: delayed", via="room")
             return refuse(EXPIRED), ""
-        readable = {name: c for name, c in house.channels.items() if person.reads(house.alerts.watched(name))}
-        intent = parse.parse(called.text, channels=readable, verbs=self._execution.verbs)
+        intent = parse.parse(called.text, channels=readable(asked.sender, house), verbs=self._execution.verbs)
         if isinstance(intent, Reply):
             return intent, ""
         command = self._execution.verbs[intent.verb]

@@ -22,6 +22,7 @@ from knoop.errors import LinkError
 from knoop.forms import Desk, Form, spoken
 from knoop.jid import Jid
 from knoop.text import Voice, languages
+from knoop.together import first
 from knoop.xmpp import compat, dataforms, openforms
 from knoop.xmpp.inbound import DELAY
 from knoop.xmpp.openforms import OpenForm, OpenForms
@@ -243,9 +244,8 @@ class AdHoc:
     async def _act(self, call: _Call, request: Request) -> None:
         """Run one verb and answer within bounds, however long it takes."""
         run = asyncio.ensure_future(self._execution.run(request, words=spoken(request)))
-        timer = asyncio.ensure_future(self._house.clock.sleep(ANSWER_WITHIN_S))
         try:
-            await asyncio.wait({run, timer}, return_when=asyncio.FIRST_COMPLETED)
+            await first(run, self._house.clock.sleep(ANSWER_WITHIN_S))
             if not run.done():
                 self._complete(call, Reply((Sentence(SLOW),)))
                 text = call.desk.voice.render(await run)
@@ -260,7 +260,6 @@ class AdHoc:
             self._execution.incident(call.sender, spoken(request), error, via="form")
             self._refuse(call.iq, "internal-server-error")
         finally:
-            timer.cancel()
             if not run.done():
                 run.cancel()
                 await asyncio.wait({run})  # until it has told the audit log that it was cut off

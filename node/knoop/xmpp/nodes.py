@@ -141,14 +141,8 @@ async def allow(session: Session, node: Node, readers: Collection[Jid], *, servi
 
     Returns whether that took a node made anew, which is empty. Raises Refusal or LinkError.
     """
-    ask = ET.Element(f"{OWNER}pubsub")
-    ET.SubElement(ask, f"{OWNER}affiliations", {"node": node.name})
-    answer = await session.iq("get", ask, to=service)
-    members = {
-        item.get("jid", "")
-        for item in answer.iter(f"{OWNER}affiliation")
-        if item.get("affiliation") not in {"owner", "none"}
-    }
+    known = await _owned(session, node.name, "affiliation", service)
+    members = {item.get("jid", "") for item in known if item.get("affiliation") not in {"owner", "none"}}
     wanted = {str(reader) for reader in readers} - {str(session.jid.bare)}
     gone = members - wanted
     changes = dict.fromkeys(wanted - members, "member") | dict.fromkeys(gone, "none")
@@ -170,6 +164,32 @@ async def allow(session: Session, node: Node, readers: Collection[Jid], *, servi
     return False
 
 
+async def readers(session: Session, name: str, *, service: str = "") -> set[str]:
+    """The bare JIDs that were let in, and those whose subscription may have outlived that. Raises as `allow`."""
+    let_in = await _owned(session, name, "affiliation", service)
+    found = {item.get("jid", "") for item in let_in if item.get("affiliation") not in {"none", "outcast"}}
+    known = await _subscriptions(session, name, service) or []
+    return found | {_bare(item.get("jid", "")) for item in known if item.get("subscription") != "none"} - {""}
+
+
+async def _owned(session: Session, name: str, what: str, service: str) -> list[ET.Element]:
+    """Every `affiliation` or `subscription` of our node, as its owner sees them (§8.8.1, §8.9.1)."""
+    ask = ET.Element(f"{OWNER}pubsub")
+    ET.SubElement(ask, f"{OWNER}{what}s", {"node": name})
+    answer = await session.iq("get", ask, to=service)
+    return [*answer.iter(f"{OWNER}{what}")]
+
+
+async def _subscriptions(session: Session, name: str, service: str) -> list[ET.Element] | None:
+    """The subscriptions; None where the server does not tell us, as ejabberd does not for PEP."""
+    try:
+        return await _owned(session, name, "subscription", service)
+    except Refusal as error:
+        if error.condition != "feature-not-implemented":
+            raise
+        return None
+
+
 async def _unsubscribe(session: Session, name: str, wanted: Collection[str], service: str) -> bool:
     """End every subscription of others than `wanted`; False where the server does not tell us whose there are.
 
@@ -177,16 +197,11 @@ async def _unsubscribe(session: Session, name: str, wanted: Collection[str], ser
     ejabberd lets it fetch items, too; Prosody takes the affiliation away and answers `forbidden` (measured). ejabberd
     names the subscriptions of a service, not those of PEP (`feature-not-implemented`).
     """
-    ask = ET.Element(f"{OWNER}pubsub")
-    ET.SubElement(ask, f"{OWNER}subscriptions", {"node": name})
-    try:
-        answer = await session.iq("get", ask, to=service)
-    except Refusal as error:
-        if error.condition != "feature-not-implemented":
-            raise
+    known = await _subscriptions(session, name, service)
+    if known is None:
         return False
     kept = {*wanted, str(session.jid.bare)}
-    others = [entry for entry in answer.iter(f"{OWNER}subscription") if _bare(entry.get("jid", "")) not in kept]
+    others = [entry for entry in known if _bare(entry.get("jid", "")) not in kept]
     if others:
         tell = ET.Element(f"{OWNER}pubsub")
         table = ET.SubElement(tell, f"{OWNER}subscriptions", {"node": name})

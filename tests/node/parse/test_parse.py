@@ -431,6 +431,7 @@ HOUSE = {
 @example("for 1h " * 142)
 @example("and lamp " * 111)
 @example("a " * 500)
+@example("x " * 500)
 @example("lamp een " * 110)
 def test_the_work_grows_no_faster_than_the_text(text):
     text = text[:MAX_CHARACTERS]
