@@ -40,7 +40,7 @@ Each command has more: knoop init --help
 """
 CONFIG = "the configuration (default: the first of ./node.toml, ~/.config/knoop/node.toml, /etc/knoop/node.toml)"
 INIT_EXAMPLES = """knoop init
-  knoop init --invite 'xmpp:example.org?register;preauth=TOKEN'
+  knoop init --invite invite.txt
   knoop init --yes --name attic --owner anna@example.org --publish off \\
       --jid attic@example.org --password-file secret"""
 
@@ -102,7 +102,8 @@ def _init_flags(made: argparse.ArgumentParser) -> None:
     flag("--jid", help="the address of its own account")
     flag("--password-file", type=Path, metavar="FILE", help="where the account's password is read from")
     flag("--register", action="store_true", help="make the account, on a server where whoever asks gets one")
-    flag("--invite", metavar="URI", help="make the account with an invite, xmpp:…?register;preauth=…")
+    flag("--invite", metavar="FILE", help="make the account with the invite in this file (-: standard input), "
+         "xmpp:…?register;preauth=…")
     flag("--owner", action="append", metavar="JID", help="whom it obeys; may be given more than once")
     flag("--publish", choices=("pep", "off"), help="whether readings are kept on the server")
     flag("--room", metavar="JID", help="a group chat in which to say alarms")

@@ -108,7 +108,7 @@ async def answers(to: Prosody, node: str) -> str:
 
 async def test_what_is_missing_is_said_all_at_once(tmp_path):
     ended = await knoop("init", "--name", "attic", folder=tmp_path)
-    ended.plainly(2, "--owner JID", "--jid JID (or --invite URI)", "--password-file FILE", "--publish pep|off")
+    ended.plainly(2, "--owner JID", "--jid JID (or --invite FILE)", "--password-file FILE", "--publish pep|off")
     assert "--name" not in ended.err.splitlines()[-1]
     assert files(tmp_path) == {}
 
@@ -121,16 +121,24 @@ async def test_what_is_missing_is_said_all_at_once(tmp_path):
         (("--jid", "a b@localhost"), "--jid: 'a b@localhost' is not an XMPP address"),
         (("--jid", "attic@localhost", "--name", "status"), "--name: 'status' is a word people say to the node"),
         (("--jid", "attic@localhost", "--owner", "localhost"), "--owner: 'localhost' has no @"),
-        (("--invite", "https://example.org/i#t"), "--invite: this is the invite's web page"),
-        (("--invite", "xmpp:example.org?register;preauth=t", "--jid", "a@localhost"), "an account on example.org"),
+        (("--invite", "xmpp:example.org?register;preauth=t"), "--invite: other users can read arguments"),
+        (("--invite", "-"), "--invite: this is the invite's web page"),
         (("--jid", "attic@localhost", "--host", "x"), "--host and --port go together"),
         (("--jid", "attic@localhost", "--label", "two\nlines"), "--label: a label is one line"),
     ],
 )
 async def test_a_wrong_flag_is_named(tmp_path, more, sentence):
     ended = await knoop("init", "--yes", "--name", "attic", "--owner", OWNER, "--publish", "off", "--register", *more,
-                        folder=tmp_path)
+                        folder=tmp_path, stdin="https://example.org/i#t\n")
     ended.plainly(2, sentence)
+    assert files(tmp_path) == {}
+
+
+async def test_an_invite_of_another_server_than_the_address(tmp_path):
+    more = ("--owner", OWNER, "--publish", "off", "--invite", "-", "--jid", "a@localhost")
+    ended = await knoop("init", "--yes", "--name", "attic", *more, folder=tmp_path,
+                        stdin="xmpp:example.org?register;preauth=t\n")
+    ended.plainly(2, "an account on example.org")
     assert files(tmp_path) == {}
 
 
@@ -188,9 +196,10 @@ async def test_an_existing_file_is_never_lost(opened, tmp_path):
 # ── registration and invites ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def refused(to: Prosody, folder: Path, *sentences: str, code: int = 77, account: tuple[object, ...]) -> Ended:
+async def refused(to: Prosody, folder: Path, *sentences: str, code: int = 77, account: tuple[object, ...],
+                  stdin: str = "") -> Ended:  # fmt: skip
     """`init` says why, and leaves nothing."""
-    ended = await knoop(*flags(to, *account, "--no-doctor"), folder=folder)
+    ended = await knoop(*flags(to, *account, "--no-doctor"), folder=folder, stdin=stdin)
     ended.plainly(code, *sentences)
     assert files(folder) == {}
     return ended
@@ -205,8 +214,8 @@ async def test_a_server_that_makes_no_accounts(prosody, tmp_path):
     account = ("--jid", "attic@localhost", "--register")
     await refused(prosody, tmp_path, "localhost makes no accounts for whoever asks; ask whoever runs it",
                   account=account)
-    account = ("--invite", "xmpp:localhost?register;preauth=t")
-    await refused(prosody, tmp_path, "localhost takes no invites", account=account)
+    await refused(prosody, tmp_path, "localhost takes no invites", account=("--invite", "-"),
+                  stdin="xmpp:localhost?register;preauth=t")
 
 
 async def test_a_server_that_wants_an_invite_takes_it_once(invited, tmp_path):
@@ -216,12 +225,13 @@ async def test_a_server_that_wants_an_invite_takes_it_once(invited, tmp_path):
     await refused(invited, closed, "(it says: Registration on this server is through invitation only)",
                   "ask whoever runs it for an invite", account=("--jid", "attic@localhost", "--register"))
     link = await invite(invited)
-    ended = await knoop(*flags(invited, "--invite", link, "--no-doctor", starttls=True), folder=first)
+    (tmp_path / "invite").write_text(f"{link}\n", "utf-8")
+    ended = await knoop(*flags(invited, "--invite", tmp_path / "invite", "--no-doctor", starttls=True), folder=first)
     ended.plainly(0, "Made the account attic@localhost.")
     assert invite_token(link) not in ended.said
     async with running(first) as node:
         await node.online()
-    again = ("--invite", link, "--jid", "cellar@localhost")
+    again = ("--invite", tmp_path / "invite", "--jid", "cellar@localhost")
     await refused(invited, second, "localhost does not take this invite", "ask for a new one", account=again)
 
 
@@ -234,7 +244,8 @@ async def test_a_persons_invite_makes_them_a_contact(invited, tmp_path):
         values = [value.text or "" for value in made.iter("{jabber:x:data}value")]
         (link,) = (value for value in values if value.startswith("xmpp:"))
         assert "?roster;" in link
-        (await knoop(*flags(invited, "--invite", link, "--no-doctor", name="shed"), folder=tmp_path)).plainly(0)
+        ended = await knoop(*flags(invited, "--invite", "-", "--no-doctor", name="shed"), folder=tmp_path, stdin=link)
+        ended.plainly(0)
         roster = await anna.iq("get", "<query xmlns='jabber:iq:roster'/>")
         contacts = {item.get("jid"): item.get("subscription") for item in roster.iter("{jabber:iq:roster}item")}
         assert contacts["shed@localhost"] == "both"

@@ -60,14 +60,14 @@ async def test_an_account_too_soon_after_another(tmp_path):
 async def test_a_server_without_registration(tmp_path):
     ways = {
         ("--register",): "localhost makes no accounts for whoever asks",
-        ("--invite", "xmpp:localhost?register;preauth=t"): "localhost takes no invites",
+        ("--invite", "-"): "localhost takes no invites",
     }
     async with Ejabberd(tmp_path / "server") as to:
         for way, sentence in ways.items():
             ended = await knoop(
                 "init", "--yes", "--name", "attic", "--jid", "attic@localhost", *way, "--owner", "anna@localhost",
                 "--publish", "off", "--host", "127.0.0.1", "--port", to.tls_port, "--ca-file", to.ca_file,
-                folder=tmp_path,
+                folder=tmp_path, stdin="xmpp:localhost?register;preauth=t",
             )  # fmt: skip
             ended.plainly(77, sentence)
     assert not (tmp_path / "node.toml").exists()

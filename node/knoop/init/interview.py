@@ -7,6 +7,7 @@ import asyncio
 import locale
 import platform
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -66,7 +67,7 @@ class Interview:
     def plan(self) -> Plan:
         """Ask it all. Raises Usage naming every flag that is missing."""
         flags = self._flags
-        link = self._checked("--invite", flags.invite, invite.parse) if flags.invite else None
+        link = self._checked("--invite", flags.invite, _invited) if flags.invite else None
         label = self._checked("--label", flags.label, _label) if flags.label else ""
         room = str(self._checked("--room", flags.room, with_name)) if flags.room else ""
         where = self._where()
@@ -145,7 +146,7 @@ class Interview:
         if link and not self._flags.jid:
             return self._checked("--invite", link.account, check) if name else (None, link)
         answer = self._one(
-            "--jid JID (or --invite URI)", self._flags.jid, check, "The node's address",
+            "--jid JID (or --invite FILE)", self._flags.jid, check, "The node's address",
             "It needs an account of its own, not yours. Give an address, or paste an invite (xmpp:…).",
             default=f"{name}@{owners[0].domain}" if owners else "",
         )
@@ -234,6 +235,13 @@ async def _login(account: Account) -> None:
     await session.close()
 
 
+def _invited(file: str) -> Invite:
+    """The invite in this file, `-` for standard input: whoever reads it may use it, and all can read arguments."""
+    if invite.looks_like_one(file):
+        raise ValueError("other users can read arguments, and whoever has an invite can use it; put it into a file")
+    return invite.parse(sys.stdin.readline() if file == "-" else _read(Path(file)))
+
+
 def _name(text: str) -> str:
     config.Node(name=text)
     if text in words():
@@ -266,11 +274,11 @@ def _language(text: str) -> Literal["en", "nl"]:
 
 
 def _read(file: Path) -> str:
-    """The first line's worth of a password file. Raises ConfigError."""
+    """What a file with one secret holds. Raises ConfigError."""
     try:
-        password = file.read_text(encoding="utf-8").rstrip("\r\n")
+        secret = file.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([Problem(str(file), 0, "", f"cannot be read: {error}")]) from None
-    if not password or "\n" in password:
-        raise ConfigError([Problem(str(file), 0, "", "holds no password; put it there, on one line")])
-    return password
+    if not secret or "\n" in secret:
+        raise ConfigError([Problem(str(file), 0, "", "is not one line; put what is secret there, and nothing else")])
+    return secret
