@@ -51,9 +51,14 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
+def monotonic_ns() -> int:
+    """Nanoseconds of CLOCK_MONOTONIC, which the kernel stamps edges with: a boottime that stands still in suspend."""
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+
 def monotonic_us() -> int:
     """Microseconds of CLOCK_MONOTONIC, for systemd, which asks for just this clock (sd_notify(3), MONOTONIC_USEC)."""
-    return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    return monotonic_ns() // 1000
 
 
 class FakeClock:
