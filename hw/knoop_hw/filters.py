@@ -113,13 +113,17 @@ Passed = tuple[Value, Quality, int]  # value, quality, boottime_ns: what a readi
 class Filter:
     """The chain of one channel: `feed` it samples in order of time, and `elapse` when `due_ns` has come.
 
-    A change of quality always passes. Booleans and text pass when they change. Numbers pass when they changed
-    by `delta` (without one: always), but not within `min_interval` of the last; the newest one held back
-    passes when that has elapsed. After `heartbeat` without a reading the last value passes again.
+    A change of quality always passes. Booleans and text pass when they change (`repeats`: always, for what has no
+    duration). Numbers pass when they changed by `delta` (without one: always), but not within `min_interval` of the
+    last; the newest one held back passes when that has elapsed. After `heartbeat` without a reading the last value
+    passes again. `lost` is news as a change is, no state: it waits for `min_interval`, stays with what then passes,
+    and is not said again.
     """
 
-    def __init__(self, options: Options, *, minimum: float | None = None, maximum: float | None = None) -> None:
-        self._options = options
+    def __init__(
+        self, options: Options, *, minimum: float | None = None, maximum: float | None = None, repeats: bool = False
+    ) -> None:
+        self._options, self._repeats = options, repeats
         self._minimum, self._maximum = minimum, maximum
         self._window: deque[float] = deque(maxlen=options.median or 1)
         self._last: Passed | None = None
@@ -133,13 +137,15 @@ class Filter:
             value = self._calibrated(value)
         elif value is None:
             self._window.clear()
+        if quality == "ok" and self._held is not None and self._held[1] == "lost":
+            quality = "lost"  # what was missing before the one held back is missing before this one
         sample = (value, quality, boottime_ns)
         last = self._last
-        if last is None or quality != last[1]:
+        if last is None or _lasting(quality) != _lasting(last[1]):
             return self._pass(sample)
         if self._heartbeat_ns and boottime_ns - last[2] >= self._heartbeat_ns:
             return self._pass(sample)
-        if not self._changed(last[0], value):
+        if quality != "lost" and not self._changed(last[0], value):
             self._held = None
             return None
         if self._min_interval_ns and boottime_ns - last[2] < self._min_interval_ns:
@@ -166,7 +172,7 @@ class Filter:
             return None
         if self._held is not None:
             return self._pass(self._held)
-        return self._pass((self._last[0], self._last[1], boottime_ns))
+        return self._pass((self._last[0], _lasting(self._last[1]), boottime_ns))
 
     def _calibrated(self, value: float) -> float:
         multiply = self._options.multiply
@@ -180,9 +186,14 @@ class Filter:
 
     def _changed(self, last: Value, value: Value) -> bool:
         if isinstance(value, bool | str | None) or isinstance(last, bool | str | None):
-            return value != last
+            return self._repeats or value != last
         return self._options.delta is None or self._options.delta.reached(last, value)
 
     def _pass(self, sample: Passed) -> Passed:
         self._last, self._held = sample, None
         return sample
+
+
+def _lasting(quality: Quality) -> Quality:
+    """The quality as a state of the channel."""
+    return "ok" if quality == "lost" else quality

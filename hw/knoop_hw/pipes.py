@@ -44,7 +44,9 @@ class Pipes:
                 self.kept.drop({name})
             before = self._filters.get(name)
             if before is None or judged != _judged(former[name], self._options[name]):
-                self._filters[name] = Filter(options[name], minimum=channel.minimum, maximum=channel.maximum)
+                self._filters[name] = Filter(
+                    options[name], minimum=channel.minimum, maximum=channel.maximum, repeats=channel.kind == "button"
+                )
                 if before is not None:
                     self._filters[name].follow(before)
             if name not in self._timers:
@@ -63,10 +65,6 @@ class Pipes:
     def put(self, name: str, value: Value, quality: Quality, at_ns: int) -> None:
         """One sample of a channel; what passes its filter becomes a reading."""
         self._number(name, self._filters[name].feed(value, quality, at_ns))
-
-    def put_line(self, name: str, value: Value, at_ns: int) -> None:
-        """What an input says: always ok, or it would not be open."""
-        self.put(name, value, "ok", at_ns)
 
     def _elapse(self, name: str) -> None:
         self._number(name, self._filters[name].elapse(self._clock.boottime_ns()))
@@ -94,8 +92,8 @@ class Pipes:
 
 
 def _options_of(config: Config) -> dict[str, Options]:
-    lines: tuple[Options, ...] = (*config.inputs, *config.outputs)
-    options = {channel.name: line for channel, line in zip(config.channels(), lines, strict=False)}
+    options: dict[str, Options] = {ch.name: given for line in config.inputs for ch, given in line.channels()}
+    options |= {line.name: line for line in config.outputs}
     return options | {item.channel.name: item.options for sensor in config.sensors for item in sensor.fields}
 
 

@@ -79,13 +79,18 @@ class Air(Ambient):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step(Ambient):
-    """One thing that happens, `at_s` after the board opened: to a `line` or to a `sensor`."""
+    """One thing that happens, `at_s` after the board opened: to a `line` or to a `sensor`.
+
+    `press_s`: a hand holds the contact closed for so long, `times` in quick succession.
+    """
 
     at_s: Seconds
     line: str | None = None
     value: bool | None = None
     pulses: Annotated[int, Between(1, 1_000_000)] | None = None
     every_s: Annotated[Seconds, Between(0.01)] = 1.0
+    press_s: Annotated[Seconds, Between(0.01)] | None = None
+    times: Annotated[int, Between(1, 100)] = 1
     sensor: str | None = None
     error: Literal["EIO", "ENODEV", "ETIMEDOUT"] | None = None
     for_s: Seconds | None = None
@@ -94,12 +99,14 @@ class Step(Ambient):
         """Refuse a step that does nothing or two things (ValueError)."""
         if (self.line is None) == (self.sensor is None):
             raise ValueError("name either a 'line' or a 'sensor'")
-        if self.line is not None and (self.value is None) == (self.pulses is None):
-            raise ValueError("a line needs either 'value' or 'pulses'")
+        moves = sum(motion is not None for motion in (self.value, self.pulses, self.press_s))
+        if self.line is not None and moves != 1:
+            raise ValueError("a line needs one of 'value', 'pulses' and 'press'")
         if self.line is not None and (self.told() or self.error):
             raise ValueError("a line has no weather; give the quantities to a 'sensor'")
-        if self.sensor is not None and (self.value is not None or self.pulses is not None):
-            raise ValueError("a sensor has no 'value' or 'pulses'; give temperature, humidity, pressure, co2 or error")
+        if self.sensor is not None and moves:
+            text = "a sensor has no 'value', 'pulses' or 'press'; give temperature, humidity, pressure, co2 or error"
+            raise ValueError(text)
         if self.sensor is not None and not self.told() and self.error is None:
             raise ValueError("a sensor needs temperature, humidity, pressure, co2 or error")
         if (self.error is None) != (self.for_s is None):

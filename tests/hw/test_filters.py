@@ -158,3 +158,30 @@ def test_options_of_a_field_go_over_those_of_its_sensor(general):
     assert Options(delta=Delta(2), multiply=0.0).over(general).delta == Delta(2)
     assert Options(multiply=0.0).over(general).multiply == 0.0
     assert Options().over(general) == general
+
+
+class TestLost:
+    """`lost`: something before this reading is missing. That happened; it does not last."""
+
+    def test_it_passes_although_nothing_changed_and_is_not_said_again(self):
+        filter_ = Filter(Options(heartbeat_s=60))
+        fed = [("ok", True), ("lost", True), ("lost", True), ("ok", True), ("ok", False)]
+        said = [filter_.feed(value, quality, at * S) for at, (quality, value) in enumerate(fed)]
+        assert said == [(True, "ok", 0), (True, "lost", S), (True, "lost", 2 * S), None, (False, "ok", 4 * S)]
+        filter_.feed(False, "lost", 5 * S)
+        assert filter_.elapse(65 * S) == (False, "ok", 65 * S)
+
+    def test_it_waits_for_min_interval_and_stays_with_what_then_passes(self):
+        filter_ = Filter(Options(min_interval_s=10))
+        assert filter_.feed(True, "ok", 0) == (True, "ok", 0)
+        assert filter_.feed(False, "lost", S) is None
+        assert filter_.feed(True, "ok", 2 * S) is None  # it came back; that something was missed must still be said
+        assert filter_.elapse(10 * S) == (True, "lost", 2 * S)
+        assert filter_.due_ns is None
+
+
+def test_what_happens_passes_each_time():
+    filter_ = Filter(Options(), repeats=True)
+    assert passed(filter_, [(0, "click"), (1, "click"), (2, "long"), (3, "long")]) == [
+        (0, "click"), (1, "click"), (2, "long"), (3, "long"),
+    ]  # fmt: skip

@@ -27,7 +27,19 @@ def world(text):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ('[[step]]\nat = "3s"\nline = "door"', "scenario.toml:1: step[1]: a line needs either 'value' or 'pulses'"),
+        (
+            '[[step]]\nat = "3s"\nline = "door"',
+            "scenario.toml:1: step[1]: a line needs one of 'value', 'pulses' and 'press'",
+        ),
+        (
+            '[[step]]\nat = "3s"\nline = "door"\nvalue = true\npress = "1s"',
+            "scenario.toml:1: step[1]: a line needs one of 'value', 'pulses' and 'press'",
+        ),
+        (
+            '[[step]]\nat = "3s"\nsensor = "air"\nco2 = 500\npress = "1s"',
+            "scenario.toml:1: step[1]: a sensor has no 'value', 'pulses' or 'press'; "
+            "give temperature, humidity, pressure, co2 or error",
+        ),
         ('[[step]]\nat = "3s"', "scenario.toml:1: step[1]: name either a 'line' or a 'sensor'"),
         (
             '[[step]]\nat = "3s"\nline = "door"\nvalue = true\ntemperature = 3',
