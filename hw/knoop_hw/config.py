@@ -17,7 +17,7 @@ from knoop_hw.locate import Place
 from knoop_hw.model import NAME, Channel
 from knoop_hw.scenario import World
 from knoop_hw.scenario import read as read_scenario
-from knoop_hw.tables import BoardTable, Config, Input, Output, Sensor, SensorField, SensorHead
+from knoop_hw.tables import KERNEL_PWM, BoardTable, Config, Input, Output, Sensor, SensorField, SensorHead
 
 TABLES = ("board", "input", "output", "sensor")
 
@@ -46,6 +46,7 @@ class _Loader:
         outputs = [made for name, raw in self._tables("output") if (made := self._line(Output, "output", name, raw))]
         self._unique_names()
         self._unique_pins(board, inputs, outputs)
+        self._pulses(board, outputs)
         outputs = self._interlocked(outputs)
         world = self._world(board)
         sensors = [made for name, raw in self._tables("sensor") if (made := self._sensor(name, raw, world))]
@@ -92,6 +93,14 @@ class _Loader:
                 self.wrong((kind, name, "pin"), f"{pin} is already taken by {taken[pin]}")
             taken.setdefault(pin, f"{kind}.{name}")
 
+    def _pulses(self, board: BoardTable, outputs: list[Output]) -> None:
+        """With gpiod it is the kernel that makes them, on a few lines."""
+        for output in outputs:
+            if output.kind == "pwm" and board.driver == "gpiod" and output.pin not in KERNEL_PWM:
+                lines = f"{', '.join(KERNEL_PWM[:-1])} or {KERNEL_PWM[-1]}"
+                text = f'{output.pin} has no pulses; take {lines}, or set [board] driver = "lgpio" (in software)'
+                self.wrong(("output", output.name, "pin"), text)
+
     def _interlocked(self, outputs: list[Output]) -> list[Output]:
         """The outputs with interlocks that hold both ways, whichever of the two named the other."""
         there = {name for name, _ in self._tables("output")}
@@ -103,12 +112,16 @@ class _Loader:
                 if other == output.name:
                     self.wrong(place, "an output cannot be interlocked with itself")
                 elif other not in there:
-                    self.wrong(place, f"there is no output '{other}'; {suggest(other, sorted(there))}")
+                    self.wrong(place, f"there is no output '{other}'; {suggest(other, sorted(there - {output.name}))}")
                 elif other in partners:
                     partners[output.name].add(other)
                     partners[other].add(output.name)
                     waits[other] = max(waits[other], output.interlock_wait_s)
         self._not_both_on(outputs, partners)
+        for output in outputs:
+            if waits[output.name] and output.safe == "on" and partners[output.name]:
+                text = 'contradicts interlock_wait: an output that must go on does not wait; set safe = "off"'
+                self.wrong(("output", output.name, "safe"), text)
         return [
             replace(output, interlock=tuple(sorted(partners[output.name])), interlock_wait_s=waits[output.name])
             if partners[output.name] else output  # one that has none, or none that is right: that has been said

@@ -1,4 +1,4 @@
-"""When an output may move, and when it must: max_on, min_off, interlock, leases and the dead man.
+"""When an output may move, and when it must: max_on, min_off, pulses, interlock, leases and the dead man.
 
 Pure: every call is given the time (boottime nanoseconds). The board asks before it moves a line, tells what
 the line then did, and moves it itself when `due` says so.
@@ -13,7 +13,7 @@ from typing import Literal
 
 from knoop_hw.errors import SetRefused
 
-Cause = Literal["max_on", "lease", "dead_man", "fault"]
+Cause = Literal["max_on", "pulse", "lease", "dead_man", "fault"]
 Level = bool | float
 
 
@@ -21,12 +21,14 @@ Level = bool | float
 class Limits:
     """What holds for one output; times in seconds, None: no limit.
 
-    `pwm` outputs have levels from 0 to 100 %.
+    `pwm` outputs have levels from 0 to 100 %. An output with `pulse_s` is on for so long and never longer: asking
+    again while it is on prolongs nothing, and nothing returns to on.
     """
 
     pwm: bool = False
     safe: Literal["off", "on", "keep"] = "off"
     max_on_s: float | None = None
+    pulse_s: float | None = None
     min_off_s: float = 0.0
     interlock_wait_s: float = 0.0
     dead_man_s: float | None = None
@@ -53,8 +55,8 @@ class Due:
 class Guard:
     """The limits of one output and what happened to it so far.
 
-    An output that starts off counts as just switched off: a board that restarts again and again must not wear
-    out the compressor that `min_off_s` protects.
+    An output that starts off counts as just switched off, by `min_off_s` and by those interlocked with it: a board
+    that restarts again and again wears out no compressor, and what a former process had on may still turn.
     """
 
     def __init__(self, name: str, limits: Limits, *, value: Level, now_ns: int) -> None:
@@ -62,7 +64,6 @@ class Guard:
         self._value = value
         self._since_ns = now_ns  # of being on or off, whatever the level
         self._beat_ns = now_ns
-        self.has_moved = False
         self._lease: tuple[int, Level] | None = None  # until when, and what then
         self._unsure_ns: int | None = None  # since when the line may have another level than the one here
 
@@ -72,14 +73,21 @@ class Guard:
         return bool(self._value)
 
     @property
+    def value(self) -> Level:
+        """The level it has, as far as is known."""
+        return self._value
+
+    @property
     def lasting(self) -> Level:
         """The level it has once its lease, if there is one, is over."""
+        if self.limits.pulse_s is not None:
+            return self.limits.level(False)
         return self._value if self._lease is None else self._lease[1]
 
     @property
     def off_since_ns(self) -> int | None:
-        """Since when it has been off; None while it is on."""
-        return None if self.on else self._since_ns
+        """Since when it has been off; None while it is on, or may be."""
+        return None if self.on or self._unsure_ns is not None else self._since_ns
 
     def request(self, value: object, *, now_ns: int, others: Iterable[Guard] = (), for_s: float | None = None) -> Level:
         """The level to apply, when it may be applied now. `others` are the outputs it is interlocked with.
@@ -94,6 +102,9 @@ class Guard:
         limits = self.limits
         if limits.max_on_s is not None and for_s is not None and for_s > limits.max_on_s:
             text = f"{self.name}: may be on for {_time(limits.max_on_s)} at most (max_on); ask for no more"
+            raise SetRefused("range", text)
+        if limits.pulse_s is not None and for_s is not None and for_s > limits.pulse_s:
+            text = f"{self.name}: gives pulses of {_time(limits.pulse_s)} (pulse); ask for no more"
             raise SetRefused("range", text)
         if not self.on:
             left_s = limits.min_off_s - (now_ns - self._since_ns) / 1e9
@@ -118,15 +129,15 @@ class Guard:
             text = f"{self.name}: may not be on together with {other.name}; switch {other.name} off first"
             raise SetRefused("interlock", text)
         left_s = self.limits.interlock_wait_s - (now_ns - other.off_since_ns) / 1e9
-        if left_s > 0 and other.has_moved:
+        if left_s > 0:
             text = f"{self.name}: waits another {_time(left_s)} after {other.name}; try again then"
             raise SetRefused("interlock", text)
 
     def applied(self, value: Level, *, now_ns: int, for_s: float | None = None, forced: bool = False) -> None:
         """The line has this level now: by request, for `for_s` if that is given, or `forced` by `due`."""
         former = self.lasting
-        if bool(value) != self.on:
-            self._since_ns, self.has_moved = now_ns, True
+        if bool(value) != self.on or (self._unsure_ns is not None and not value):  # only now it is known to be off
+            self._since_ns = now_ns
         self._value = value
         self._lease = self._unsure_ns = None
         if for_s is not None and not forced and former != value:
@@ -135,7 +146,7 @@ class Guard:
     def failed(self, value: Level, *, now_ns: int, for_s: float | None = None) -> None:
         """The line was told this level and did not show it.
 
-        The output counts as on if it was or may be, and is due to go to its safe level at once.
+        To its partners it is on until it shows off, and it is due to go to its safe level at once.
         """
         if value:
             self.applied(value, now_ns=now_ns, for_s=for_s)
@@ -152,6 +163,10 @@ class Guard:
             if silent_s >= limits.dead_man_s:
                 raise SetRefused("dead-man", f"{self.name}: the agent has been silent for {_time(silent_s)} (dead_man)")
         return self.request(value, now_ns=now_ns, others=others)
+
+    def follow(self, value: Level, *, at_ns: int) -> None:
+        """Be due to have this level then, as after a lease."""
+        self._lease = (at_ns, value)
 
     def beat(self, now_ns: int) -> None:
         """The agent lives."""
@@ -175,6 +190,8 @@ class Guard:
             coming.append(Due(until_ns, value, "lease"))
         if limits.max_on_s is not None and self.on:
             coming.append(Due(self._since_ns + int(limits.max_on_s * 1e9), limits.level(False), "max_on"))
+        if limits.pulse_s is not None and self.on:
+            coming.append(Due(self._since_ns + int(limits.pulse_s * 1e9), limits.level(False), "pulse"))
         if limits.dead_man_s is not None and safe is not None and self._value != safe:
             coming.append(Due(self._beat_ns + int(limits.dead_man_s * 1e9), safe, "dead_man"))
         if self._unsure_ns is not None and safe is not None:

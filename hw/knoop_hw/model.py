@@ -10,7 +10,9 @@ Kind = Literal["contact", "button", "counter", "switch", "pwm", "sensor"]
 Type = Literal["number", "boolean", "text"]
 Class = Literal["alarm", "event", "telemetry"]
 Quality = Literal["ok", "missing", "error", "estimate", "warning", "lost"]
+Gesture = Literal["click", "double", "long"]
 
+GESTURES: tuple[Gesture, ...] = ("click", "double", "long")  # the values of a button
 NAME = r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)?"
 
 
@@ -21,7 +23,7 @@ class Channel:
     `name` matches NAME and is unique on a board. `unit` is a display symbol of `units`, empty for booleans and
     text. `label` and `aliases` are what people call it besides its name. `digits` are decimals shown to people,
     None for as many as the value has. `minimum` and `maximum` bound a writable number. `confirm` asks
-    people for a one-time code before the channel is set.
+    people for a one-time code before the channel is set. `pulse_s`: on is on for so long, then off.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Channel:
     maximum: float | None = None
     writable: bool = False
     confirm: bool = False
+    pulse_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

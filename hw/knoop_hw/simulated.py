@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
+from contextlib import suppress
+from types import MappingProxyType
 from typing import IO, Any
 
 from gpiozero.exc import PinFixedPull
@@ -20,6 +23,7 @@ from knoop_hw.scenario import Contact, Step, World
 from knoop_hw.tables import Config, Input, Output
 
 REVISION = "a02082"  # a Raspberry Pi 3B: 40 pins, pull-ups on GPIO2 and GPIO3
+PAUSE_S = 0.15  # between two presses of a hand that means a double click (0.1 to 0.25 s when one tries)
 PULSE_S = 0.1  # how long a tipping bucket's reed stays closed (a common gauge: about 100 ms)
 
 
@@ -93,9 +97,12 @@ class SimulatedPWMPin(_InTime, MockPWMPin):  # type: ignore[misc]  # gpiozero is
 class SimulatedFactory(MockFactory):  # type: ignore[misc]  # gpiozero is untyped
     """Pins that live in our clock. `note` hears of every transition of an output line."""
 
-    def __init__(self, *, clock: Clock, trace: IO[str] | None) -> None:
+    def __init__(
+        self, *, clock: Clock, trace: IO[str] | None, held: Mapping[str, bool | float] = MappingProxyType({})
+    ) -> None:
+        """`held`: the levels of lines that an earlier process drove."""
         super().__init__(revision=REVISION, pin_class=SimulatedPin)
-        self._clock, self._trace = clock, trace
+        self._clock, self._trace, self._held = clock, trace, held
         self._outputs: dict[str, Output] = {}
 
     def follow(self, outputs: Iterable[Output]) -> set[str]:
@@ -115,7 +122,7 @@ class SimulatedFactory(MockFactory):  # type: ignore[misc]  # gpiozero is untype
     def pin(self, name: str, pin_class: type[Any] | None = None, **options: Any) -> Any:
         """The pin; one with pulses where the configuration says so.
 
-        What it drives is off until it is driven.
+        What it drives is off until it is driven, or as an earlier process left it.
         """
         output = self._outputs.get(name)
         known = {info.name for info in self.pins}
@@ -123,7 +130,7 @@ class SimulatedFactory(MockFactory):  # type: ignore[misc]  # gpiozero is untype
             pin_class = SimulatedPWMPin
         pin = super().pin(name, pin_class=pin_class, **options)
         if output is not None and name not in known:
-            pin.idle(output.active_low)
+            pin.idle(self._held.get(name, output.active_low))
         return pin
 
     def note(self, line: str, level: bool | float) -> None:
@@ -148,10 +155,11 @@ class Simulated:
         self._world: World = config.world if config.world is not None else World.empty()
         self._scenario = self._world.scenario
         self._random = random.Random(self._scenario.seed)  # noqa: S311 -- bounce
+        held = self._left_behind()
         self._trace = self._open_trace()
         self._tasks: set[asyncio.Task[None]] = set()
         self._moves: dict[str, asyncio.Task[None]] = {}
-        self.factory = SimulatedFactory(clock=clock, trace=self._trace)
+        self.factory = SimulatedFactory(clock=clock, trace=self._trace, held=held)
         self.follow(config)
 
     def follow(self, config: Config) -> None:
@@ -162,6 +170,25 @@ class Simulated:
         for line in config.inputs:  # contacts rest at false before anybody looks
             if line.pin not in known:
                 self.factory.pin(line.pin).idle(line.inverted)
+
+    def _left_behind(self) -> dict[str, bool | float]:
+        """The levels that lines had when the last process with this trace ended, however it ended.
+
+        A kernel that keeps a line's level (Raspberry Pi's) does as much. The trace of an earlier boot says nothing.
+        """
+        held: dict[str, bool | float] = {}
+        path, now_ns = self._scenario.trace, self._clock.boottime_ns()
+        if path is None or not path.is_file() or not os.access(path, os.R_OK):  # opening it for writing will say why
+            return held
+        with path.open(encoding="utf-8", errors="replace") as file:
+            for text in file:
+                with suppress(ValueError, TypeError, KeyError):  # a line that a power cut left half written
+                    entry = json.loads(text)
+                    if entry["t_ns"] > now_ns:
+                        held.clear()
+                    else:
+                        held[entry["line"]] = entry["level"]
+        return held
 
     def _open_trace(self) -> IO[str] | None:
         if (path := self._scenario.trace) is None:
@@ -185,7 +212,12 @@ class Simulated:
 
     def pulse(self, name: str, count: int = 1, *, every_s: float = 1.0) -> None:
         """Let an input close and open `count` times. Raises KeyError for no input."""
-        self._move(name, self._pulses(self._inputs[name], count, every_s))
+        closed_s = min(PULSE_S, every_s / 2)
+        self._move(name, self._closings(self._inputs[name], count, closed_s=closed_s, open_s=every_s - closed_s))
+
+    def press(self, name: str, for_s: float = PULSE_S, *, times: int = 1) -> None:
+        """Hold an input closed for a while, several times in quick succession. Raises KeyError for no input."""
+        self._move(name, self._closings(self._inputs[name], times, closed_s=for_s, open_s=PAUSE_S))
 
     def tell(self, sensor: str, **ambient: float) -> None:
         """Change the air around a simulated sensor: temperature °C, humidity %, pressure hPa, co2 ppm."""
@@ -231,6 +263,8 @@ class Simulated:
             return  # the weather is a function of time: the sensors see it by themselves
         if step.pulses is not None:
             self.pulse(step.line, step.pulses, every_s=step.every_s)
+        elif step.press_s is not None:
+            self.press(step.line, step.press_s, times=step.times)
         elif step.value is not None:
             self.drive(step.line, step.value)
 
@@ -247,11 +281,10 @@ class Simulated:
             passed, shown = instant, not shown
             self._show(line, shown)
 
-    async def _pulses(self, line: Input, count: int, every_s: float) -> None:
-        closed_s = min(PULSE_S, every_s / 2)
+    async def _closings(self, line: Input, count: int, *, closed_s: float, open_s: float) -> None:
         for index in range(count):
             if index:
-                await self._clock.sleep(every_s - closed_s)
+                await self._clock.sleep(open_s)
             await self._bounce(line, True)
             await self._clock.sleep(closed_s)
             await self._bounce(line, False)

@@ -4,40 +4,71 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from knoop_hw import source, units
 from knoop_hw.decode import SECONDS, Between, Scalar, Seconds, seconds_of, suggest
 from knoop_hw.filters import NUMERIC, Options
-from knoop_hw.model import Channel
+from knoop_hw.model import Channel, Kind, Type
 from knoop_hw.pins import Pin
 from knoop_hw.scenario import World
 
+# What desktops take for a double click and what telephones take for a long press are 400 to 500 ms; a hand on a
+# wall switch is slower to let go, so that a press is long later.
+DOUBLE_S, LONG_S = 0.4, 0.8
+_TYPES: dict[Kind, Type] = {"contact": "boolean", "button": "text", "counter": "number"}
+_NO_NUMBER = {"contact": "a contact is true or false", "button": "a button is clicked or held"}
+
+
+KERNEL_PWM = ("GPIO12", "GPIO13", "GPIO18", "GPIO19")  # the header's lines with the kernel's pulses (`pwm`)
+
 
 def _driver(raw: Any) -> str:
-    if raw not in {"lgpio", "simulated"}:
+    if raw not in {"gpiod", "lgpio", "simulated"}:
         raise ValueError(raw)
     return str(raw)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BoardTable:
-    """`[board]`: how lines are reached. `buses` are those that take lines: `w1:GPIO4`, `i2c`, `spi`."""
+    """`[board]`: how lines are reached. `chip` is whose lines they are: a path, a name (`gpiochip0`) or a label.
+
+    `buses` are those that take lines: `w1:GPIO4`, `i2c`, `spi`.
+    """
 
     driver: Annotated[
-        str,
-        Scalar(
-            '"lgpio" or "simulated" (gpiod is not there yet, lgpio reaches the same lines)', _driver,
-            schema={"enum": ["lgpio", "simulated"]},
-        ),
-    ] = "lgpio"
+        str, Scalar('"gpiod", "lgpio" or "simulated"', _driver, schema={"enum": ["gpiod", "lgpio", "simulated"]})
+    ] = "gpiod"
+    chip: str | None = None
     scenario: Path | None = None
     buses: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a scenario for real lines (ValueError)."""
+        """Refuse a scenario for real lines, and a chip for none (ValueError)."""
+        if self.chip is not None and self.driver == "simulated":
+            raise ValueError("chip: a simulated board has none; leave it out")
         if self.scenario is not None and self.driver != "simulated":
             raise ValueError('scenario: only a simulated board has one; set driver = "simulated"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate(Options):
+    """`rate = "l/min"` or `[input.N.rate]`: how fast a counter's pulses come, in a unit that goes with its total's.
+
+    What was measured is said at once where it was quiet, else at most every 10 s unless said otherwise: as often as
+    other telemetry.
+    """
+
+    SHORTHAND: ClassVar[str] = "unit"
+
+    unit: str
+    min_interval_s: Seconds | None = 10.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is said of the total already (ValueError)."""
+        for name in ("offset", "multiply"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name}: a rate follows from its counter; give that '{name}'")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,8 +77,9 @@ class Input(Options):
 
     `active_low` None: true for a button that pulls its line down (pull = "up"), else false. `debounce_s` is
     how long a level must rest before it counts; 20 ms outlasts the bounce of common switches (1-10 ms) and is
-    below the 30 ms that IEC 62053-31 guarantees for a meter's pulse. `unit` is for counters: what `multiply`
-    turns pulses into.
+    below the 30 ms that IEC 62053-31 guarantees for a meter's pulse. `double_s` and `long_s` are a button's: within
+    how long after a click another press makes it a double one, and after how long a press is a long one; 0: never.
+    `unit` and `rate` are a counter's: what `multiply` turns pulses into, and how fast they come.
     """
 
     name: str
@@ -56,36 +88,65 @@ class Input(Options):
     pull: Literal["up", "down", "none"] = "up"
     active_low: bool | None = None
     debounce_s: Annotated[Seconds, Between(0, 10)] = 0.02
+    double_s: Annotated[Seconds, Between(0, 5)] = DOUBLE_S
+    long_s: Annotated[Seconds, Between(0, 60)] = LONG_S
     unit: str = ""
+    rate: Rate | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what a contact cannot have (ValueError)."""
+        """Refuse what its kind cannot have (ValueError)."""
         if self.kind != "counter":
-            for name in (*NUMERIC, "digits", "unit"):
+            for name in (*NUMERIC, "digits", "unit", "rate"):
                 if getattr(self, name) not in {None, ""}:
-                    raise ValueError(f"{name}: a {self.kind} is true or false; only a counter has numbers")
+                    raise ValueError(f"{name}: {_NO_NUMBER[self.kind]}; only a counter has numbers")
+        if self.kind == "button":
+            for name in ("min_interval", "heartbeat"):
+                if getattr(self, f"{name}_s") is not None:
+                    raise ValueError(f"{name}: each gesture of a button is told, once; leave it out")
+        elif (self.double_s, self.long_s) != (DOUBLE_S, LONG_S):
+            key = "double" if self.double_s != DOUBLE_S else "long"
+            raise ValueError(f'{key}: only a button is pressed; set kind = "button"')
         if not units.known(self.unit):
             raise ValueError(f"unit: '{self.unit}' is not a unit Knoop knows; {suggest(self.unit, units.DIGITS)}")
+        if self.rate is not None and self.rate.unit not in (there := units.rates(self.unit)):
+            go = f"with unit = '{self.unit}' go" if self.unit else "without a unit go"
+            known = ", ".join(there) or "no rates"
+            raise ValueError(f"rate: '{self.rate.unit}' does not say how fast that comes; {go} {known}")
 
     @property
     def line(self) -> tuple[object, ...]:
         """What the line is opened with: where this is the same, a reload leaves it open."""
-        return self.name, self.pin, self.kind, self.pull, self.inverted, self.debounce_s
+        gestures = (self.double_s, self.long_s)
+        return self.name, self.pin, self.kind, self.pull, self.inverted, self.debounce_s, gestures
 
     @property
     def inverted(self) -> bool:
         """Whether a low line means true."""
         return self.kind == "button" and self.pull == "up" if self.active_low is None else self.active_low
 
-    def channel(self) -> Channel:
-        """As the agent sees it."""
-        counts = self.kind == "counter"
+    def channels(self) -> tuple[tuple[Channel, Options], ...]:
+        """As the agent sees it, each with the options that hold for it; a counter with a rate is two."""
         digits = self.digits if self.digits is not None else units.digits(self.unit) if self.unit else 0
-        return Channel(
-            name=self.name, kind=self.kind, type="number" if counts else "boolean", unit=self.unit,
+        counts = self.kind == "counter"
+        channel = Channel(
+            name=self.name, kind=self.kind, type=_TYPES[self.kind], unit=self.unit,
             cls=self.cls or ("telemetry" if counts else "event"), label=self.label, aliases=self.aliases,
             digits=digits if counts else None,
         )  # fmt: skip
+        if self.rate is None:
+            return ((channel, self),)
+        label = self.rate.label or (f"{self.label} rate" if self.label else "")
+        rate = Channel(
+            name=self.rate_name, kind=self.kind, type="number", unit=self.rate.unit, cls=self.rate.cls or "telemetry",
+            label=label, aliases=(*(f"{alias} rate" for alias in self.aliases), *self.rate.aliases),
+            digits=units.digits(self.rate.unit) if self.rate.digits is None else self.rate.digits,
+        )  # fmt: skip
+        return (channel, self), (rate, self.rate)
+
+    @property
+    def rate_name(self) -> str:
+        """The channel that says how fast a counter's pulses come."""
+        return f"{self.name}.rate"
 
 
 def _dead_man(raw: Any) -> float | None:
@@ -105,7 +166,8 @@ class Output(Options):
     """`[output.N]`. `initial` is the level at start, `safe` the one at the end and when the dead man lets go.
 
     `interlock` names outputs that may not be on together with this one, `interlock_wait_s` how long after
-    them it may come on. `dead_man_s` (key `dead_man`: true = 2 s, or a time) is how long the agent may be
+    them it may come on. `pulse_s`: on always means on for so long; relays need 10 ms to close, so 20 ms is the least.
+    `dead_man_s` (key `dead_man`: true = 2 s, or a time) is how long the agent may be
     silent.
     """
 
@@ -116,6 +178,7 @@ class Output(Options):
     initial: Literal["off", "on", "restore"] = "off"
     safe: Literal["off", "on", "keep"] = "off"
     max_on_s: Annotated[Seconds, Between(0.1)] | None = None
+    pulse_s: Annotated[Seconds, Between(0.02, 60)] | None = None
     min_off_s: Seconds = 0.0
     interlock: tuple[str, ...] = ()
     interlock_wait_s: Seconds = 0.0
@@ -134,11 +197,24 @@ class Output(Options):
         if self.dead_man_s is not None and self.safe == "keep":
             raise ValueError('dead_man: needs a safe value; set safe to "off" or "on"')
         if self.max_on_s is not None and "on" in {self.safe, self.initial}:
-            raise ValueError('max_on: contradicts initial or safe = "on"')
+            raise ValueError('max_on: contradicts initial or safe = "on", which has no end; leave one out')
+        if self.min_off_s and self.safe == "on":
+            raise ValueError('min_off: contradicts safe = "on", which does not wait; leave one out')
+        if self.pulse_s is not None:
+            self._as_pulse(self.pulse_s)
         if self.kind == "pwm" and (self.safe == "keep" or self.initial == "restore"):
             raise ValueError('kind: pulses end with the program that makes them; a pwm has no "keep" and no "restore"')
         if self.interlock_wait_s and not self.interlock:
             raise ValueError("interlock_wait: needs 'interlock' with the outputs to wait for")
+
+    def _as_pulse(self, pulse_s: float) -> None:
+        if self.kind == "pwm":
+            raise ValueError("pulse: a switch gives pulses; a pwm has a level, leave it out")
+        for name in ("initial", "safe"):
+            if getattr(self, name) != "off":
+                raise ValueError(f'pulse: a pulse ends at off, always; leave out {name} = "{getattr(self, name)}"')
+        if self.max_on_s is not None and self.max_on_s < pulse_s:
+            raise ValueError("pulse: is longer than max_on; leave max_on out")
 
     @property
     def line(self) -> Output:
@@ -156,6 +232,7 @@ class Output(Options):
             name=self.name, kind=self.kind, type="number" if pwm else "boolean", unit="%" if pwm else "",
             cls=self.cls or "event", label=self.label, aliases=self.aliases, digits=(self.digits or 0) if pwm else None,
             minimum=0.0 if pwm else None, maximum=100.0 if pwm else None, writable=True, confirm=self.confirm,
+            pulse_s=self.pulse_s,
         )  # fmt: skip
 
 
@@ -210,6 +287,6 @@ class Config:
 
     def channels(self) -> tuple[Channel, ...]:
         """Every channel, in the order of the tables."""
-        inputs = (line.channel() for line in self.inputs)
+        inputs = (channel for line in self.inputs for channel, _ in line.channels())
         outputs = (line.channel() for line in self.outputs)
         return (*inputs, *outputs, *(item.channel for sensor in self.sensors for item in sensor.fields))

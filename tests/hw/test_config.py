@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from knoop_hw import config, decode
+from knoop_hw import config, decode, units
 from knoop_hw.filters import Delta
 from knoop_hw.pins import BOARD, line_of
 
@@ -92,6 +92,70 @@ def test_a_whole_house():
     assert [channel.name for channel in loaded.channels()[-2:]] == ["meter.power", "meter.gas"]
 
 
+def test_a_button_says_gestures_and_a_counter_may_be_two_channels():
+    loaded, problems = load(
+        """
+        [input.bell]
+        pin = "GPIO22"
+        kind = "button"
+        double = 0
+        long = "1s"
+        [input.water]
+        pin = "GPIO23"
+        kind = "counter"
+        label = "Water"
+        aliases = ["meter"]
+        class = "event"
+        unit = "L"
+        delta = 10
+        rate = "L/min"
+        [input.sun]
+        pin = "GPIO24"
+        kind = "counter"
+        unit = "kWh"
+        multiply = 0.001
+        [input.sun.rate]
+        unit = "W"
+        label = "Roof"
+        digits = 1
+        min_interval = "1min"
+        """
+    )
+    assert problems == []
+    bell, water, flow, _, power = loaded.channels()
+    assert (bell.kind, bell.type, bell.cls) == ("button", "text", "event")
+    assert (loaded.inputs[0].double_s, loaded.inputs[0].long_s) == (0, 1)
+    assert (water.cls, water.unit, flow.name, flow.cls, flow.unit) == ("event", "L", "water.rate", "telemetry", "L/min")
+    assert (flow.kind, flow.type, flow.label, flow.aliases, flow.digits) == (
+        "counter", "number", "Water rate", ("meter rate",), 1,
+    )  # fmt: skip
+    assert (power.name, power.label, power.digits) == ("sun.rate", "Roof", 1)
+    (_, of_water), (_, of_flow) = loaded.inputs[1].channels()
+    assert (of_water.delta, of_water.min_interval_s, of_flow.delta, of_flow.min_interval_s) == (
+        Delta(10), None, None, 10,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("amount", "rate", "each"),
+    [("l", "l/min", 60), ("L", "l/h", 3600), ("m³", "m³/h", 3600), ("l", "m³/h", 3.6), ("kWh", "W", 3.6e6),
+     ("kWh", "kW", 3600), ("Wh", "W", 3600), ("GJ", "kW", 1e6), ("mm", "mm/h", 3600), ("m", "km/h", 3.6),
+     ("m", "m/s", 1), ("", "1/min", 60), ("", "Hz", 1)],
+)  # fmt: skip
+def test_how_much_in_a_second_is_how_fast(amount, rate, each):
+    assert units.per_second(amount, rate) == pytest.approx(each)
+
+
+def test_every_rate_is_a_unit_and_every_amount_has_one():
+    for amount in units.DIGITS:
+        for rate in units.rates(amount):
+            assert units.known(rate)
+            assert units.per_second(amount, rate) > 0
+    assert units.rates("°C") == ()
+    with pytest.raises(KeyError):
+        units.per_second("l", "W")
+
+
 def test_aliases_of_a_channel_and_of_a_device():
     loaded, problems = load(
         SIMULATED
@@ -148,11 +212,12 @@ def test_an_empty_file_is_a_board_without_anything():
             'node.toml:2: input.door.pin: expected a line of the header such as "GPIO17" or "BOARD11", not "BOARD1"',
         ),
         (
-            '[board]\ndriver = "gpiod"',
-            (
-                'node.toml:2: board.driver: expected "lgpio" or "simulated" '
-                '(gpiod is not there yet, lgpio reaches the same lines), not "gpiod"'
-            ),
+            '[board]\ndriver = "rpigpio"',
+            'node.toml:2: board.driver: expected "gpiod", "lgpio" or "simulated", not "rpigpio"',
+        ),
+        (
+            '[board]\ndriver = "simulated"\nchip = "gpiochip0"',
+            "node.toml:3: board.chip: a simulated board has none; leave it out",
         ),
         (
             '[input.alert]\npin = "GPIO17"',
@@ -196,12 +261,88 @@ def test_an_empty_file_is_a_board_without_anything():
             'node.toml:3: output.up.dead_man: expected true, false or a time from "1s" to "1h", not "0.5s"',
         ),
         (
+            '[input.bell]\npin = "GPIO5"\nkind = "button"\nheartbeat = "5min"',
+            "node.toml:4: input.bell.heartbeat: each gesture of a button is told, once; leave it out",
+        ),
+        (
+            '[input.bell]\npin = "GPIO5"\nkind = "button"\nmin_interval = "5s"',
+            "node.toml:4: input.bell.min_interval: each gesture of a button is told, once; leave it out",
+        ),
+        (
+            '[input.bell]\npin = "GPIO5"\nkind = "button"\nmultiply = 2',
+            "node.toml:4: input.bell.multiply: a button is clicked or held; only a counter has numbers",
+        ),
+        (
+            '[input.door]\npin = "GPIO5"\ndouble = "300ms"',
+            'node.toml:3: input.door.double: only a button is pressed; set kind = "button"',
+        ),
+        (
+            '[input.water]\npin = "GPIO5"\nkind = "counter"\nlong = 0',
+            'node.toml:4: input.water.long: only a button is pressed; set kind = "button"',
+        ),
+        (
+            '[input.door]\npin = "GPIO5"\nrate = "1/min"',
+            "node.toml:3: input.door.rate: a contact is true or false; only a counter has numbers",
+        ),
+        (
+            '[input.water]\npin = "GPIO5"\nkind = "counter"\nunit = "kWh"\nrate = "l/min"',
+            "node.toml:5: input.water.rate: 'l/min' does not say how fast that comes; with unit = 'kWh' go W, kW",
+        ),
+        (
+            '[input.water]\npin = "GPIO5"\nkind = "counter"\nrate = "l/min"',
+            "node.toml:4: input.water.rate: 'l/min' does not say how fast that comes; "
+            "without a unit go 1/min, 1/s, 1/h, Hz",
+        ),
+        (
+            '[input.heat]\npin = "GPIO5"\nkind = "counter"\nunit = "°C"\nrate = "W"',
+            "node.toml:5: input.heat.rate: 'W' does not say how fast that comes; with unit = '°C' go no rates",
+        ),
+        (
+            '[input.water]\npin = "GPIO5"\nkind = "counter"\nunit = "l"\n[input.water.rate]\nunit = "l/h"\noffset = 3',
+            "node.toml:7: input.water.rate.offset: a rate follows from its counter; give that 'offset'",
+        ),
+        (
             '[output.up]\npin = "GPIO5"\ndelta = 2',
             "node.toml:3: output.up.delta: every change of an output is a reading; leave it out",
         ),
         (
             '[output.up]\npin = "GPIO5"\nmax_on = "5s"\nsafe = "on"',
-            'node.toml:3: output.up.max_on: contradicts initial or safe = "on"',
+            'node.toml:3: output.up.max_on: contradicts initial or safe = "on", which has no end; leave one out',
+        ),
+        (
+            '[output.up]\npin = "GPIO5"\nmin_off = "5s"\nsafe = "on"',
+            'node.toml:3: output.up.min_off: contradicts safe = "on", which does not wait; leave one out',
+        ),
+        (
+            '[output.up]\npin = "GPIO5"\nsafe = "on"\n'
+            '[output.down]\npin = "GPIO6"\ninterlock = ["up"]\ninterlock_wait = "2s"',
+            "node.toml:3: output.up.safe: contradicts interlock_wait: an output that must go on does not wait; "
+            'set safe = "off"',
+        ),
+        (
+            '[output.gate]\npin = "GPIO12"\npulse = "500ms"\nkind = "pwm"',
+            "node.toml:3: output.gate.pulse: a switch gives pulses; a pwm has a level, leave it out",
+        ),
+        (
+            '[output.gate]\npin = "GPIO5"\npulse = "500ms"\ninitial = "restore"',
+            'node.toml:3: output.gate.pulse: a pulse ends at off, always; leave out initial = "restore"',
+        ),
+        (
+            '[output.gate]\npin = "GPIO5"\npulse = "500ms"\nsafe = "keep"',
+            'node.toml:3: output.gate.pulse: a pulse ends at off, always; leave out safe = "keep"',
+        ),
+        (
+            '[output.gate]\npin = "GPIO5"\npulse = "5s"\nmax_on = "1s"',
+            "node.toml:3: output.gate.pulse: is longer than max_on; leave max_on out",
+        ),
+        (
+            '[output.gate]\npin = "GPIO5"\npulse = "5ms"',
+            'node.toml:3: output.gate.pulse: expected from 20ms to 1min, not "5ms"',
+        ),
+        (
+            '[output.fan]\npin = "GPIO17"\nkind = "pwm"',
+            "node.toml:2: output.fan.pin: GPIO17 has no pulses; take GPIO12, GPIO13, GPIO18 or GPIO19, "
+            'or set [board] driver = "lgpio" (in software)',
         ),
         (
             '[input.door]\npin = "GPIO5"\ndelta = "2 %"',

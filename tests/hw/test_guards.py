@@ -67,6 +67,55 @@ class TestMaxOn:
         assert refused(guard(max_on_s=60), True, 0, for_s=61) == ("range", text)
 
 
+class TestPulse:
+    """On is on for so long, whoever asks how often."""
+
+    def test_on_ends_by_itself(self):
+        gate = guard("gate", pulse_s=0.5)
+        assert gate.due() is None
+        ask(gate, True, 10)
+        assert gate.due() == Due(int(10.5 * S), False, "pulse")
+        assert gate.lasting is False
+
+    def test_asking_again_does_not_prolong_it(self):
+        gate = guard("gate", pulse_s=0.5)
+        for at_s in (10, 10.2, 10.4):
+            ask(gate, True, at_s)
+            assert gate.due().at_ns == 10.5 * S
+
+    def test_longer_is_refused_and_shorter_is_shorter(self):
+        gate = guard("gate", pulse_s=0.5)
+        text = "gate: gives pulses of 500 ms (pulse); ask for no more"
+        assert refused(gate, True, 0, for_s=0.6) == ("range", text)
+        ask(gate, True, 1, for_s=0.5)
+        ask(gate, False, 1.1)
+        ask(gate, True, 2, for_s=0.2)
+        assert gate.due() == Due(int(2.2 * S), False, "lease")
+
+    def test_nothing_returns_to_on(self):
+        gate = guard("gate", pulse_s=0.5)
+        ask(gate, True, 0)
+        ask(gate, False, 0.1, for_s=10)
+        assert gate.due() is None
+
+    def test_it_rests_after_a_pulse_as_after_anything(self):
+        gate = guard("gate", pulse_s=0.5, min_off_s=5)
+        ask(gate, True, 10)
+        gate.applied(False, now_ns=gate.due().at_ns, forced=True)
+        assert refused(gate, True, 11)[0] == "min-off"
+
+    def test_the_dead_man_may_end_it_sooner(self):
+        gate = guard("gate", pulse_s=30, dead_man_s=2)
+        gate.beat(10 * S)
+        ask(gate, True, 10)
+        assert gate.due() == Due(12 * S, False, "dead_man")
+
+    def test_one_that_was_not_confirmed_ends_as_well(self):
+        gate = guard("gate", pulse_s=0.5, safe="keep")  # no configuration has this: not even the safe level ends it
+        gate.failed(True, now_ns=0)
+        assert gate.due() == Due(S // 2, False, "pulse")
+
+
 class TestMinOff:
     def test_it_rests(self):
         pump = guard(min_off_s=30)
@@ -94,9 +143,10 @@ class TestInterlock:
 
     def test_not_at_once_after_the_other(self):
         up, down = guard("up"), guard("down", interlock_wait_s=2)
-        assert ask(down, True, 0, others=[up]) is True  # up never moved: nothing to wait for
-        ask(down, False, 1)
-        ask(up, True, 1)
+        assert refused(down, True, 1, others=[up])[0] == "interlock"  # what was on before the start?
+        assert ask(down, True, 2, others=[up]) is True
+        ask(down, False, 3)
+        ask(up, True, 3)
         ask(up, False, 5)
         text = "down: waits another 1500 ms after up; try again then".replace("1500 ms", "2 s")
         assert refused(down, True, 5.5, others=[up]) == ("interlock", text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -112,6 +112,111 @@ class TestRestore:
         assert caplog.messages == ["output.down: starts off: it is interlocked with up"]
 
 
+class TestPulse:
+    """A gate opener's button: on is on for so long."""
+
+    GATE = '[output.gate]\npin = "GPIO27"\npulse = "500ms"\n'
+
+    async def test_on_goes_off_by_itself_and_both_are_reported(self, rig, clock):
+        one = rig(self.GATE)
+        assert one.outputs.set("gate", True) is True
+        await clock.advance(0.49)
+        assert one.level("gate") is True
+        await clock.advance(0.02)
+        assert one.heard == [("gate", False, "ok"), ("gate", True, "ok"), ("gate", False, "ok")]
+
+    async def test_a_wall_of_requests_is_one_pulse_after_the_other(self, rig, clock):
+        one = rig(self.GATE + 'min_off = "1s"\n')
+        await clock.advance(1)
+        for _ in range(100):
+            with suppress(SetRefused):
+                one.outputs.set("gate", True)
+            await clock.advance(0.1)
+        ons = [value for _, value, _ in one.heard[1:]]
+        moves = [level for level, former in zip(ons, [False, *ons], strict=False) if level is not former]
+        assert moves == [True, False] * (len(moves) // 2)
+        assert len(moves) == pytest.approx(2 * 10 / 1.6, abs=2)
+
+    async def test_a_line_that_fails_to_end_is_ended_when_it_answers(self, rig, clock):
+        one = rig(self.GATE)
+        one.outputs.set("gate", True)
+        with broken(one.pin("gate"), "_set_state"):
+            await clock.advance(30)
+        await clock.advance(1)
+        assert one.level("gate") is False
+
+    async def test_the_agent_hears_of_it(self, rig):
+        one = rig(self.GATE + '[output.lamp]\npin = "GPIO5"\n')
+        assert [line.channel().pulse_s for line in one.config.outputs] == [0.5, None]
+
+
+class TestARestartForNewCode:
+    """It waits until nothing would move by it."""
+
+    @pytest.mark.parametrize(
+        ("keys", "on", "moved"),
+        [
+            ("", False, False), ("", True, True),
+            ('safe = "keep"', False, False), ('safe = "keep"', True, True),
+            ('safe = "keep"\ninitial = "restore"', True, False), ('initial = "restore"', True, True),
+            ('initial = "on"', False, True), ('safe = "on"\ninitial = "on"', True, False),
+            ('safe = "on"', True, True), ('safe = "on"\ninitial = "on"', False, True),
+        ],
+    )  # fmt: skip
+    async def test_what_would_move(self, rig, keys, on, moved):
+        one = rig(f'[output.lamp]\npin = "GPIO27"\n{keys}\n[output.still]\npin = "GPIO5"\n')
+        one.outputs.set("lamp", on)
+        assert one.outputs.moved_by_a_restart() == ["lamp"] * moved
+
+    async def test_what_a_lease_returns_to_is_not_forgotten(self, rig, clock):
+        one = rig('[output.lamp]\npin = "GPIO27"\nsafe = "keep"\ninitial = "restore"\n')
+        one.outputs.set("lamp", True, for_s=60)
+        assert one.outputs.moved_by_a_restart() == ["lamp"]
+        await clock.advance(61)
+        assert one.outputs.moved_by_a_restart() == []
+
+    async def test_pulses(self, rig):
+        one = rig('[output.fan]\npin = "GPIO18"\nkind = "pwm"\n')
+        assert one.outputs.moved_by_a_restart() == []
+        one.outputs.set("fan", 30)
+        assert one.outputs.moved_by_a_restart() == ["fan"]
+
+
+class TestWhatMustRestAtAStart:
+    """Until now it may have been on: a board that restarts in a loop is no excuse."""
+
+    async def test_a_compressor_comes_on_when_it_has_rested(self, rig, clock):
+        one = rig('[output.fridge]\npin = "GPIO27"\ninitial = "on"\nmin_off = "5min"\n')
+        await clock.advance(299)
+        assert one.level("fridge") is False
+        await clock.advance(2)
+        assert one.level("fridge") is True
+
+    async def test_a_restart_meanwhile_forgets_nothing(self, rig, clock, tmp_path):
+        fridge = '[output.fridge]\npin = "GPIO27"\ninitial = "restore"\nmin_off = "5min"\n'
+        first = rig(fridge, tmp_path)
+        await clock.advance(300)
+        first.outputs.set("fridge", True)
+        for _ in range(3):
+            rig(fridge, tmp_path)
+            await clock.advance(200)
+        last = rig(fridge, tmp_path)
+        await clock.advance(301)
+        assert last.level("fridge") is True
+
+    async def test_a_shutter_waits_for_the_motor_that_may_still_turn(self, rig, clock):
+        shutter = SHUTTER.replace('max_on = "60s"', 'initial = "on"\ninterlock_wait = "3s"')
+        one = rig(shutter)
+        assert one.level("up") is False
+        assert refused(one.outputs, "down", True) == "interlock"
+        await clock.advance(3.1)
+        assert one.level("up") is True
+
+    async def test_one_that_keeps_its_level_is_not_moved_for_it(self, rig):
+        one = rig('[output.fridge]\npin = "GPIO27"\ninitial = "on"\nsafe = "keep"\nmin_off = "5min"\n')
+        assert one.level("fridge") is True
+
+
 class TestALineThatDoesNotAnswer:
     async def test_one_failed_read_back_leaves_no_output_on_that_its_guard_thinks_off(self, rig, clock):
         one = rig(SHUTTER)
@@ -143,6 +248,30 @@ class TestALineThatDoesNotAnswer:
             assert refused(one.outputs, "down", True) == "interlock"
         await clock.advance(1)
         assert one.level("up") is False
+
+    async def test_a_relay_that_sticks_is_not_off_because_it_was_told_so_twice(self, rig, clock):
+        one = rig(SHUTTER.replace('max_on = "60s"', 'interlock_wait = "3s"'))
+        await clock.advance(3)
+        with broken(one.pin("up"), "_get_state", then=True):
+            assert refused(one.outputs, "up", False) == "device"
+            assert refused(one.outputs, "down", True) == "interlock"
+            await clock.advance(30)
+        await clock.advance(1)
+        assert refused(one.outputs, "down", True) == "interlock", "it has been off for less than the wait"
+        await clock.advance(3)
+        assert one.outputs.set("down", True) is True
+
+    async def test_a_line_that_is_on_after_it_opened_off_is_not_off(self, rig, clock, caplog):
+        one = rig(SHUTTER)
+        one.outputs.close()
+        with broken(one.pin("up"), "_get_state", then=True):
+            one.outputs.open(one.config.outputs, factory=one.board.factory)
+            assert refused(one.outputs, "down", True) == "interlock"
+            await clock.advance(30)
+        await clock.advance(1)
+        wrong = "output.up: GPIO5 reads True after it was set to False; check its wiring; trying again every second"
+        assert caplog.messages == [wrong, "output.up: is back"]
+        assert one.outputs.set("down", True) is True
 
     async def test_a_lease_that_fails_to_end_is_ended_when_the_line_answers(self, rig, clock):
         one = rig(SHUTTER)
@@ -245,6 +374,30 @@ class TestForcedOn:
         one.outputs.close()
         assert [(name, value) for name, value, _ in one.heard[before:]] == [("b", False), ("a", True)]
 
+    async def test_by_a_reload_that_takes_only_the_one_the_partner_that_stays_goes_off_first(self, rig, clock):
+        one = rig(self.TABLE.replace("dead_man = true", ""))
+        one.outputs.set("b", True)
+        before = len(one.heard)
+        one.outputs.release(["a"])
+        assert [(name, value) for name, value, _ in one.heard[before:]] == [("b", False), ("a", True)]
+        assert one.outputs.names == {"b"}
+
+    async def test_when_the_partner_does_not_go_off_the_one_that_goes_stays_off(self, rig, caplog):
+        one = rig(self.TABLE.replace("dead_man = true", ""))
+        one.outputs.set("b", True)
+        with broken(one.pin("b"), "_set_state"):
+            one.outputs.release(["a"])
+        assert (one.level("a"), one.level("b")) == (False, True)
+
+    async def test_at_a_start_what_begins_off_is_off_before_the_partner_begins_on(self, rig, clock):
+        one = rig(self.TABLE.replace('"GPIO6"', '"GPIO6"\ninitial = "on"').replace("dead_man = true", ""))
+        one.outputs.close()
+        assert (one.level("a"), one.level("b")) == (True, False)
+        moves = []
+        one.board.factory.note = lambda line, level: moves.append((line, level))
+        one.outputs.open(one.config.outputs, factory=one.board.factory)
+        assert moves == [("GPIO5", False), ("GPIO6", True)]
+
 
 class TestClosing:
     TABLE = '[output.a]\npin = "GPIO5"\n[output.b]\npin = "GPIO6"\n[output.c]\npin = "GPIO27"\n'
@@ -272,6 +425,13 @@ class TestClosing:
             monkeypatch.setattr(pin, "close", lambda: seen.append([one.level(other) for other in "abc"]))
         one.outputs.close()
         assert seen == [[False] * 3] * 3
+
+    @pytest.mark.parametrize(("safe", "level", "wire"), [("off", 1, 0), ("on", 99, 1)])
+    async def test_a_fan_at_one_percent_is_not_off(self, rig, safe, level, wire):
+        one = rig(f'[output.fan]\npin = "GPIO18"\nkind = "pwm"\nsafe = "{safe}"\n')
+        one.outputs.set("fan", level)
+        one.outputs.close()
+        assert one.pin("fan")._state == wire
 
     async def test_a_line_that_cannot_be_read_is_made_safe_unseen(self, rig):
         one = rig(self.TABLE)

@@ -13,6 +13,8 @@ REFUSED = {
     "interlock": N_("{channel} stays as it is: something that must not be on together with it is on."),
     "min-off": N_("{channel} stays off: it was switched off too recently. Try again later."),
     "range": N_("{channel} stays as it is: that is outside its limits."),
+    "away": N_("{channel} stays as it is: the hardware half is away. Try again when it is back."),
+    "unsure": N_("The hardware half went away before it answered: look at {channel} when it is back."),
 }
 FAILED = N_("{channel} could not be set: its device does not answer.")
 
@@ -35,15 +37,21 @@ async def run(request: Request, house: House) -> Reply:
         return refuse(N_("{channel} does not take this value: nothing was done."), channel=channel)
     if (limits := beyond(channel, value)) is not None:
         return limits
+    span = request.for_s
+    if channel.pulse_s is not None and value:
+        if span is not None and span > channel.pulse_s:
+            pulse = Span(channel.pulse_s)
+            return refuse(N_("{channel} gives pulses of {span}: nothing was done."), channel=channel, span=pulse)
+        span = channel.pulse_s if span is None else span
     try:
         record = await house.set(channel.name, value, for_s=request.for_s, by=request.sender)
     except SetRefused as refused:
         return refuse(REFUSED.get(refused.reason, FAILED), channel=channel)
     if record.value is None or not isclose(float(record.value), value, rel_tol=1e-3, abs_tol=1e-6):
         return Reply((reading(channel, record), Sentence(N_("It did not follow: have a look at it."))), ok=False)
-    if request.for_s is None:
+    if span is None:
         return Reply((reading(channel, record),))
-    values = {"channel": channel, "value": record, "span": Span(request.for_s)}
+    values = {"channel": channel, "value": record, "span": Span(span)}
     return Reply((Sentence(N_("{channel} is {value}, for {span}."), values),))
 
 
