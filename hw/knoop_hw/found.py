@@ -1,55 +1,243 @@
-"""What is on this machine, found without opening anything: serial ports, GPIO chips, a thermal zone.
+"""What is on this machine, read from proc, sys and dev: lines, buses, ports, sensors, cameras. Nothing is moved.
 
-Source: udev's 60-serial.rules (`/dev/serial/by-id`); the kernel's Documentation/ABI/testing/sysfs-class-thermal and
-gpio character devices.
+Whatever a right is missing for is in `unseen` with its remedy. How it is said is in `probe`. Source: udev's
+60-serial.rules (`/dev/serial/by-id`); the kernel's Documentation/ABI/testing/{gpio-cdev,sysfs-gpio,sysfs-tty},
+Documentation/driver-api/pin-control.rst (debugfs: `pins`).
 """
 
 from __future__ import annotations
 
-import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+from knoop_hw import chips, rights, source
+from knoop_hw.buses import Bus, buses, in_order, text_of
+from knoop_hw.chips import Chip
+from knoop_hw.errors import DeviceError
+from knoop_hw.functions import TREE, Function, functions
+from knoop_hw.pins import BOARD
+from knoop_hw.sensed import Camera, Sensed, cameras, sensors
 
 # By-id names of the chips in cables sold for P1 ports: FT232R in most, PL2303 and CH340 in cheap ones. A guess only.
 _METER_CABLES = ("P1", "FTDI", "Prolific", "1a86")
+_DEBUG = Path("sys/kernel/debug")
+GPIO = "GPIO lines"  # as `unseen` calls them where no chip could be asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SerialPort:
-    """A port under the name that stays the same when it is plugged in elsewhere."""
+    """A port under the name that stays the same when it is plugged in elsewhere; `node` is the kernel's name today.
+
+    `console`: the kernel writes its messages there, so that nothing else can be connected.
+    """
 
     device: Path
+    kind: Literal["usb", "board"] = "usb"
+    node: str = ""
     usable: bool
-    perhaps_meter: bool
+    perhaps_meter: bool = False
+    console: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """A line that node.toml can name: `GPIO17`, its position on the 40-pin header (None on a board without one), and
+    what the kernel calls it.
+
+    `state` is `unknown` where no right let us look. `function`: I²C and others that have it. `level` only where it
+    could be read without asking for the line, which would change one that has a function.
+    """
+
+    name: str
+    position: int | None
+    called: str = ""
+    state: Literal["free", "used", "unknown"] = "unknown"
+    consumer: str = ""
+    direction: Literal["input", "output", ""] = ""
+    level: bool | None = None
+    function: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unseen:
+    """What could not be looked at, why, and what to do."""
+
+    what: str
+    why: str
+    remedy: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """`lines`: whether there are GPIO lines; `lines_usable`: whether this user may open them."""
+    """All of it. `lines` are those of `chip` (its name), empty on a machine that has none for node.toml."""
 
+    board: str = ""
+    kernel: str = ""
+    chips: tuple[Chip, ...] = ()
+    chip: str = ""
+    lines: tuple[Line, ...] = ()
+    buses: tuple[Bus, ...] = ()
     serial: tuple[SerialPort, ...] = ()
-    lines: bool = False
-    lines_usable: bool = False
-    temperature: bool = False
+    sensors: tuple[Sensed, ...] = ()
+    cameras: tuple[Camera, ...] = ()
+    unseen: tuple[Unseen, ...] = ()
+    drivers: tuple[str, ...] = ()
 
 
-def machine(root: Path = Path("/")) -> Found:
-    """What can be found below `root`; never fails. Paths in the result begin with `/`."""
-    chips = sorted((root / "dev").glob("gpiochip*"))
-    ports = sorted((root / "dev/serial/by-id").glob("*"))
+Look = Callable[[], Sequence[tuple[Chip, tuple[chips.Line, ...]]]]
+"""Every chip with its lines, as the kernel describes them. Raises DeviceError."""
+
+
+def every_chip() -> list[tuple[Chip, tuple[chips.Line, ...]]]:
+    """This machine's; a chip that is not for us has no lines here. Raises DeviceError."""
+    return [(chip, () if chip.closed else chips.lines(chip)) for chip in chips.here()]
+
+
+def machine(
+    root: Path = Path("/"), *, look: Look = every_chip, chip: str | None = None, values: bool = False
+) -> Found:
+    """What can be found below `root`; never fails. Paths in the result begin with `/`.
+
+    `look` asks the chips, which no files can stand in for; `chip` is which of them has the lines, as `[board] chip`.
+    `values`: of the kernel's sensors, too.
+    """
+    unseen: list[Unseen] = []
+    told = _told(look, unseen)
+    name, lines = _lines(root, told, unseen, chip)
+    ports = (*_usb_ports(root), *_board_ports(root))
+    there = buses(root)
+    unseen += _shut(root, [*(bus.device for bus in there if not bus.usable and bus.device),
+                           *(str(port.device) for port in ports if not (port.usable or port.console))])  # fmt: skip
     return Found(
-        serial=tuple(
-            SerialPort(
-                device=Path("/") / port.relative_to(root), usable=_usable(port),
-                perhaps_meter=any(mark in port.name for mark in _METER_CABLES),
-            )
-            for port in ports
-        ),
-        lines=bool(chips),
-        lines_usable=any(map(_usable, chips)),
-        temperature=any((root / "sys/class/thermal").glob("thermal_zone*/temp")),
+        board=_board(root), kernel=text_of(root / "proc/sys/kernel/osrelease"), chips=tuple(told), chip=name,
+        lines=lines, buses=there, serial=ports,
+        sensors=sensors(root, values=values), cameras=cameras(root), unseen=tuple(unseen), drivers=source.names(),
     )
 
 
-def _usable(device: Path) -> bool:
-    return os.access(device, os.R_OK | os.W_OK)
+def _board(root: Path) -> str:
+    """The board's own name; on a PC what its maker wrote into the firmware."""
+    dmi = root / "sys/class/dmi/id"
+    return text_of(root / TREE / "model") or f"{text_of(dmi / 'sys_vendor')} {text_of(dmi / 'product_name')}".strip()
+
+
+def _told(look: Look, unseen: list[Unseen]) -> dict[Chip, tuple[chips.Line, ...]]:
+    try:
+        told = dict(look())
+    except DeviceError as error:
+        told = {}
+        unseen.append(_missed(str(error).removeprefix("board: ")))
+    closed = [chip.closed for chip in told if chip.closed]
+    unseen += [_missed(why) for why in closed[:1]]  # they are all closed for one reason
+    return told
+
+
+def _missed(sentence: str) -> Unseen:
+    why, _, remedy = sentence.partition("; ")
+    return Unseen(what=GPIO, why=why, remedy=remedy or "see what `gpioinfo` says")
+
+
+def _lines(
+    root: Path, told: Mapping[Chip, tuple[chips.Line, ...]], unseen: list[Unseen], wanted: str | None
+) -> tuple[str, tuple[Line, ...]]:
+    """The chip that node.toml's lines are on, and those lines; on a Raspberry Pi also where we may not ask the chip."""
+    try:
+        chip = chips.choose([*told], wanted)
+    except DeviceError:
+        chip = Chip(path="")
+    pi = chip.label in chips.HEADERS or "raspberry pi" in _board(root).lower()
+    if not pi and not chip.path:
+        return "", ()
+    held, muxed = functions(root), _muxed(root)
+    if not rights.may(root / _DEBUG):
+        unseen.append(Unseen(
+            what="levels", why="only root reads them without asking for a line, which may change it",
+            remedy="sudo knoop probe; or as inputs: knoop probe --watch GPIO17",
+        ))  # fmt: skip
+    positions = {number: position for position, number in BOARD.items()} if pi else {}
+    made = []
+    for number in range(28):
+        line = chips.line_of(f"GPIO{number}", told.get(chip, ()))
+        if line is not None or pi:
+            made.append(_line(number, positions.get(number), line, held, muxed.get(number, ("", None))))
+    return chip.name, tuple(made)
+
+
+def _line(
+    number: int, position: int | None, line: chips.Line | None, held: Mapping[str, Function],
+    muxed: tuple[str, bool | None],
+) -> Line:  # fmt: skip
+    name, (function, level) = f"GPIO{number}", muxed
+    owner = str(held[name]) if name in held else "" if function.startswith("gpio_") else function
+    return Line(
+        name=name, position=position, called=line.name if line else "", function=owner, level=level,
+        state="unknown" if line is None else "used" if line.used else "free",
+        consumer=line.consumer if line else "", direction=_direction(line, owner, function),
+    )  # fmt: skip
+
+
+def _direction(line: chips.Line | None, owner: str, function: str) -> Literal["input", "output", ""]:
+    if function in {"gpio_in", "gpio_out"}:
+        return "input" if function == "gpio_in" else "output"
+    return "" if line is None or owner else line.direction  # of a line with a function it says nothing
+
+
+def _muxed(root: Path) -> dict[int, tuple[str, bool | None]]:
+    """Line → function and level, from debugfs: root only. `pin 17 (gpio17) function gpio_in in hi; irq 0 (none)`."""
+    found: dict[int, tuple[str, bool | None]] = {}
+    for file in in_order((root / _DEBUG / "pinctrl").glob("*/pins")) if rights.may(root / _DEBUG) else ():
+        for match in re.finditer(r"^pin \d+ \(gpio(\d+)\).* function (\w+) in (hi|lo);", text_of(file), re.MULTILINE):
+            found.setdefault(int(match[1]), (match[2], match[3] == "hi"))
+    return found
+
+
+def _usb_ports(root: Path) -> Iterator[SerialPort]:
+    for port in sorted((root / "dev/serial/by-id").glob("*")):
+        yield SerialPort(
+            device=Path("/") / port.relative_to(root), usable=rights.may(port), node=port.resolve().name,
+            perhaps_meter=any(mark in port.name for mark in _METER_CABLES),
+        )
+
+
+def _board_ports(root: Path) -> Iterator[SerialPort]:
+    """UARTs that have a chip behind them, by the board's name where there is one."""
+    names = {path.resolve().name: path for path in in_order((root / "dev").glob("serial[0-9]"))}
+    consoles = text_of(root / "sys/class/tty/console/active").split()
+    for tty in in_order((root / "sys/class/tty").glob("tty[A-Z]*")):
+        if not _has_chip(tty) or not (root / "dev" / tty.name).exists():
+            continue
+        device = names.get(tty.name, root / "dev" / tty.name)
+        yield SerialPort(
+            device=Path("/") / device.relative_to(root), kind="board", node=tty.name, usable=rights.may(device),
+            console=tty.name in consoles,
+        )
+
+
+def _has_chip(tty: Path) -> bool:
+    """sysfs-tty: `type` 0 has none. Only root reads it; the ports that a PC merely might have have one parent."""
+    kind, device = text_of(tty / "type"), (tty / "device").resolve()
+    if not device.exists() or any(re.fullmatch(r"usb\d+", part) for part in device.parts):
+        return False
+    return kind != "0" if kind else not any(part.startswith("serial8250") for part in device.parts)
+
+
+def _shut(root: Path, devices: Iterable[str]) -> Iterator[Unseen]:
+    """Devices that are there and not for us, those of one remedy together."""
+    by_remedy: dict[str, list[str]] = {}
+    for device in devices:
+        path = root / device.lstrip("/")
+        if path.exists():
+            by_remedy.setdefault(_join(path), []).append(device)
+    for remedy, names in by_remedy.items():
+        yield Unseen(what=", ".join(names), why=f"{rights.us()} may not open {'it' if len(names) == 1 else 'them'}",
+                     remedy=remedy)  # fmt: skip
+
+
+def _join(path: Path) -> str:
+    try:
+        return rights.remedy(path)
+    except OSError:
+        return "look at it with `ls -l`: what it points to is gone"

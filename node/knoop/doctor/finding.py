@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from knoop.logs import printable
+from knoop_hw.logs import printable
 
 Level = Literal["ok", "note", "problem"]
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import grp
 import importlib.util
 import os
-import pwd
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +14,8 @@ from pathlib import Path
 from knoop import places
 from knoop.config import Config
 from knoop.doctor.finding import Finding, not_looked_at, note, ok, problem, sentence
+from knoop_hw import places as common
+from knoop_hw import rights
 from knoop_hw.errors import ConfigError
 
 MIB, GIB = 2**20, 2**30
@@ -40,8 +40,8 @@ class Machine:
     """Where to look, for tests: `root` holds dev, proc, run and sys."""
 
     root: Path = Path("/")
-    state: Callable[[], Path] = places.state_directory
-    may: Callable[[Path], bool] = lambda path: os.access(path, os.R_OK | os.W_OK)
+    state: Callable[[], Path] = lambda: common.state_directory("knoop")
+    may: Callable[[Path], bool] = rights.may
     space: Callable[[Path], os.statvfs_result] = os.statvfs
     synchronised: Callable[[], bool | None] = kernel_synchronised
     installed: Callable[[str], bool] = lambda module: importlib.util.find_spec(module) is not None
@@ -77,7 +77,7 @@ def state(machine: Machine) -> Iterator[Finding]:
         if error.errno == errno.ENOSPC:
             yield ok("state", "the folder is ours; that it is full is told below")
             return
-        remedy = f"make it a folder that {_us()} may write to, or look as the user that the node runs as"
+        remedy = f"make it a folder that {rights.us()} may write to, or look as the user that the node runs as"
         yield problem("state", f"{error.filename}: {error.strerror}", remedy)
     else:
         yield ok("state", f"{folder} can be written to")
@@ -134,7 +134,7 @@ def devices(machine: Machine, config: Config) -> Iterator[Finding]:
             remedy = f"plug it in, or correct 'device' of [{owner}]; `ls /dev/serial/by-id` lists what is there"
             yield problem("devices", f"{owner}: {path} does not exist", remedy)
         elif not machine.may(path):
-            yield problem("devices", f"{owner}: {path} may not be opened by {_us()}", _join(path))
+            yield problem("devices", f"{owner}: {path} may not be opened by {rights.us()}", rights.remedy(path))
         else:
             yield ok("devices", f"{owner}: {path} can be opened")
 
@@ -153,11 +153,11 @@ def lines(machine: Machine, config: Config) -> Iterator[Finding]:
     simulate = 'to try without lines, set [board] driver = "simulated"'
     library = config.hw.board.driver  # it is called like the module that it needs
     if not machine.installed(library):
-        yield problem("lines", f"{library} is not installed", f"pip install 'knoop[gpio]'; {simulate}")
+        yield problem("lines", f"{library} is not installed", f"pip install {library}; {simulate}")
     elif not chips:
         yield problem("lines", "there is no /dev/gpiochip*: this machine has no lines, or hides them", simulate)
     elif not ours:
-        yield problem("lines", f"{chips[0]} may not be opened by {_us()}", _join(chips[0]))
+        yield problem("lines", f"{chips[0]} may not be opened by {rights.us()}", rights.remedy(chips[0]))
     else:
         yield ok("lines", f"{used} in use, {ours[0]} can be opened")
 
@@ -202,25 +202,6 @@ def power(machine: Machine) -> Iterator[Finding]:
         yield note("power", "the processor was slowed down since the start", "give it air")
     else:
         yield ok("power", "the voltage was right since the start")
-
-
-def _join(path: Path) -> str:
-    """How to get into the group that may open it."""
-    status = path.stat()
-    try:
-        group = grp.getgrgid(status.st_gid).gr_name
-    except KeyError:
-        group = str(status.st_gid)
-    if status.st_mode & 0o060 == 0o060 and group != "root":
-        return f"sudo usermod -aG {group} {_us()}, then log in again, or restart the node"
-    return f"its group '{group}' may not either: give it one by a udev rule, as 99-com.rules of Raspberry Pi OS does"
-
-
-def _us() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # systemd's DynamicUser, containers
-        return f"user id {os.geteuid()}"
 
 
 def _file_system(machine: Machine, folder: Path) -> str:

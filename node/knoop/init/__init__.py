@@ -56,11 +56,11 @@ def _interview(arguments: argparse.Namespace, terminal: Terminal | None) -> Inte
     """Ready to ask, knowing what is on this machine."""
     machine = found.machine()
     lines: setup.Lines = "none"
-    if machine.lines:
-        lines = "usable" if machine.lines_usable else "forbidden"
+    if machine.chips:
+        lines = "forbidden" if all(chip.closed for chip in machine.chips) else "usable"
     ports = tuple(
         setup.Port(device=str(port.device), perhaps_meter=port.perhaps_meter, usable=port.usable)
-        for port in machine.serial
+        for port in machine.serial if port.kind == "usb"
     )
     return Interview(arguments, terminal, lines=lines, ports=ports)
 

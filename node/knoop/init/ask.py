@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable
 from typing import TypeVar
 
-from knoop.logs import printable
+from knoop_hw.logs import printable
 
 T = TypeVar("T")
 WIDTH = 79  # of the narrowest terminal that is usual; what is longer would break within a word

@@ -111,7 +111,7 @@ THERMAL, THROTTLED = "sys/class/thermal/thermal_zone0/temp", "sys/devices/platfo
         (removed("run/systemd/timesync/synchronized"), "clock", "note", "sudo timedatectl set-ntp true"),
         (removed("dev/gpiochip0"), "lines", "problem", '[board] driver = "simulated"'),
         (having(may=lambda path: "gpiochip" not in path.name), "lines", "problem", "gpiochip0 may not be opened by"),
-        (having(installed=lambda _: False), "lines", "problem", "pip install 'knoop[gpio]'"),
+        (having(installed=lambda _: False), "lines", "problem", "pip install gpiod; "),
         (written("proc/self/mounts", "tmpfs / tmpfs rw 0 0\n"), "disk", "note", "is on tmpfs, which may be forgotten"),
         (having(space=lambda _: space(flags=os.ST_RDONLY)), "disk", "problem", "is read-only"),
         (having(space=lambda _: space(free=2 * 2**30)), "disk", "ok", "2048 MiB free"),
@@ -191,6 +191,16 @@ async def test_devices(pi, tmp_path):
     assert levels(found) == dict.fromkeys(doctor.ON_THIS_MACHINE, "ok") | {"devices": "problem"}
     us = pwd.getpwuid(os.getuid()).pw_name
     assert f"sudo usermod -aG {grp.getgrgid(group).gr_name} {us}, then log in again" in text(found, "devices")
+
+
+async def test_only_the_library_of_the_driver_is_needed(pi, tmp_path):
+    def installed(module: str) -> bool:
+        return module != "lgpio"
+
+    found = await examine(replace(pi, installed=installed), tmp_path, '[board]\ndriver = "lgpio"\n' + LINES)
+    assert "lgpio is not installed" in text(found, "lines")
+    assert "pip install lgpio; " in text(found, "lines")
+    assert levels(await examine(replace(pi, installed=installed), tmp_path))["lines"] == "ok", "gpiod is the default"
 
 
 async def test_a_simulated_board_needs_no_chip(pi, tmp_path):

@@ -1,0 +1,59 @@
+"""The flags of those commands that have many: names and help, nothing else."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+INIT_EXAMPLES = """knoop init
+  knoop init --invite invite.txt
+  knoop init --yes --name attic --owner anna@example.org --publish off \\
+      --jid attic@example.org --password-file secret"""
+PROBE_EXAMPLES = """knoop probe                          what is on this machine
+  knoop probe i2c GPIO17               only that; exit code 1 without it
+  knoop probe --toml > found.toml      sections for node.toml
+  knoop probe --watch                  node.toml's inputs and sensors, live
+  knoop probe --watch GPIO17 --pull up
+                                       a line, without any node.toml
+  knoop probe --selftest GPIO17 GPIO27
+                                       what this board does, with a wire
+                                       between these two"""
+
+
+def probe(made: argparse.ArgumentParser) -> None:
+    """Those of `knoop probe`."""
+    flag = made.add_argument
+    flag("name", nargs="*", metavar="NAME", help="only this: a line (GPIO17, BOARD11), or lines, i2c, spi, w1, pwm, "
+         "serial, sensors, cameras; with --watch a line or a channel of node.toml")
+    flag("--toml", action="store_true", help="print sections for node.toml, and nothing else")
+    flag("--watch", action="store_true", help="show live values until Ctrl-C; outputs are never opened")
+    flag("--pull", choices=("up", "down", "none"), default="none", help="for lines that node.toml does not have, with "
+         "--watch: the resistor in the chip (default: none)")
+    flag("--selftest", nargs=2, metavar=("OUT", "IN"), help="join two free lines by a wire, best with a resistor of "
+         "330 Ω to 1 kΩ, and see what this board does; OUT is driven high and low")
+    flag("-y", "--yes", action="store_true", help="do not ask before OUT is driven")
+
+
+def init(made: argparse.ArgumentParser) -> None:
+    """Those of `knoop init`."""
+    flag = made.add_argument
+    flag("-y", "--yes", action="store_true", help="never ask; so does --json, and a missing terminal")
+    flag("--name", help="the node's name, a lower-case word")
+    flag("--label", help="how people read it (default: the name)")
+    flag("--lang", choices=("en", "nl"), help="what it speaks")
+    flag("--jid", help="the address of its own account")
+    flag("--password-file", type=Path, metavar="FILE", help="where the account's password is read from")
+    flag("--register", action="store_true", help="make the account, on a server where whoever asks gets one")
+    flag("--invite", metavar="FILE", help="make the account with the invite in this file (-: standard input), "
+         "xmpp:…?register;preauth=…")
+    flag("--owner", action="append", metavar="JID", help="whom it obeys; may be given more than once")
+    flag("--publish", choices=("pep", "off"), help="whether readings are kept on the server")
+    flag("--room", metavar="JID", help="a group chat in which to say alarms")
+    flag("--simulated", action="store_true", help="a simulated board, to try it without hardware")
+    flag("--directory", type=Path, metavar="DIR", help="or the folder to write node.toml into (default: here)")
+    flag("--force", action="store_true", help="write although there is a node.toml; it is kept as node.toml.old")
+    flag("--no-doctor", action="store_true", help="do not look whether it works")
+    flag("--host", default="", help="the server's address, when DNS does not say it")
+    flag("--port", type=int, default=0, help="and its port")
+    flag("--ca-file", type=Path, metavar="FILE", help="the CA that signed the server's certificate")
+    flag("--fingerprint", default="", metavar="SHA256", help="or the one certificate that is right")
