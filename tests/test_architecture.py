@@ -38,14 +38,17 @@ def _tier(name: str, does: str, package: str, modules: str) -> Tier:
 # From the bottom up. A module may import its own tier and those below.
 TIERS = (
     _tier("words of the seam", "what travels, time, TOML to dataclasses, errors", "knoop_hw",
-          "- model clock units errors locate decode include messages"),
+          "- model clock units errors locate decode include messages logs notify runs places life"),
     _tier("deciding (hardware)", "tables, filters, guards: values in, values out", "knoop_hw",
-          "config tables pins filters guards kept scenario source sensors"),
+          "config tables pins filters guards kept scenario source sensors gestures counting cap storms"),
     _tier("touching", "lines, ports, drivers, a simulated board", "knoop_hw",
-          "timer lines outputs restore pinfactory serialport simulated sensing found link pipes sensors.*"),
+          "timer lines meanings inputs totals outputs restore pwm chips preflight "
+          "pinfactory gpiod_pins lgpio_pins serialport simulated sensing rights functions buses sensed found "
+          "probe jumper selftest link sock pipes sensors.*"),
     _tier("board", "all that is open, and the protocol", "knoop_hw", "board"),
-    _tier("words", "addresses, records, errors, what systemd and the log hear", "knoop",
-          "- jid record errors health words slips logs notify bench together gate"),
+    _tier("the hardware half", "a board as a process of its own", "knoop_hw", "serve cli __main__"),
+    _tier("words", "addresses, records, errors", "knoop",
+          "- jid record errors health words slips bench together gate"),
     _tier("deciding", "rights, alerts, sentences, payloads, the configuration", "knoop",
           "access alerts command commands commands.* condition config forms init.invite init.setup parse parse.* "
           "payload reminders room room.addressed room.gathering room.pace rules sparkline text toml_schema watches"),
@@ -55,17 +58,18 @@ TIERS = (
     _tier("ways out", "one publisher a file, one delivery a sink", "knoop", "publishers publishers.* delivery"),
     _tier("a node", "what verbs see, what a message becomes, what lives as long as a login", "knoop",
           "alarms household execution conversation presence room.inroom room.talk telling watching"),
-    _tier("agent", "the wiring, and the way from one configuration to the next", "knoop", "agent serve"),
+    _tier("agent", "the wiring, and the way from one configuration to the next", "knoop",
+          "agent halves serve"),
     _tier("command line", "arguments, exit codes, the terminal, where things are", "knoop",
-          "cli __main__ terminal places init init.interview init.ask init.drafts doctor doctor.*"),
+          "cli __main__ flags probe live terminal places init init.interview init.ask init.drafts doctor doctor.*"),
 )  # fmt: skip
 
 WHY = {
     "tiers": "import downward only: a part can then be read, tested and replaced without what stands on it",
     "cycles": "modules that need each other are one module in two files",
     "halves": "the half with the devices has no network code, so that no stanza can reach a pin except by the protocol",
-    "seam": "people's half and devices' half are two processes in production: only the Board protocol's words, clock "
-            "and errors are shared; config decodes both halves' tables, and agent joins them for development",
+    "seam": "people's half and devices' half are two processes in production: only the Board protocol's words, clock, "
+            "errors, log and supervisor are shared; config decodes both halves' tables, and halves joins them",
     "libraries": "a library lives in one place, is imported where it is used, and costs nothing where it is not; a new "
                  "one also gets its line in docs/dependencies.md",
     "lazy": "importing it loads a library that only some nodes need: import it inside the function that uses it",
@@ -79,20 +83,33 @@ WHY = {
 }  # fmt: skip
 
 SEAM: Mapping[str, frozenset[str]] = {
-    "": frozenset({"knoop_hw", *(f"knoop_hw.{m}" for m in ("model", "clock", "errors", "messages", "link"))}),
+    "": frozenset({
+        "knoop_hw", *(f"knoop_hw.{m}" for m in ("model", "clock", "errors", "messages", "link", "logs", "notify")),
+    }),
     "knoop.rules": frozenset({"knoop_hw.decode", "knoop_hw.tables"}),
     "knoop.config": frozenset({"knoop_hw.config", "knoop_hw.decode", "knoop_hw.include", "knoop_hw.tables"}),
-    "knoop.agent": frozenset({"knoop_hw.board"}),
+    "knoop.agent": frozenset({"knoop_hw.runs"}),
+    "knoop.halves": frozenset({"knoop_hw.board", "knoop_hw.sock"}),  # in one process, or in two
+    "knoop.cli": frozenset({"knoop_hw.places"}),
     "knoop.toml_schema": frozenset({f"knoop_hw.{m}" for m in ("decode", "filters", "include", "source", "tables")}),
-    "knoop.serve": frozenset({"knoop_hw.board"}),
+    "knoop.serve": frozenset({"knoop_hw.life"}),
+    "knoop.probe": frozenset({f"knoop_hw.{m}" for m in (
+        "chips", "cli", "found", "functions", "jumper", "pins", "places", "probe", "selftest", "tables"
+    )}),  # another command of the machine's, which needs no agent
+    "knoop.live": frozenset({f"knoop_hw.{m}" for m in ("board", "decode", "pins", "tables")}),
+    "knoop.doctor.machine": frozenset({"knoop_hw.places", "knoop_hw.rights"}),
     "knoop.init": frozenset({"knoop_hw.found"}),  # what to propose; it opens nothing
 }
 
 # Library → the modules that may import it, and how early. Drivers may import any library, late: no entry needed.
 LIBRARIES: Mapping[str, Mapping[str, Kind]] = {
     "slixmpp": {"knoop.xmpp": "top", "knoop_bench.witness": "top"},  # the witness is a client of its own
-    "gpiozero": {"knoop_hw.lines": "late", "knoop_hw.pinfactory": "late", "knoop_hw.simulated": "top"},
-    "lgpio": {"knoop_hw.pinfactory": "late"},
+    "gpiozero": {
+        "knoop_hw.lines": "late", "knoop_hw.gpiod_pins": "top", "knoop_hw.lgpio_pins": "late",
+        "knoop_hw.simulated": "top",
+    },
+    "gpiod": {"knoop_hw.chips": "late"},
+    "lgpio": {"knoop_hw.lgpio_pins": "late"},
     "serial": {"knoop_hw.serialport": "late"},
     "prompt_toolkit": {"knoop.terminal": "late"},
     "uvloop": {"knoop.cli": "late"},
@@ -101,15 +118,18 @@ LIBRARIES: Mapping[str, Mapping[str, Kind]] = {
 }
 LAZY = {
     "knoop_hw.simulated": "gpiozero",
+    "knoop_hw.gpiod_pins": "gpiozero",
     "knoop_hw.sensors.*": "the drivers' libraries",
     "knoop.terminal": "what only a person at a terminal needs",
 }
-MEASURES_THE_NODE = ("knoop_bench.measure", "knoop_bench.report", "knoop_bench.demo", "knoop_bench.schema")
+MEASURES_THE_NODE = tuple(f"knoop_bench.{m}" for m in ("measure", "halves", "report", "demo", "schema"))
 
 PURE = (
     "knoop_hw.model", "knoop_hw.units", "knoop_hw.errors", "knoop_hw.locate", "knoop_hw.decode",
     "knoop_hw.include", "knoop_hw.messages",
+    "knoop_hw.probe",
     "knoop_hw.config", "knoop_hw.tables", "knoop_hw.pins", "knoop_hw.filters", "knoop_hw.guards", "knoop_hw.kept",
+    "knoop_hw.gestures", "knoop_hw.counting", "knoop_hw.cap", "knoop_hw.storms",
     "knoop.jid", "knoop.record", "knoop.errors", "knoop.health", "knoop.words", "knoop.slips",
     "knoop.parse.*", "knoop.access", "knoop.alerts",
     "knoop.condition", "knoop.reminders", "knoop.rules",
@@ -128,16 +148,17 @@ EFFECTS = frozenset({
 # Who may roll dice: composition roots, and where the unguessable or the uneven is the point.
 CHANCE = {
     "knoop.agent": "the composition root: many nodes must not say and try the same thing at once",
-    "knoop_hw.board": "the composition root of its half: the id of a run",
+    "knoop_hw.runs": "the id of a run: two starts must not have one",
     "knoop.xmpp.compat": "RFC 5802 §5.1: the nonce of a login must be unguessable",
     "knoop.xmpp.register": "the password of an account that it makes",
     "knoop.xmpp.openforms": "who guessed the id of a form could go on with it",
     "knoop.xmpp.link": "jitter between reconnects; tests hand in their own",
 }
 ENVIRONMENT = {
-    "knoop.places": "finding the configuration, the state and the password is what it is for",
-    "knoop.notify": "NOTIFY_SOCKET is how systemd says where to speak",
-    "knoop_hw.pinfactory": "a workaround: lgpio takes its folder from LG_WD only; put back at once",
+    "knoop.places": "finding the password is what it is for",
+    "knoop_hw.places": "finding the configuration, the state and the socket is what it is for",
+    "knoop_hw.notify": "NOTIFY_SOCKET is how systemd says where to speak",
+    "knoop_hw.lgpio_pins": "a workaround: lgpio takes its folder from LG_WD only; put back at once",
 }
 SEEDED = ("knoop_hw.scenario", "knoop_hw.simulated")  # `random.Random(seed)` only: the same weather every time
 

@@ -17,12 +17,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import pytest
+from tests.hw import law
 from tests.test_architecture import FOUND, TIERS, tier
 
 from knoop import cli, commands
@@ -39,6 +40,7 @@ PAGES = sorted({
 })  # fmt: skip
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 CONFIGURATION = ROOT / "docs" / "configuration.md"
+OUTPUTS = ROOT / "docs" / "outputs.md"
 COMMAND = ".venv/bin/python -m tests.test_docs --write"
 NOT_THERE_YET = "not there yet"  # a line or paragraph that says so may name what is planned
 
@@ -102,6 +104,7 @@ def config_tables() -> Iterator[tuple[str, type[Any], set[str]]]:
     yield "[board]", tables.BoardTable, set()
     yield "any channel", filters.Options, set()
     yield "[input.NAME]", tables.Input, {"name", *shared}
+    yield "[input.NAME.rate]", tables.Rate, {field for field in shared if field != "min_interval_s"}
     yield "[output.NAME]", tables.Output, {"name", *shared}
     yield "[sensor.NAME]", tables.SensorHead, shared
     for name in source.names():
@@ -140,21 +143,17 @@ def _kind(hint: Any) -> str:
         scalar = next((item for item in args[1:] if isinstance(item, Scalar)), None)
         between = next((item for item in args[1:] if isinstance(item, Between)), None)
         said = re.sub(r"^an? | such as .*| \(.*", "", scalar.expected) if scalar else _kind(args[0])
-        return f"{said}, {_range(between, _time if said == 'time' else str)}" if between else said
+        return f"{said}, {between.said(_time if said == 'time' else str)}" if between else said
     if origin in {Union, UnionType}:
         return " or ".join(_kind(item) for item in args if item is not NoneType)
     if origin is Literal:
         return " ".join(f"`{item}`" if item else "``" for item in args if item)
     if origin is tuple:
         return f"list of {_kind(args[0])}"
+    if is_dataclass(hint):
+        shorthand = getattr(hint, "SHORTHAND", "")
+        return f"`{shorthand}`, or a table" if shorthand else "a table"
     return {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}[hint]
-
-
-def _range(between: Between, show: Callable[[float], str]) -> str:
-    low, high = between.low, between.high
-    if low is None or high is None:
-        return f"at least {show(low)}" if low is not None else f"at most {show(high or 0)}"
-    return f"from {show(low)} to {show(high)}"
 
 
 def _default(field: Any, hint: Any) -> str:
@@ -185,6 +184,7 @@ GENERATED: Mapping[tuple[Path, str], Callable[[str], str]] = {
     (ARCHITECTURE, "tiers"): tier_figure,
     (ARCHITECTURE, "modules"): module_table,
     (CONFIGURATION, "tables"): config_reference,
+    (OUTPUTS, "law"): law.markdown,
 }
 
 

@@ -85,7 +85,8 @@ main(["check", "--config", {str(DEMO / "node.toml")!r}])
 
 
 def test_the_agent_alone_loads_no_hardware_no_room_and_no_command_of_the_command_line():
-    names = loaded("import knoop.agent, knoop.serve")
+    names = loaded("import knoop.agent, knoop.serve, knoop.halves")
+    assert not names & {"knoop_hw.board", "knoop_hw.outputs", "knoop_hw.lines", "knoop_hw.serve"}
     assert not names & {*NEVER, *GPIO, "serial", "knoop_hw.simulated"}
     late = ("knoop_hw.sensors.", "knoop.commands.", "knoop.room", "knoop.xmpp.room", "knoop.doctor", "knoop.init")
     assert not {name for name in names if name.startswith((*late, "knoop.publishers.", "knoop.toml_schema"))}
@@ -105,6 +106,28 @@ def test_a_simulated_board_loads_the_mock_but_no_chip(tmp_path):
     assert "gpiozero" in names
     assert not names & {*NEVER, "lgpio", "gpiod", "serial"}
     assert not {name for name in names if name.startswith("knoop_hw.sensors.")}
+
+
+HARDWARE = """
+import os, signal, sys, threading
+from knoop_hw.cli import main
+threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+assert main(["--config", {config!r}, "--socket", "board.sock", "--state", "state"]) == 0
+sys.modules = {{name: module for name, module in sys.modules.items() if module is not None}}
+"""
+
+
+@pytest.mark.parametrize("lines", [True, False])
+def test_the_hardware_half_loads_no_network_no_agent_and_no_chip(tmp_path, lines):
+    """What parses strangers' XML is in the other process, and so is OpenSSL; a library of lines comes with lines."""
+    config = tmp_path / "node.toml"
+    head = '[board]\ndriver = "simulated"\n[output.lamp]\npin = "GPIO27"\n' if lines else ""
+    config.write_text(head + '[sensor.pi]\ndriver = "system"\n[xmpp]\njid = "not read here"\n', "utf-8")
+    names = loaded(HARDWARE.format(config=str(config)), cwd=tmp_path)
+    assert "knoop_hw.sensors.system" in names
+    assert not names & {*NEVER, "ssl", "_ssl", "_hashlib", "slixmpp", "knoop", "sqlite3", "lgpio", "gpiod", "serial"}
+    assert ("gpiozero" in names) is lines
+    assert not names & {"http", "urllib.request", "xml.etree", "multiprocessing"}
 
 
 def _opening(folder: Path, tables: str) -> str:

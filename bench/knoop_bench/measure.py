@@ -24,6 +24,7 @@ from knoop.record import Record
 from knoop.store import Store
 from knoop.xmpp import nodes
 from knoop.xmpp.session import Account, Session, tls_context
+from knoop_bench import halves
 from knoop_hw.clock import SystemClock
 
 NODE = nodes.Node(name="urn:knoop:1:bench", max_items="1", send_last="never")
@@ -48,6 +49,11 @@ class Figures:
     rss_mb: float
     pss_mb: float
     login_ms: float
+    hw_rss_mb: float = 0.0
+    hw_pss_mb: float = 0.0
+    both_pss_mb: float = 0.0
+    socket_ms_p50: float = 0.0
+    socket_ms_p99: float = 0.0
 
 
 def cpu_us() -> float:
@@ -56,22 +62,14 @@ def cpu_us() -> float:
     return (usage.ru_utime + usage.ru_stime) * 1e6
 
 
-def memory_mb() -> tuple[float, float]:
-    """(RSS, PSS) of this process in MB, from the kernel's own count (proc(5), smaps_rollup)."""
-    sizes: dict[str, float] = {}
-    for line in Path(f"/proc/{os.getpid()}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]:
-        key, _, value = line.partition(":")
-        sizes[key] = int(value.split()[0]) / 1024
-    return round(sizes["Rss"], 1), round(sizes["Pss"], 1)
-
-
 async def measure(account: Account, *, quick: bool) -> Figures:
     """Run all scenarios against the account's server. Raises LinkError or Refusal."""
     seconds, count = (1.0, 300) if quick else (10.0, 5000)
     started = time.perf_counter()
     async with _session(account) as session:
         login_ms = (time.perf_counter() - started) * 1000
-        rss_mb, pss_mb = memory_mb()  # connected and idle: what a node costs before it has anything to say
+        # Connected and idle: what a node costs before it has anything to say.
+        rss_mb, pss_mb = halves.memory_mb(os.getpid())
         await nodes.configure(session, NODE, ())
         try:
             async def publish(number: int) -> None:
@@ -84,12 +82,15 @@ async def measure(account: Account, *, quick: bool) -> Figures:
         finally:
             await nodes.delete(session, NODE.name)
     percentiles = quantiles(pings, n=100)
+    cost = await halves.measure(quick=quick)
     return Figures(
         version=__version__, python=platform.python_version(), machine=platform.machine(),
         stanzas_per_s=round(one.per_s, 1), stanzas_in_flight_per_s=round(many.per_s, 1),
         cpu_us_per_stanza=round(many.cpu_us, 1), readings_per_s=round(readings.per_s * BATCH, 1),
         cpu_us_per_reading=round(readings.cpu_us / BATCH, 1), ping_ms_p50=round(percentiles[49], 2),
         ping_ms_p99=round(percentiles[98], 2), rss_mb=rss_mb, pss_mb=pss_mb, login_ms=round(login_ms, 1),
+        hw_rss_mb=cost.rss_mb, hw_pss_mb=cost.pss_mb, both_pss_mb=round(pss_mb + cost.pss_mb, 1),
+        socket_ms_p50=cost.added_ms_p50, socket_ms_p99=cost.added_ms_p99,
     )
 
 

@@ -28,6 +28,11 @@ LINES: tuple[tuple[str, str, bool], ...] = (
     ("rss_mb", "MB resident, connected and idle", True),
     ("pss_mb", "MB of our own share of that (PSS)", True),
     ("login_ms", "ms from TCP to a bound session", False),
+    ("hw_rss_mb", "MB resident of knoop-hw with ten lines open", True),
+    ("hw_pss_mb", "MB of its own share of that (PSS)", True),
+    ("both_pss_mb", "MB of both halves (PSS)", True),
+    ("socket_ms_p50", "ms that the socket adds to a wish and its answer, median", False),
+    ("socket_ms_p99", "ms that the socket adds, 99th percentile", False),
 )
 
 
@@ -72,14 +77,15 @@ def as_text(figures: Figures, against: Figures | None = None) -> str:
     for name, text, _ in LINES:
         value = getattr(figures, name)
         ratio = f"  ({value / getattr(against, name):.2f}×)" if against and getattr(against, name) else ""
-        lines.append(f"{value:>10,.1f}  {text}{ratio}")
+        lines.append(f"{value:>10,.{2 if abs(value) < 1 else 1}f}  {text}{ratio}")
     return "\n".join(lines)
 
 
 def worse(figures: Figures, against: Figures) -> bool:
     """Whether CPU or memory grew beyond WORSE times the earlier run."""
     return any(
-        judged and getattr(figures, name) > WORSE * getattr(against, name) for name, _, judged in LINES
+        judged and getattr(against, name) and getattr(figures, name) > WORSE * getattr(against, name)
+        for name, _, judged in LINES  # what an earlier version did not measure is 0 there, and no limit
     )
 
 

@@ -6,11 +6,9 @@ import asyncio
 import hashlib
 import json
 import logging
-import secrets
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -18,17 +16,19 @@ from typing import TYPE_CHECKING, Any, Self
 from knoop_hw import __version__
 from knoop_hw.clock import Clock
 from knoop_hw.errors import DeviceError, NotAsBefore, SetRefused
+from knoop_hw.inputs import Inputs
 from knoop_hw.kept import LIMIT
-from knoop_hw.lines import InputLine, attempt
-from knoop_hw.link import Link, LinkClosed
-from knoop_hw.messages import Beat, Done, Failed, Hello, Message, Readings, Set, SetError, Stored
+from knoop_hw.link import Link, LinkClosed, NotTheProtocol
+from knoop_hw.messages import LATE_NS, Beat, Done, Failed, Hello, Message, Readings, Set, SetError, Stored
 from knoop_hw.model import Channel, Reading
-from knoop_hw.outputs import Outputs
-from knoop_hw.pinfactory import lgpio_factory
+from knoop_hw.outputs import Outputs, to_safe
+from knoop_hw.pinfactory import pin_factory
 from knoop_hw.pipes import Pipes
+from knoop_hw.preflight import look, preflight
 from knoop_hw.restore import Memory
+from knoop_hw.runs import new_run
 from knoop_hw.sensing import sense
-from knoop_hw.tables import Config, Input, Sensor
+from knoop_hw.tables import Config, Sensor
 
 if TYPE_CHECKING:
     from knoop_hw.simulated import Simulated
@@ -36,12 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BATCH = 100  # readings in one message: about 12 kB, far below a line's 64 KiB
+SAID_NS = 60_000_000_000
 BATCH_TEXT = 32 * 1024  # characters of text values in one message
-
-
-def new_run() -> str:
-    """8 random base32 characters: which start of the hardware half a reading belongs to."""
-    return "".join(secrets.choice("abcdefghijklmnopqrstuvwxyz234567") for _ in range(8))
 
 
 class Board:
@@ -60,11 +56,14 @@ class Board:
         self._config, self._clock, self._memory = config, clock, Memory(state)
         self._pipes = Pipes(config, clock=clock, keep=keep)
         self._outputs: Outputs | None = None
-        self._inputs: dict[str, tuple[Input, InputLine]] = {}
+        self.inputs = Inputs(clock=clock, report=self._pipes.put, state=state)
         self._sensing: dict[str, tuple[Sensor, asyncio.Task[None]]] = {}
         self._factory: Any = None
         self._stack = AsyncExitStack()
         self._serving: Link | None = None
+        self._forgot = asyncio.Event()
+        self._steady = asyncio.Lock()
+        self._said = ("", 0)
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -93,12 +92,13 @@ class Board:
         async with AsyncExitStack() as stack:
             stack.callback(self._pipes.close)
             stack.callback(self._close_factory)
+            self._try_new_lines(self._config)
             self._need_factory(self._config)
             pipes = self._pipes
             self._outputs = Outputs((), factory=None, clock=self._clock, report=pipes.put, memory=self._memory)
             stack.callback(self._outputs.close)
             stack.push_async_callback(self._end_sensing, self._sensing)
-            stack.callback(self._close_inputs, self._inputs)
+            stack.callback(self.inputs.close)
             self._open_lines(self._config)
             if self.simulated is not None:
                 self.simulated.start()
@@ -119,6 +119,25 @@ class Board:
         if self._outputs is not None:
             self._outputs.close()
 
+    def to_safe(self) -> list[DeviceError]:
+        """Take the outputs to their safe levels without opening the board, after a process that could not do it itself.
+
+        Returns what failed. Raises DeviceError when there is no way to any line.
+        """
+        self._need_factory(self._config)
+        try:
+            return to_safe(self._config.outputs, factory=self._factory)
+        finally:
+            self._close_factory()
+
+    async def drain(self) -> None:
+        """Listen to no line and sensor any more; return when the agent has everything that was told, or is gone."""
+        self.inputs.close()
+        await self._end_sensing(self._sensing)
+        while len(self._pipes.kept) and self._serving is not None:
+            self._forgot.clear()
+            await self._forgot.wait()
+
     async def reload(self, config: Config) -> None:
         """Become what `config` says. Hangs up first: a new `serve` says what there is then.
 
@@ -128,26 +147,28 @@ class Board:
         failed.
         """
         former = self._config
-        if config.board.driver != former.board.driver or config.world != former.world:
-            raise DeviceError("board: another driver or scenario takes a new start; stop Knoop and start it again")
-        await self._hang_up()
-        try:
-            await self._become(config.within(former.world))
-        except DeviceError as error:
+        same = (config.board.driver, config.board.chip) == (former.board.driver, former.board.chip)
+        if not same or config.world != former.world:
+            raise DeviceError("board: another driver, chip or scenario takes a new start; stop Knoop, start it again")
+        async with self._steady:
+            await self._hang_up()
             try:
-                await self._become(former)
-            except DeviceError as again:
-                raise NotAsBefore(f"{error}; and going back: {again}") from None
-            raise
-        self._pipes.settle()
+                await self._become(config.within(former.world))
+            except DeviceError as error:
+                try:
+                    await self._become(former)
+                except DeviceError as again:
+                    raise NotAsBefore(f"{error}; and going back: {again}") from None
+                raise
+            self._pipes.settle()
 
     async def _become(self, config: Config) -> None:
         """Close what is not in `config`, open what is not open yet. Raises DeviceError half-way."""
         self._try_new_lines(config)
+        self._need_factory(config)
         staying = self.outputs.staying(config.outputs)
         self.outputs.release({line.name for line in self._config.outputs} - staying)
-        inputs = {line.name: line.line for line in config.inputs}
-        self._close_inputs([name for name, (line, _) in self._inputs.items() if inputs.get(name) != line.line])
+        self.inputs.release(self.inputs.names - self.inputs.staying(config.inputs))
         sensors = {sensor.name: sensor.device for sensor in config.sensors}
         gone = [name for name, (sensor, _) in self._sensing.items() if sensors.get(name) != sensor.device]
         await self._end_sensing(gone)
@@ -160,16 +181,12 @@ class Board:
         self._start_sensing(config)
 
     def _try_new_lines(self, config: Config) -> None:
-        """What another program has is found out before anything moves. A simulated board has no other programs."""
-        self._need_factory(config)
-        if self.simulated is not None:
+        """What another program or the board itself has is found out before anything moves."""
+        if config.board.driver == "simulated":  # it has no other programs
             return
         held = {line.pin for line in self._config.outputs} | {line.pin for line in self._config.inputs}
-        wanted = [(f"output.{line.name}", line.pin) for line in config.outputs]
-        wanted += [(f"input.{line.name}", line.pin) for line in config.inputs]
-        for place, pin in wanted:
-            if pin not in held:
-                attempt(place, pin, factory=self._factory)
+        if config.inputs or config.outputs:
+            preflight(config, look(config.board.chip), held=held if self._factory else ())
 
     def _need_factory(self, config: Config) -> None:
         if self._factory is not None:
@@ -180,7 +197,7 @@ class Board:
             self.simulated = Simulated(config, clock=self._clock)
             self._factory = self.simulated.factory
         elif config.inputs or config.outputs:  # for sensors only no GPIO chip is needed
-            self._factory = lgpio_factory()
+            self._factory = pin_factory(config.board, clock=self._clock)
 
     def _close_factory(self) -> None:
         if self.simulated is not None:
@@ -190,20 +207,9 @@ class Board:
 
     def _open_lines(self, config: Config) -> None:
         """Open the lines that are not."""
-        pipes, outputs = self._pipes, self.outputs
+        outputs = self.outputs
         outputs.open((line for line in config.outputs if line.name not in outputs.names), factory=self._factory)
-        for line in config.inputs:
-            if line.name in self._inputs:
-                self._inputs[line.name] = (line, self._inputs[line.name][1])
-                continue
-            opened = InputLine(
-                line, factory=self._factory, clock=self._clock, report=partial(pipes.put_line, line.name)
-            )
-            self._inputs[line.name] = (line, opened)
-
-    def _close_inputs(self, names: Iterable[str]) -> None:
-        for name in list(names):
-            self._inputs.pop(name)[1].close()
+        self.inputs.open(config.inputs, factory=self._factory)
 
     def _start_sensing(self, config: Config) -> None:
         """Start the sensors that are not."""
@@ -221,19 +227,32 @@ class Board:
         The agent first gets the hello, then the last reading of every channel that it has stored already (it
         knows them by their identity), then everything not yet stored.
         """
-        await self._hang_up()
-        self._serving = link
+        former, self._serving = self._serving, link
+        if former is not None:
+            await former.close()
+        async with self._steady:
+            pass  # who comes in amid a reload hears what there is after it
         sending = asyncio.create_task(self._send(link))
         try:
             while True:
                 await self._handle(await link.receive(), link)
+        except NotTheProtocol as error:
+            self._say(str(error))
         except LinkClosed:
             pass
         finally:
             if self._serving is link:
                 self._serving = None
+                self._forgot.set()
             await _cancel([sending])
             await link.close()
+
+    def _say(self, nonsense: str) -> None:
+        """One line; who says the same again and again gets no more than one a minute."""
+        now_ns = self._clock.boottime_ns()
+        if nonsense != self._said[0] or now_ns - self._said[1] > SAID_NS:
+            log.error("%s", nonsense)
+            self._said = (nonsense, now_ns)
 
     async def _hang_up(self) -> None:
         link, self._serving = self._serving, None
@@ -287,10 +306,18 @@ class Board:
             self._pipes.kept.forget(upto)
         except ValueError as error:
             log.error("the agent %s", error)
+        self._forgot.set()
+
+    def _in_time(self, message: Set) -> None:
+        age_ns = self._clock.boottime_ns() - message.asked_ns
+        if abs(age_ns) > LATE_NS:  # a moment to come would be fresh for ever
+            text = f"{message.channel}: asked too long ago ({age_ns / 1e9:.1f} s); ask again"
+            raise SetRefused("device", text)
 
     def _set(self, message: Set) -> Done | Failed:
         for_s = None if message.for_ms is None else message.for_ms / 1000
         try:
+            self._in_time(message)
             self.outputs.set(message.channel, message.value, for_s=for_s)
         except SetRefused as refused:
             reason: SetError = refused.reason  # type: ignore[assignment]  # one of the protocol's words

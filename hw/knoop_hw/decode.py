@@ -43,15 +43,14 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """The inclusive range of a number, for use in `Annotated`; None is open."""
+    """The inclusive range of a number, for use in `Annotated`; without `high` it is open."""
 
-    low: float | None = None
+    low: float
     high: float | None = None
 
-    def __str__(self) -> str:
-        if self.high is None:
-            return f"at least {self.low:g}"
-        return f"at most {self.high:g}" if self.low is None else f"from {self.low:g} to {self.high:g}"
+    def said(self, of: Callable[[float], str] = "{:g}".format) -> str:
+        """The end of "expected …"; `of` writes a number."""
+        return f"at least {of(self.low)}" if self.high is None else f"from {of(self.low)} to {of(self.high)}"
 
 
 def _quantity(units: Mapping[str, float]) -> Callable[[Any], float]:
@@ -75,6 +74,14 @@ def _shape(units: Iterable[str]) -> dict[str, Any]:
 _TIMES = {"ms": 0.001, "s": 1, "min": 60, "h": 3600, "d": 86400}
 _SIZES = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 seconds_of = _quantity(_TIMES)
+
+
+def time_of(seconds: float) -> str:
+    """A time as node.toml has it: `20ms`, `1min`."""
+    unit = next((unit for unit, size in reversed(_TIMES.items()) if seconds >= size and seconds % size == 0), "ms")
+    return f"{seconds / _TIMES[unit]:g}{unit}"
+
+
 _bytes = _quantity(_SIZES)
 
 SECONDS = Scalar('a time such as "50ms", "10s", "5min", "2h" or "1d"', seconds_of, "_s", _shape(_TIMES))
@@ -163,14 +170,9 @@ def parse(text: str, file: str) -> Document:
 
 
 def into(
-    kind: type[T],
-    raw: object,
-    *,
-    document: Document,
-    path: Place,
-    problems: list[Problem],
+    kind: type[T], raw: object, *, document: Document, path: Place, problems: list[Problem],
     given: Mapping[str, object] | None = None,
-) -> T | None:
+) -> T | None:  # fmt: skip
     """`raw`, found at `path`, as a `kind`; None when a value in it is missing or wrong.
 
     Appends every problem to `problems` and never raises for what a user wrote. An unknown key is a problem, too, but
@@ -315,10 +317,11 @@ class _Decoder:
             except (ValueError, TypeError, OverflowError):
                 return self.wrong(path, f"expected {scalar.expected}, not {_show(raw)}")
         limits = next((item for item in extras if isinstance(item, Between)), None)
-        if limits and made is not _WRONG:
-            low, high = limits.low, limits.high
-            if (low is not None and made < low) or (high is not None and made > high):
-                return self.wrong(path, f"expected {limits}, not {_show(raw)}")
+        if limits is None or made is _WRONG:
+            return made
+        if made < limits.low or (limits.high is not None and made > limits.high):
+            expected = limits.said(time_of) if scalar is SECONDS else limits.said()
+            return self.wrong(path, f"expected {expected}, not {_show(raw)}")
         return made
 
     def union(self, kinds: list[Any], raw: object, path: Place) -> Any:

@@ -52,7 +52,7 @@ class BadReading(HardwareError, ValueError):
 
 
 class SetRefused(HardwareError, PermissionError):
-    """An output may not move now; `reason` is one of the Board protocol's words."""
+    """An output may not move now; `reason` is one of the Board protocol's words, or says that nobody was asked."""
 
     def __init__(self, reason: str, text: str) -> None:
         self.reason = reason

@@ -20,6 +20,10 @@ class LinkClosed(HardwareError, ConnectionError):
     """The other end is gone, or this one was closed."""
 
 
+class NotTheProtocol(LinkClosed):
+    """We hung up, because what the other end sent is no message; the text says what it was."""
+
+
 class Link(Protocol):
     """One end."""
 

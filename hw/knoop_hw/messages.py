@@ -15,6 +15,7 @@ from knoop_hw.model import Channel, Reading
 
 VERSION = 1
 MAX_LINE = 64 * 1024
+LATE_NS = 5_000_000_000  # a line moves in microseconds and who asked looks on; after so long they have turned away
 SetError = Literal["interlock", "min-off", "range", "unknown", "device"]
 
 
@@ -55,13 +56,18 @@ class Beat:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Set:
-    """agent → hw: move an output; `for_ms` returns it to its former value after that time; `by` is a bare JID."""
+    """agent → hw: move an output; `for_ms` returns it to its former value after that time; `by` is a bare JID.
+
+    `asked_ns` is the boottime at which it was asked. Both halves have the same clock, so that one which hung does not
+    do late what nobody expects any more (`LATE_NS`).
+    """
 
     id: int
     channel: str
     value: bool | float
     for_ms: int | None = None
     by: str
+    asked_ns: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +114,8 @@ def decode(line: bytes) -> Message:
         raise ValueError(f"not JSON: {error}") from None
     if not isinstance(raw, dict) or (kind := KINDS.get(str(raw.pop("m", "")))) is None:
         raise ValueError("not a message of the Board protocol")
+    if raw.get("v", VERSION) != VERSION:
+        raise ValueError(f"version {raw['v']!r} of it, where this half speaks {VERSION}: install both from one release")
     for key in ("channels", "items"):
         if not isinstance(raw.get(key, []), list):
             raise ValueError(f"{key}: not a list")  # noqa: TRY004 -- one error type for a bad line

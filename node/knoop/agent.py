@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from xml.etree import ElementTree as ET
 from knoop import __version__, commands, payload
 from knoop.access import EVERYBODY, Role
 from knoop.alerts import Transition
-from knoop.board import BoardClient
+from knoop.board import Absence, BoardClient
 from knoop.command import Sentence
 from knoop.config import Config
 from knoop.conversation import Conversation
@@ -28,19 +28,20 @@ from knoop.errors import LinkError, StoreError
 from knoop.execution import Execution
 from knoop.household import Household
 from knoop.jid import Jid
-from knoop.notify import notify
 from knoop.presence import Presence
 from knoop.publishers import Voice
 from knoop.record import Record
 from knoop.router import Router
 from knoop.state import State
 from knoop.store import Store
+from knoop.together import first
 from knoop.xmpp import adhoc, compat
 from knoop.xmpp.link import Link
 from knoop.xmpp.outbound import message
 from knoop.xmpp.session import Account
-from knoop_hw.board import new_run
 from knoop_hw.clock import Clock
+from knoop_hw.notify import notify
+from knoop_hw.runs import new_run
 
 if TYPE_CHECKING:
     from knoop.room.inroom import InRoom
@@ -96,9 +97,10 @@ class Agent:
         )
         self._said = 0
         self.announcements: list[Sentence] = []
+        self.absence = Absence()
         self._goes_on = former is not None
         if former is not None:
-            self.announcements = former.announcements
+            self.announcements, self.absence = former.announcements, former.absence
             self.execution.follow(former.execution)
             self.conversation.follow(former.conversation)
             self.forms.follow(former.forms)
@@ -122,10 +124,15 @@ class Agent:
         """Whether the server has let this account in, now or for the agent before."""
         return self._link.proven
 
-    async def settle(self) -> None:
+    @property
+    def renewed(self) -> asyncio.Event:
+        """Set when the board has other channels: another agent is to go on with them."""
+        return self._board.renewed
+
+    async def settle(self, *, within_s: float = STOP_TIMEOUT_S) -> None:
         """Let what is on its way to the server arrive and begin nothing new: another agent is to go on."""
         with suppress(TimeoutError):  # what does not arrive in time is sent again; its identity says so
-            async with asyncio.timeout(STOP_TIMEOUT_S):
+            async with asyncio.timeout(within_s):
                 await self.router.gate.shut()
 
     def announce(self, sentence: Sentence) -> None:
@@ -148,20 +155,20 @@ class Agent:
 
         Raises LoginRefused when the first login is refused.
         """
-        await self._restore()
-        works = (
-            self._board.listen(self.router), self._board.beat(), self.router.run(), self._tick(),
-            self.house.alarms.save(self._state), self._link.run(self.presence.serve),
-        )
-        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(work) for work in works]
         stopping: asyncio.Task[Any] = asyncio.create_task(stop.wait())
-        notify("READY=1")
-        log.info("%s is up: %d channels, account %s", self.house.name, len(self.house.channels), self.house.config.jid)
+        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(self._restore())]
         try:
-            await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
-            for task in tasks:
-                if task.done():
-                    task.result()
+            await first(tasks[0], stopping, self._feed())
+            if tasks[0].done():
+                tasks[0].result()
+                tasks = [asyncio.create_task(work) for work in self._works()]
+                notify("READY=1")
+                house = self.house
+                log.info("%s is up: %d channels, account %s", house.name, len(house.channels), house.config.jid)
+                await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+                for task in tasks:
+                    if task.done():
+                        task.result()
         finally:
             release()
             for task in (stopping, *tasks):
@@ -176,6 +183,18 @@ class Agent:
             except TimeoutError:
                 log.error("the disk did not take the last readings within %g s; what it has is safe", STOP_TIMEOUT_S)
 
+    def _works(self) -> tuple[Coroutine[Any, Any, None], ...]:
+        return (
+            self._board.listen(self.router), self._board.beat(), self.router.run(), self._tick(),
+            self.house.alarms.save(self._state), self._link.run(self.presence.serve),
+        )
+
+    async def _feed(self) -> None:
+        """While the hardware half is waited for: there is nothing that a start of this one would mend."""
+        while True:
+            await self._clock.sleep(TICK_S)
+            notify("READY=1\nWATCHDOG=1")
+
     async def _restore(self) -> None:
         """Go on where the last start ended: alerts, quiet hours, the last values, rights."""
         house = self.house
@@ -185,14 +204,13 @@ class Agent:
         await self._board.connected(self.router)
         await self.router.restore(channel.name for channel in house.all_channels)
         await house.rights_changed()
-        if self._goes_on:
-            self._judge_anew()
+        self._judge_anew()
         for damaged in (self._store.set_aside, self._state.set_aside):
             if damaged:
                 log.error("a damaged database was replaced; the old one is kept as %s", damaged)
 
     def _judge_anew(self) -> None:
-        """A rule that is new has not seen what was said before it; the agent before has."""
+        """A rule that is new has not seen what this run of the board said before it; the agent before has."""
         for record in list(self.house.latest.values()):
             if self._board.hello is not None and record.run == self._board.hello.run:
                 for transition in self.house.alerts.feed(record):
@@ -206,6 +224,8 @@ class Agent:
             for transition in house.alarms.due():
                 self._changed(transition)
             house.watching.tick()
+            if news := self.absence.news(house.health().away_s):
+                self.announce(news)
             try:
                 house.backlog = max((await self._store.backlog()).values(), default=0)
             except StoreError as error:

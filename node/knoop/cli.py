@@ -17,8 +17,9 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from knoop import __version__, logs
+from knoop import __version__, flags
 from knoop.errors import LinkError, LoginRefused, NodeError, StoreError
+from knoop_hw import logs
 from knoop_hw.errors import ConfigError, DeviceError, Problem
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ examples:
   knoop init                      a node in a few questions
   knoop check                     is node.toml right, is everything there?
   knoop doctor                    do machine, network and server work?
+  knoop probe                     what is on this machine: lines, buses, ports
   knoop run --config attic.toml   be the node, until Ctrl-C or SIGTERM
   knoop chat attic@example.org --as anna@example.org
                                   talk with a node from this terminal
@@ -38,11 +40,8 @@ examples:
 
 Each command has more: knoop init --help
 """
+BESIDE = "if that is knoop-hw, leave the lines to it: knoop run --board"
 CONFIG = "the configuration (default: the first of ./node.toml, ~/.config/knoop/node.toml, /etc/knoop/node.toml)"
-INIT_EXAMPLES = """knoop init
-  knoop init --invite invite.txt
-  knoop init --yes --name attic --owner anna@example.org --publish off \\
-      --jid attic@example.org --password-file secret"""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -66,14 +65,17 @@ def parser() -> argparse.ArgumentParser:
         return made
 
     made = verb("init", init, "Make a node: ask what is needed, make its account, write node.toml and a password file.",
-                INIT_EXAMPLES, config="the file to write (default: ./node.toml)")
-    _init_flags(made)
+                flags.INIT_EXAMPLES, config="the file to write (default: ./node.toml)")
+    flags.init(made)
     verb("check", check, "Validate the configuration and look for what it names; opens nothing.",
          "knoop check --config node.toml --json")
     verb("schema", schema, "Print what node.toml may say, as JSON Schema for editors.",
          "knoop schema > node.schema.json")
-    verb("run", run, "Be the node until SIGTERM or Ctrl-C; SIGHUP takes over a changed node.toml.",
-         "knoop run --config node.toml -v")
+    made = verb("run", run, "Be the node until SIGTERM or Ctrl-C; SIGHUP takes over a changed node.toml.",
+                "knoop run --config node.toml -v\n  knoop-hw & knoop run --board    the same in two processes")
+    made.add_argument("--board", nargs="?", type=Path, const=Path(), metavar="SOCKET", help="leave lines and sensors "
+                      "to knoop-hw, which listens there (default: /run/knoop/board.sock for /etc/knoop, else "
+                      "$XDG_RUNTIME_DIR/knoop/board.sock)")
     made = verb("chat", chat, "Talk with a node as a person; reads lines, prints answers and events.",
                 "knoop chat greenhouse@example.org --as anna@example.org")
     made.add_argument("node", metavar="NODE", help="the node's address")
@@ -85,36 +87,15 @@ def parser() -> argparse.ArgumentParser:
     made = verb("doctor", doctor, "Look at what a node stands on, from this machine to its server; say what to do.",
                 "knoop doctor --offline")
     made.add_argument("--offline", action="store_true", help="this machine only, nothing over the network")
+    made = verb("probe", probe, "Say what is on this machine: lines, buses, ports, sensors. Needs no node.toml.",
+                flags.PROBE_EXAMPLES)
+    flags.probe(made)
     made = verb("bench", bench, "Measure stanzas/s, CPU per reading and memory on this board.",
                 "knoop bench --quick --json > before.json; knoop bench --quick --against before.json")
     made.add_argument("--quick", action="store_true", help="about 5 s instead of a minute; ratios only")
     made.add_argument("--local", action="store_true", help="against a private Prosody made for the occasion")
     made.add_argument("--against", type=Path, metavar="F", help="compare with an earlier report; exit 1 when worse")
     return top
-
-
-def _init_flags(made: argparse.ArgumentParser) -> None:
-    flag = made.add_argument
-    flag("-y", "--yes", action="store_true", help="never ask; so does --json, and a missing terminal")
-    flag("--name", help="the node's name, a lower-case word")
-    flag("--label", help="how people read it (default: the name)")
-    flag("--lang", choices=("en", "nl"), help="what it speaks")
-    flag("--jid", help="the address of its own account")
-    flag("--password-file", type=Path, metavar="FILE", help="where the account's password is read from")
-    flag("--register", action="store_true", help="make the account, on a server where whoever asks gets one")
-    flag("--invite", metavar="FILE", help="make the account with the invite in this file (-: standard input), "
-         "xmpp:…?register;preauth=…")
-    flag("--owner", action="append", metavar="JID", help="whom it obeys; may be given more than once")
-    flag("--publish", choices=("pep", "off"), help="whether readings are kept on the server")
-    flag("--room", metavar="JID", help="a group chat in which to say alarms")
-    flag("--simulated", action="store_true", help="a simulated board, to try it without hardware")
-    flag("--directory", type=Path, metavar="DIR", help="or the folder to write node.toml into (default: here)")
-    flag("--force", action="store_true", help="write although there is a node.toml; it is kept as node.toml.old")
-    flag("--no-doctor", action="store_true", help="do not look whether it works")
-    flag("--host", default="", help="the server's address, when DNS does not say it")
-    flag("--port", type=int, default=0, help="and its port")
-    flag("--ca-file", type=Path, metavar="FILE", help="the CA that signed the server's certificate")
-    flag("--fingerprint", default="", metavar="SHA256", help="or the one certificate that is right")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -159,10 +140,11 @@ def _fail(arguments: argparse.Namespace, code: int, error: BaseException, **more
 
 
 def _load(arguments: argparse.Namespace) -> Config:
-    from knoop import commands, config, places
+    from knoop import commands, config
     from knoop.xmpp import compat
+    from knoop_hw import places as common
 
-    return config.load(places.search(arguments.config), jid=compat.jid, words=commands.words())
+    return config.load(common.search(arguments.config), jid=compat.jid, words=commands.words())
 
 
 def _run_loop(work: Coroutine[Any, Any, int], loop: str = "auto") -> int:
@@ -246,6 +228,7 @@ def run(arguments: argparse.Namespace) -> int:
     """`knoop run`."""
     from knoop import places
     from knoop.serve import serve
+    from knoop_hw import places as common
 
     def load() -> tuple[Config, str]:
         config = _load(arguments)
@@ -254,11 +237,17 @@ def run(arguments: argparse.Namespace) -> int:
     config, password = load()
     arguments.config = config.file  # a reload reads the same file, wherever another one turns up
     try:
-        state = places.state_directory()
+        state = common.state_directory("knoop")
     except OSError as error:
         text = f"{error.filename}: {error.strerror}; make it a folder that user id {os.geteuid()} may write to"
         raise StoreError(text) from None
-    return _run_loop(serve(config, password=password, state=state, load=load), config.node.loop)
+    board = common.board_socket(config.file) if arguments.board == Path() else arguments.board
+    try:
+        return _run_loop(serve(config, password=password, state=state, load=load, board=board), config.node.loop)
+    except DeviceError as error:
+        if "in use by 'knoop " in str(error):  # as `lines` calls them
+            raise DeviceError(f"{error}\n{BESIDE}") from None
+        raise
 
 
 def chat(arguments: argparse.Namespace) -> int:
@@ -311,6 +300,16 @@ def doctor(arguments: argparse.Namespace) -> int:
     else:
         print(f"\n{it.as_summary(findings)}")
     return 0 if fine else EX_FAILED
+
+
+def probe(arguments: argparse.Namespace) -> int:
+    """`knoop probe`."""
+    from knoop import probe as command
+
+    try:
+        return command.probe(arguments)
+    except command.Usage as error:
+        parser().error(str(error))
 
 
 def bench(arguments: argparse.Namespace) -> int:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from knoop.telling import Telling
 
 
+OLD_S = 600.0  # twice the usual heartbeat: from here on a value's age is part of its meaning
 Takes = Literal["nothing", "text", "channels", "value", "span"]
 Via = Literal["chat", "form", "room"]
 
@@ -255,7 +256,33 @@ def reading(channel: Channel, record: Record | None) -> Sentence:
         return Sentence(N_("{channel} has not reported yet."), {"channel": channel})
     if record.value is None:
         return Sentence(N_("{channel} has no value now ({value})."), {"channel": channel, "value": record})
+    if channel.kind == "button":  # which is nothing now: something was done to it
+        return Sentence(N_("{channel}: {value}."), {"channel": channel, "value": record})
     return Sentence(N_("{channel} is {value}."), {"channel": channel, "value": record})
+
+
+def dated(house: House, name: str) -> Sentence:
+    """What a channel is, and since when where that is part of it."""
+    channel, record = house.channels[name], house.latest.get(name)
+    now = reading(channel, record)
+    if record is None:
+        return now
+    age_s = _age_s(house, record)
+    if age_s is None:
+        return Sentence(N_("{channel} was {value} before the last start."), {"channel": channel, "value": record})
+    values = {"channel": channel, "value": record, "age": Span(age_s)}
+    if channel.kind == "button":  # when it was is the half of it
+        return Sentence(N_("{channel}: {value}, {age} ago."), values | {"age": Span(max(1, round(age_s)))})
+    if age_s < OLD_S:
+        return now
+    return Sentence(N_("{channel} is {value}, as of {age} ago."), values)
+
+
+def _age_s(house: House, record: Record) -> float | None:
+    """Seconds since the reading; None when its clock cannot be compared with ours."""
+    if record.boot == house.clock.boot_id:
+        return (house.clock.boottime_ns() - record.boottime_ns) / 1e9
+    return None if record.at_ns is None else (house.clock.time_ns() - record.at_ns) / 1e9
 
 
 def readable(sender: Jid, house: House) -> dict[str, Channel]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from operator import eq, ge, gt, le, lt, ne
 from typing import Any
 
-from knoop_hw.model import NAME, Channel, Value
+from knoop_hw.model import GESTURES, NAME, Channel, Value
 
 _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
     "<=": le, ">=": ge, "==": eq, "!=": ne, "<": lt, ">": gt,
@@ -49,6 +49,8 @@ class Condition:
         channel = channels.get(self.channel)
         if channel is None:
             raise ValueError(f"{self}: there is no channel {self.channel}")
+        if channel.kind == "button" and self.literal not in GESTURES:
+            raise ValueError(f"{self}: {self.channel} is a button; compare it with {', '.join(GESTURES)}")
         types: dict[type, str] = {float: "number", bool: "boolean", str: "text"}
         if types[_type(self.literal)] != channel.type:
             raise ValueError(f"{self}: {self.channel} is a {channel.type}")

@@ -10,7 +10,10 @@ Level = Literal["stopped", "link down", "degraded", "fine"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """The node at one instant. `link_since_s` and `uptime_s` are seconds; `backlog` counts unsent deliveries."""
+    """The node at one instant. `link_since_s` and `uptime_s` are seconds; `backlog` counts unsent deliveries.
+
+    `away_s`: for how long the hardware half has been away; None while it is there.
+    """
 
     link_up: bool
     link_since_s: float
@@ -20,6 +23,7 @@ class Health:
     faulty: tuple[str, ...] = ()
     backlog: int = 0
     dropped: int = 0
+    away_s: float | None = None
     version: str
 
     @property
@@ -27,7 +31,7 @@ class Health:
         """The one word for it; a node that can say this is not stopped."""
         if not self.link_up:
             return "link down"
-        return "degraded" if self.faulty or self.dropped else "fine"
+        return "degraded" if self.faulty or self.dropped or self.away_s is not None else "fine"
 
     @property
     def show(self) -> str:

@@ -100,6 +100,7 @@ class Household:
         """How the node is, now."""
         now_ns, raised = self.clock.boottime_ns(), self.alerts.raised()
         link_up, link_since_ns = self.link
+        away_ns = self._board.away_since_ns
         return Health(
             link_up=link_up,
             link_since_s=(now_ns - link_since_ns) / 1e9,
@@ -109,6 +110,7 @@ class Household:
             faulty=tuple(n for n, r in self.latest.items() if r.value is None and n in self.channels),
             backlog=self.backlog,
             dropped=sum(self.router.dropped.values()) if self.router else 0,
+            away_s=None if away_ns is None else (now_ns - away_ns) / 1e9,
             version=__version__,
         )
 

@@ -1,6 +1,4 @@
-"""Where things are on this machine: the configuration, the state, the password. Reads the environment, so that no
-other module has to.
-"""
+"""Where the account's password is. Reads the environment, so that no other module of this half has to."""
 
 from __future__ import annotations
 
@@ -12,28 +10,6 @@ from knoop.config import Config
 from knoop_hw.errors import ConfigError, Problem
 
 PASSWORD_CREDENTIAL = "xmpp.password"  # noqa: S105 -- the name of a credential, not one
-
-
-def search(explicit: Path | None) -> Path:
-    """The configuration to use: `--config`, `./node.toml`, XDG, `/etc/knoop`. Raises ConfigError naming them all."""
-    if explicit:
-        return explicit
-    xdg = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    places = (Path("node.toml"), xdg / "knoop" / "node.toml", Path("/etc/knoop/node.toml"))
-    for place in places:
-        if place.is_file():
-            return place
-    listed = ", ".join(str(place) for place in places)
-    raise ConfigError([Problem("", 0, "", f"no configuration found at {listed}; name one with --config FILE")])
-
-
-def state_directory() -> Path:
-    """Where the databases live: systemd's STATE_DIRECTORY, else XDG. Created 0700 when missing."""
-    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    folder = Path(given) if given else base / "knoop"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return folder
 
 
 def password(config: Config) -> str:

@@ -163,11 +163,15 @@ class Router:
             self.wake(sink).set()
 
     async def restore(self, channels: Iterable[str]) -> None:
-        """Fill `latest` from the store for those of `channels` that said nothing yet."""
+        """Fill `latest` from the store for those of `channels` that said nothing yet.
+
+        What it has is no news, should a board that did not hear that it is safe send it again.
+        """
         wanted = set(channels)
         for record in await self._store.latest():
             if record.channel in wanted:
                 self.latest.setdefault(record.channel, record)
+                self._seen.setdefault(record.channel, (record.run, record.seq))
 
     def hello(self, hello: Hello) -> None:
         """The board is there, or there again: `upto` counts anew, and what was not stored is sent again."""

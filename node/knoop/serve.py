@@ -7,46 +7,44 @@ is touched, and what fails all the same is undone: a reload happens wholly or no
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-import os
 import signal
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from knoop.agent import Agent, account
-from knoop.board import BEAT_S, BoardClient
+from knoop.board import BEAT_S
 from knoop.command import N_, Sentence, counted
 from knoop.config import Config
 from knoop.errors import LinkError
-from knoop.notify import notify, reloading
+from knoop.halves import Way, apart, inside
 from knoop.state import State
 from knoop.store import Store
 from knoop.together import first
 from knoop.xmpp.session import Account, Session, tls_context
-from knoop_hw.board import Board
 from knoop_hw.clock import Clock, SystemClock
 from knoop_hw.errors import ConfigError, DeviceError, NotAsBefore
-from knoop_hw.link import pair
+from knoop_hw.life import LOAD_TIMEOUT_S, at_a_terminal, in_a_thread, lock
+from knoop_hw.notify import notify, reloading
 
 log = logging.getLogger(__name__)
+
+LAST_WORD_S = 1.0  # at the end, for what a server has yet to acknowledge: else it is told again at the next start
 
 Loaded = tuple[Config, str]
 """A configuration and the account's password."""
 
-LOAD_TIMEOUT_S = 10.0  # reading and checking takes 0.3 s on a slow board
-
 
 async def serve(
-    config: Config, *, password: str, state: Path, load: Callable[[], Loaded], clock: Clock | None = None
-) -> int:
+    config: Config, *, password: str, state: Path, load: Callable[[], Loaded], board: Path | None = None,
+    clock: Clock | None = None,
+) -> int:  # fmt: skip
     """Open everything a configuration names and be the node until SIGTERM. Returns the exit code 0.
 
+    `board`: the socket of a hardware half in a process of its own; None: the board is opened here as well.
     SIGHUP takes over what `load` returns (it raises ConfigError); for a node that a terminal started it means stop: a
     terminal that goes away must not leave outputs on. Where it was ignored at the start (nohup) it stays ignored.
     Raises DeviceError, StoreError, or LoginRefused when the first login is refused.
@@ -57,13 +55,16 @@ async def serve(
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        loop.add_signal_handler(signal.SIGHUP, stop.set if _at_a_terminal() else again.set)
+        loop.add_signal_handler(signal.SIGHUP, stop.set if at_a_terminal() else again.set)
     async with AsyncExitStack() as stack:
-        _lock(state, stack)
+        taken = f"{state} is in use by another knoop; stop it, or give this one another folder"
+        stack.enter_context(lock(state / "lock", taken=taken))
         store = await stack.enter_async_context(Store.open(state / "readings.db", max_bytes=config.storage.max))
         memory = await stack.enter_async_context(State.open(state / "state.db"))
-        board = await stack.enter_async_context(Board(config.hw, clock=clock, state=state))
-        served = _Served(board=board, store=store, state=memory, clock=clock, load=load, stop=stop, again=again)
+        way = await stack.enter_async_context(
+            apart(board, clock=clock) if board else inside(config, clock=clock, state=state)
+        )
+        served = _Served(way=way, store=store, state=memory, clock=clock, load=load, stop=stop, again=again)
         await served.live(config, password)
     return 0
 
@@ -72,12 +73,11 @@ class _Served:
     """What stays open, and the agent that has it now."""
 
     def __init__(
-        self, *, board: Board, store: Store, state: State, clock: Clock, load: Callable[[], Loaded],
+        self, *, way: Way, store: Store, state: State, clock: Clock, load: Callable[[], Loaded],
         stop: asyncio.Event, again: asyncio.Event,
     ) -> None:  # fmt: skip
-        self._board, self._store, self._state, self._clock = board, store, state, clock
+        self._way, self._store, self._state, self._clock = way, store, state, clock
         self._load, self._stop, self._again = load, stop, again
-        self._serving: asyncio.Task[None] | None = None
         self._handing_over = False
 
     async def live(self, config: Config, password: str) -> None:
@@ -88,17 +88,12 @@ class _Served:
                 agent = await self._serve(agent)
         finally:
             self._release()
-            if self._serving is not None:
-                self._serving.cancel()
 
     def _agent(self, loaded: Loaded, former: Agent | None) -> Agent:
-        agent_end, board_end = pair()
-        self._serving = asyncio.create_task(self._board.serve(board_end))
-        board = BoardClient(agent_end, clock=self._clock)
         config, password = loaded
         return Agent(
-            config, clock=self._clock, store=self._store, state=self._state, board=board, password=password,
-            former=former,
+            config, clock=self._clock, store=self._store, state=self._state, board=self._way.client(),
+            password=password, former=former,
         )  # fmt: skip
 
     async def _serve(self, agent: Agent) -> Agent | None:
@@ -114,6 +109,8 @@ class _Served:
                 await first(agent.settle(), self._stop.wait())
                 leave.set()
                 return await self._hand_over(agent, life, wanting.result())
+            self._release()
+            await first(agent.settle(within_s=LAST_WORD_S), life)
             leave.set()
             await life
             return None
@@ -127,16 +124,22 @@ class _Served:
         """Outputs first, before anything that may have to wait."""
         if not self._handing_over or self._stop.is_set():
             notify("STOPPING=1")
-            self._board.release()
+            self._way.release()
 
     async def _wanted(self, agent: Agent) -> Loaded:
-        """What the next SIGHUP brings that is good and different; what is not good is said."""
+        """What the next SIGHUP brings that is good and different, or the same for a board with other channels.
+
+        What is not good is said.
+        """
         while True:
-            await self._again.wait()
+            await first(self._again.wait(), agent.renewed.wait())
+            if agent.renewed.is_set():
+                log.info("the hardware half has other channels: they are taken over")
+                return agent.loaded
             self._again.clear()
             reloading()
             try:
-                loaded = await _apart(self._load)
+                loaded = await in_a_thread(self._load)
                 if loaded == agent.loaded:
                     log.info("reload: nothing changed")
                 else:
@@ -176,15 +179,15 @@ class _Served:
             config, _ = loaded
             why = ""
             try:
-                await self._board.reload(config.hw)
+                await self._way.reload(config)
             except NotAsBefore:
                 raise
             except DeviceError as error:
                 why, loaded = str(error), agent.loaded
             made = self._agent(loaded, agent)
             if why:
-                self._not_taken(made, why)
-            else:
+                self._not_taken(made, *why.splitlines())
+            elif loaded is not agent.loaded:
                 _note(config)
                 for key in _only_at_start(agent.loaded[0], config):
                     log.warning("%s: %s holds from the next start on", config.file, key)
@@ -196,7 +199,7 @@ class _Served:
     async def _beat(self) -> None:
         """Between two agents the node lives all the same: no dead man lets go."""
         while not self._stop.is_set():
-            self._board.outputs.beat()
+            await self._way.beat()
             await self._clock.sleep(BEAT_S)
 
     def _not_taken(self, agent: Agent, *problems: str) -> None:
@@ -207,25 +210,6 @@ class _Served:
         count = counted("{count} problem", "{count} problems", len(problems))
         text = N_("The new node.toml was not taken: {problems}, see the log. I go on with the old one.")
         agent.announce(Sentence(text, {"problems": count}))
-
-
-async def _apart(load: Callable[[], Loaded]) -> Loaded:
-    """What `load` returns or raises, or TimeoutError, in a thread that nobody has to wait for.
-
-    A pipe that nobody writes to, or a file server that is gone, must not hold up the end of the node.
-    """
-    outcome: Future[Loaded] = Future()
-    outcome.set_running_or_notify_cancel()  # it goes on when nobody waits any more
-
-    def work() -> None:
-        try:
-            outcome.set_result(load())
-        except Exception as error:  # noqa: BLE001 -- raised again by who waits
-            outcome.set_exception(error)
-
-    threading.Thread(target=work, daemon=True, name="reload").start()
-    async with asyncio.timeout(LOAD_TIMEOUT_S):
-        return await asyncio.wrap_future(outcome)
 
 
 def _only_at_start(former: Config, config: Config) -> list[str]:
@@ -241,24 +225,3 @@ def _note(config: Config) -> None:
     """What the owner should write otherwise, one line a key."""
     for note in config.notes:
         log.warning("%s", note)
-
-
-def _at_a_terminal() -> bool:
-    """Whether a terminal controls this process, and hangs up on it when it goes (credentials(7))."""
-    try:
-        terminal = os.open(os.ctermid(), os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    os.close(terminal)
-    return True
-
-
-def _lock(folder: Path, stack: AsyncExitStack) -> None:
-    """One node a state folder: two would send everything twice."""
-    held: IO[str] = stack.enter_context((folder / "lock").open("w", encoding="ascii"))
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise DeviceError(f"{folder} is in use by another knoop; stop it, or give this one another folder") from None
-    held.write(f"{os.getpid()}\n")
-    held.flush()

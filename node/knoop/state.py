@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from knoop.database import Database
-from knoop.logs import printable
+from knoop_hw.logs import printable
 from knoop_hw.model import Value
 
 AUDIT_LINES = 10_000  # about 1 MB

@@ -90,7 +90,7 @@ class Telling:
         house, who = self._house, str(person.jid)
 
         def wants(record: Record, before: Record | None) -> bool:
-            if not news(record, before) or not person.reads(house.alerts.watched(record.channel)):
+            if not self._is_news(record, before) or not person.reads(house.alerts.watched(record.channel)):
                 return False
             if record.channel.startswith(PREFIX):
                 if not house.alarms.calls.hears(who, record):
@@ -104,14 +104,21 @@ class Telling:
 
         return wants
 
+    def _is_news(self, record: Record, before: Record | None) -> bool:
+        channel = self._house.channels.get(record.channel)
+        return news(record, before, happens=channel is not None and channel.kind == "button")
+
     def _rooms(self, record: Record, before: Record | None) -> bool:
         """Rooms are not reminded, their presence shows what is raised."""
         silent = self._house.alarms.silenced(record.channel.removeprefix(PREFIX)) is not None
-        return news(record, before) and record.value != "reminded" and not silent
+        return self._is_news(record, before) and record.value != "reminded" and not silent
 
 
-def news(record: Record, before: Record | None) -> bool:
-    """Whether a person would call it news: how things stand at a start is not, unless they stood otherwise before."""
-    if record.cls == "alarm" or record.seq > 1:
+def news(record: Record, before: Record | None, *, happens: bool = False) -> bool:
+    """Whether a person would call it news: how things stand at a start is not, unless they stood otherwise before.
+
+    `happens`: its values are no state but things that happen, each of them news.
+    """
+    if record.cls == "alarm" or record.seq > 1 or happens:
         return True
     return before is not None and before.value != record.value

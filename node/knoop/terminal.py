@@ -10,10 +10,10 @@ from contextlib import suppress
 from typing import TextIO
 
 from knoop.jid import Jid
-from knoop.logs import printable
 from knoop.xmpp.console import Console
 from knoop.xmpp.session import Account
 from knoop_hw.clock import SystemClock
+from knoop_hw.logs import printable
 
 ANSWER_TIMEOUT_S = 20.0
 EX_UNANSWERED = 1

@@ -32,8 +32,9 @@ _JOINER = "\u200d"  # holds 👩‍🌾 together
 _DECIMAL = {"nl": ","}
 _STATES: Mapping[Kind, tuple[str, str]] = {
     "contact": (N_("closed"), N_("open")),
-    "button": (N_("released"), N_("pressed")),
+    "button": (N_("released"), N_("pressed")),  # of readings from before a button said gestures
 }
+_GESTURES = {"click": N_("pressed"), "double": N_("pressed twice"), "long": N_("held")}
 _ON_OFF = (N_("off"), N_("on"))
 _QUALITY = {
     "missing": N_("missing"),
@@ -174,6 +175,8 @@ class Voice:
                 return self._span(value)
             case int() | float():
                 return f"{self.number(value, channel.digits)} {channel.unit}".rstrip()
+            case str() if channel.kind == "button" and value in _GESTURES:
+                return self._translated(_GESTURES[value])
             case str():
                 return _one_line(value)
             case None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from knoop.command import N_, Instant, Reply, Sentence, reading
+from knoop.command import N_, Instant, Reply, Sentence, dated, reading
 from knoop.errors import LinkError, Refusal
 from knoop.jid import Jid
 from knoop.record import Record
@@ -98,7 +98,9 @@ class Watching:
         changed = [record.channel for record in due.records if person.reads(record.channel)]
         wanted = [name for name in due.channels if person.reads(name)] if in_place else changed
         lines = [
-            reading(self._house.channels[name], self._house.latest.get(name))
+            # One message shows what was done to a button long after it was done.
+            dated(self._house, name) if in_place and self._house.channels[name].kind == "button"
+            else reading(self._house.channels[name], self._house.latest.get(name))
             for name in (wanted if len(wanted) <= MOST_LINES else changed)
             if name in self._house.channels
         ]

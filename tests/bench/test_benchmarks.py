@@ -10,13 +10,14 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from tests.hw.ends import KINDS, ends
 
 from knoop import commands, payload
 from knoop.parse import parse
 from knoop.record import Record
 from knoop.store import Store
 from knoop.xmpp import inbound
-from knoop_hw.messages import Readings, decode, encode
+from knoop_hw.messages import Readings, Stored, decode, encode
 from knoop_hw.model import Channel, Reading
 from knoop_hw.sensors import p1
 
@@ -44,6 +45,28 @@ def test_ten_readings_through_the_board_protocol(benchmark):
     items = tuple(Reading(channel="air.temperature", seq=n, value=20.5, boottime_ns=n) for n in range(1, 11))
     message = Readings(upto=10, items=items)
     assert benchmark(lambda: decode(encode(message))) == message
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ten_readings_over_each_link_and_the_answer(benchmark, kind):
+    items = tuple(Reading(channel="air.temperature", seq=n, value=20.5, boottime_ns=n) for n in range(1, 11))
+    message = Readings(upto=10, items=items)
+    with asyncio.Runner() as runner:
+
+        async def opened():
+            return ends(kind)
+
+        agent, board = runner.run(opened())
+
+        async def there_and_back():
+            await board.send(message)
+            assert await agent.receive() == message
+            await agent.send(Stored(upto=10))
+            return await board.receive()
+
+        assert benchmark(lambda: runner.run(there_and_back())) == Stored(upto=10)
+        for end in (agent, board):
+            runner.run(end.close())
 
 
 def test_a_telegram(benchmark):

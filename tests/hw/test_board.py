@@ -10,6 +10,7 @@ import os
 import threading
 
 import pytest
+from tests.hw.ends import KINDS, ends
 
 from knoop_hw import config, decode
 from knoop_hw.board import Board, new_run
@@ -71,9 +72,13 @@ class Agent:
         except LinkClosed:
             pass
 
-    async def set(self, channel, value, for_ms=None):
+    async def set(self, channel, value, for_ms=None, *, ago_s=0.0):
         self._ids += 1
-        await self.link.send(Set(id=self._ids, channel=channel, value=value, for_ms=for_ms, by="anna@example.org"))
+        asked_ns = self.clock.boottime_ns() - int(ago_s * 1e9)
+        wish = Set(
+            id=self._ids, channel=channel, value=value, for_ms=for_ms, by="anna@example.org", asked_ns=asked_ns
+        )
+        await self.link.send(wish)
         await self.clock.advance(0)
         [answer] = [m for m in self.heard if isinstance(m, Done | Failed) and m.id == self._ids]
         return answer
@@ -86,18 +91,18 @@ class Agent:
         await asyncio.wait_for(self._task, 1)
 
 
-@pytest.fixture(params=[False, True], ids=["objects", "json"])
-def through_json(request):
+@pytest.fixture(params=KINDS)
+def kind(request):
     return request.param
 
 
 @pytest.fixture
-async def connect(clock, through_json):
+async def connect(clock, kind):
     """Connect an agent to a board; at the end all links are closed and all serving has ended."""
     agents, serving = [], []
 
     async def connect(board):
-        agent_end, board_end = pair(through_json=through_json)
+        agent_end, board_end = ends(kind)
         serving.append(asyncio.create_task(board.serve(board_end)))
         agents.append(Agent(agent_end, clock))
         await clock.advance(0)
@@ -164,6 +169,17 @@ async def test_a_refusal_moves_nothing_and_says_why(board, connect, asked, error
     assert isinstance(failed, Failed)
     assert (failed.error, failed.text) == (error, text)
     assert not any(board.simulated.level(name) for name in ("lamp", "pump", "fan"))
+
+
+@pytest.mark.parametrize("ago_s", [5.1, 3600, -5.1])
+async def test_what_was_asked_too_long_ago_moves_nothing(board, connect, clock, ago_s):
+    """A half that hung for a while finds what was asked meanwhile, and nobody waits for it any more."""
+    await clock.advance(3600)
+    agent = await connect(board)
+    failed = await agent.set("lamp", True, ago_s=ago_s)
+    assert (failed.error, failed.text) == ("device", f"lamp: asked too long ago ({ago_s:.1f} s); ask again")
+    assert board.simulated.level("lamp") is False
+    assert isinstance(await agent.set("lamp", True, ago_s=4.9), Done)
 
 
 async def test_interlocked_outputs(board, connect):
@@ -479,13 +495,15 @@ async def test_channels_decide_the_digest(configured, clock):
     assert one.run != same.run
 
 
-async def test_in_real_time_too(configured):
+async def test_in_real_time_too(configured, kind):
     """The same on the machine's clock: no part of it depends on time standing still."""
     async with Board(configured(HOUSE + '[sensor.pi]\ndriver = "system"\n', WEATHER), clock=SystemClock()) as board:
-        agent_end, board_end = pair(through_json=True)
+        agent_end, board_end = ends(kind)
         serving = asyncio.create_task(board.serve(board_end))
         board.simulated.drive("door", True)
-        await agent_end.send(Set(id=1, channel="lamp", value=True, for_ms=50, by="anna@example.org"))
+        asked_ns = SystemClock().boottime_ns()
+        wish = Set(id=1, channel="lamp", value=True, for_ms=50, by="anna@example.org", asked_ns=asked_ns)
+        await agent_end.send(wish)
         heard = []
         async with asyncio.timeout(5):
             while (

@@ -9,8 +9,10 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.hw.ends import KINDS as KINDS_OF_ENDS
+from tests.hw.ends import ends
 
-from knoop_hw.link import LIMIT, LinkClosed, pair
+from knoop_hw.link import LinkClosed
 from knoop_hw.messages import KINDS, MAX_LINE, Beat, Done, Failed, Hello, Readings, Set, Stored, decode, encode
 from knoop_hw.model import Channel, Reading
 
@@ -48,8 +50,8 @@ MESSAGES = [
     Readings(upto=0, items=()),
     Stored(upto=512),
     Beat(),
-    Set(id=7, channel="lamp", value=True, for_ms=10_000, by="anna@example.org"),
-    Set(id=8, channel="fan", value=40.5, by="anna@example.org"),
+    Set(id=7, channel="lamp", value=True, for_ms=10_000, by="anna@example.org", asked_ns=1),
+    Set(id=8, channel="fan", value=40.5, by="anna@example.org", asked_ns=2**62),
     Done(id=7, reading=READING),
     Failed(id=7, error="min-off", text="pump: rests"),
 ]
@@ -119,26 +121,43 @@ def test_any_line_is_a_message_or_a_value_error(line):
         decode(line)
 
 
-@pytest.mark.parametrize("through_json", [False, True])
+@pytest.mark.parametrize("kind", KINDS_OF_ENDS)
 class TestLink:
-    async def test_messages_arrive_in_order(self, through_json):
-        agent, board = pair(through_json=through_json)
+    async def test_messages_arrive_in_order(self, kind):
+        agent, board = ends(kind)
         for message in MESSAGES:
             await board.send(message)
         assert [await agent.receive() for _ in MESSAGES] == MESSAGES
+        await hung_up(agent, board)
 
-    async def test_a_sender_waits_while_the_other_end_is_behind(self, through_json):
-        agent, board = pair(through_json=through_json)
-        for upto in range(LIMIT):
-            await agent.send(Stored(upto=upto))
-        waiting = asyncio.create_task(agent.send(Beat()))
-        await asyncio.sleep(0)
-        assert not waiting.done()
-        await board.receive()
-        await asyncio.wait_for(waiting, 1)
+    async def test_a_sender_waits_while_the_other_end_is_behind(self, kind):
+        agent, board = ends(kind)
+        sent = 0
 
-    async def test_what_was_sent_before_a_close_still_arrives(self, through_json):
-        agent, board = pair(through_json=through_json)
+        async def send():
+            nonlocal sent
+            while True:
+                await agent.send(Stored(upto=sent))
+                sent += 1
+
+        sending = asyncio.create_task(send())
+        while True:
+            before = sent
+            for _ in range(10):
+                await asyncio.sleep(0)
+            if sent == before:
+                break
+        assert sent < 10_000
+        assert [(await board.receive()).upto for _ in range(sent)] == list(range(sent))
+        async with asyncio.timeout(1):
+            while sent == before:
+                await asyncio.sleep(0)
+        await hung_up(agent, board)
+        with pytest.raises(LinkClosed):
+            await asyncio.wait_for(sending, 1)
+
+    async def test_what_was_sent_before_a_close_still_arrives(self, kind):
+        agent, board = ends(kind)
         await agent.send(Beat())
         await agent.close()
         await agent.close()
@@ -149,11 +168,19 @@ class TestLink:
             await board.send(Beat())
         with pytest.raises(LinkClosed):
             await agent.receive()
+        await hung_up(agent, board)
 
-    async def test_a_close_wakes_those_who_wait(self, through_json):
-        agent, board = pair(through_json=through_json)
-        waiting = asyncio.create_task(board.receive())
+    async def test_a_close_wakes_those_who_wait(self, kind):
+        agent, board = ends(kind)
+        waiting = [asyncio.create_task(end.receive()) for end in (agent, board)]
         await asyncio.sleep(0)
         await agent.close()
-        with pytest.raises(LinkClosed):
-            await asyncio.wait_for(waiting, 1)
+        for task in waiting:
+            with pytest.raises(LinkClosed):
+                await asyncio.wait_for(task, 1)
+        await hung_up(agent, board)
+
+
+async def hung_up(*both):
+    for end in both:
+        await end.close()

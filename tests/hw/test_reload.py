@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
+from functools import partial
 
 import pytest
+from tests.hw.ends import KINDS, ends
 
 from knoop_hw import config as hw_config
 from knoop_hw import decode
 from knoop_hw.board import Board
+from knoop_hw.chips import Chip, Line
 from knoop_hw.errors import DeviceError, NotAsBefore, SetRefused
-from knoop_hw.link import pair
+from knoop_hw.link import LinkClosed, pair
 from knoop_hw.messages import Hello, Readings
+from knoop_hw.preflight import Machine
 from knoop_hw.simulated import SimulatedFactory
 
 DOOR = '[input.door]\npin = "GPIO17"\n'
@@ -46,16 +51,23 @@ def moves(tmp_path):
     return moves
 
 
-async def heard(board, clock):
+@pytest.fixture(params=KINDS)
+def heard(request):
     """What an agent hears that connects now, up to the last reading there is: the hello, and all readings."""
-    agent_end, board_end = pair()
+    return partial(_heard, request.param)
+
+
+async def _heard(kind, board, clock):
+    agent_end, board_end = ends(kind)
     serving = asyncio.create_task(board.serve(board_end))
     await clock.advance(0)
-    await agent_end.close()
+    await board_end.close()
     await asyncio.wait_for(serving, 1)
     messages = []
-    while agent_end._into._items:
-        messages.append(await agent_end.receive())
+    with suppress(LinkClosed):
+        while True:
+            messages.append(await agent_end.receive())
+    await agent_end.close()
     assert isinstance(messages[0], Hello)
     return messages[0], [item for message in messages if isinstance(message, Readings) for item in message.items]
 
@@ -104,7 +116,7 @@ async def test_an_output_whose_own_table_changed_goes_to_safe_and_starts_anew(bo
     assert moves("lamp") == [True, False, True, False]
 
 
-async def test_an_output_that_is_named_no_more_is_left_safe(board, made, clock, moves):
+async def test_an_output_that_is_named_no_more_is_left_safe(board, made, clock, moves, heard):
     board.outputs.set("lamp", True)
     await board.reload(made(DOOR + FAN + AIR))
     assert moves("lamp") == [True, False]
@@ -150,7 +162,7 @@ async def test_numbers_go_on_and_nothing_is_said_twice(board, made, clock):
     assert board.latest["door"].seq == 5, "no number is used twice in a run"
 
 
-async def test_readings_that_wait_are_told_to_the_next_agent_once(board, made, clock):
+async def test_readings_that_wait_are_told_to_the_next_agent_once(board, made, clock, heard):
     await clock.advance(3)
     _, before = await heard(board, clock)
     await board.reload(made(HOUSE.replace('"GPIO17"\n', '"GPIO17"\nlabel = "Door"\n')))
@@ -189,6 +201,7 @@ async def test_an_interlock_waits_for_what_was_on_before_the_reload(made, clock)
     """The line was let go of and opened anew meanwhile: its motor still turns."""
     text = '[output.up]\npin = "GPIO5"\ninterlock = ["down"]\ninterlock_wait = "5s"\n{}[output.down]\npin = "GPIO6"\n'
     async with Board(made(text.format("")), clock=clock) as board:
+        await clock.advance(5)
         board.outputs.set("up", True)
         await board.reload(made(text.format('max_on = "1min"\n')))
         with pytest.raises(SetRefused, match="down: waits another 5 s after up"):
@@ -202,7 +215,7 @@ async def test_no_output_starts_on_beside_one_that_is_on(board, made):
     assert (board.latest["lamp"].value, board.latest["bell"].value) == (True, False)
 
 
-async def test_what_does_not_open_leaves_everything_as_it_was(board, made, clock, moves):
+async def test_what_does_not_open_leaves_everything_as_it_was(board, made, clock, moves, heard):
     board.outputs.set("lamp", True, for_s=60)
     board.outputs.set("fan", 40)
     _, before = await heard(board, clock)
@@ -229,47 +242,70 @@ async def test_going_back_may_fail_as_well_and_says_so(board, made, monkeypatch)
     def broken(line, **_):
         raise DeviceError(f"input.{line.name}: gone")
 
-    monkeypatch.setattr("knoop_hw.board.InputLine", broken)
+    monkeypatch.setattr("knoop_hw.inputs.InputLine", broken)
     with pytest.raises(NotAsBefore, match=r"input\.door: gone; and going back: input\.door: gone"):
         await board.reload(made(DOOR + 'debounce = "50ms"\n'))
 
 
-async def test_a_line_of_another_program_is_found_out_before_anything_moves(clock, monkeypatch):
-    class Shared(SimulatedFactory):
-        """GPIO5 is somebody else's, as lgpio says it."""
-
-        def pin(self, name, **options):
-            if name == "GPIO5":
-                raise RuntimeError("'GPIO busy'")
-            return super().pin(name, **options)
-
-    factory = Shared(clock=clock, trace=None)
-    monkeypatch.setattr("knoop_hw.board.lgpio_factory", lambda: factory)
-    seen = []
+@pytest.fixture
+def real(clock, monkeypatch):
+    """A board that is not simulated, as far as anybody can tell: what it has, and every transition of an output."""
+    factory, seen = SimulatedFactory(clock=clock, trace=None), []
     factory.note = lambda line, level: seen.append((line, level))
+    lines = [Line(number=number, used=number == 5, consumer="knocker" if number == 5 else "") for number in range(28)]
+    machine = Machine(chip=Chip(path="/dev/gpiochip0", size=28), lines=lines, functions={})
+    monkeypatch.setattr("knoop_hw.board.look", lambda chip: machine)
+    monkeypatch.setattr("knoop_hw.board.pin_factory", lambda board, clock: factory)
+    return seen
 
-    def of(text):
-        problems = []
-        loaded = hw_config.load(decode.parse(text, "node.toml"), problems)
-        assert not problems
-        return loaded
 
+def of(text):
+    problems = []
+    loaded = hw_config.load(decode.parse(text, "node.toml"), problems)
+    assert not problems
+    return loaded
+
+
+async def test_a_line_of_another_program_is_found_out_before_anything_moves(clock, real):
     async with Board(of(LAMP), clock=clock) as board:
         board.outputs.set("lamp", True)
-        with pytest.raises(DeviceError, match=r"output\.pump: GPIO5 is in use by another program"):
+        with pytest.raises(DeviceError, match=r"output\.pump: GPIO5 is in use by 'knocker'"):
             await board.reload(of(LAMP + 'max_on = "1h"\n[output.pump]\npin = "GPIO5"\n'))
-        assert seen == [("GPIO27", True)]
+        assert real == [("GPIO27", True)]
         await board.reload(of('[output.lamp]\npin = "GPIO6"\n'))
-        assert seen == [("GPIO27", True), ("GPIO27", False)]
+        assert real == [("GPIO27", True), ("GPIO27", False)]
         assert board.outputs.set("lamp", True) is True
 
 
-async def test_lines_come_to_a_board_that_had_none(clock, monkeypatch):
-    monkeypatch.setattr("knoop_hw.board.lgpio_factory", lambda: SimulatedFactory(clock=clock, trace=None))
-    document = decode.parse(LAMP, "node.toml")
+async def test_nothing_opens_when_one_line_cannot(clock, real):
+    with pytest.raises(DeviceError, match=r"input\.bell: GPIO5 is in use"):
+        async with Board(of(LAMP + 'initial = "on"\n[input.bell]\npin = "GPIO5"\n'), clock=clock):
+            pass
+    assert real == []
+
+
+async def test_lines_come_to_a_board_that_had_none(clock, real):
     async with Board(hw_config.Config(), clock=clock) as board:
-        await board.reload(hw_config.load(document, []))
+        await board.reload(of(LAMP))
         assert board.outputs.set("lamp", True) is True
+
+
+async def test_another_chip_takes_a_new_start(clock, real):
+    async with Board(of(LAMP), clock=clock) as board:
+        with pytest.raises(DeviceError, match="takes a new start"):
+            await board.reload(of('[board]\nchip = "gpiochip1"\n' + LAMP))
+
+
+async def test_who_comes_in_amid_a_reload_hears_what_there_is_after_it(board, made, clock):
+    """An agent of another process connects again at once when it is hung up on."""
+    agent_end, board_end = pair()
+    reloading = asyncio.create_task(board.reload(made(DOOR)))
+    serving = asyncio.create_task(board.serve(board_end))
+    await clock.advance(0)
+    await reloading
+    assert [channel.name for channel in (await agent_end.receive()).channels] == ["door"]
+    await agent_end.close()
+    await asyncio.wait_for(serving, 1)
 
 
 async def test_another_board_takes_a_new_start(board, configured, made, moves):
@@ -280,7 +316,7 @@ async def test_another_board_takes_a_new_start(board, configured, made, moves):
     assert moves("lamp") == [True]
 
 
-async def test_a_reload_hangs_up_and_the_next_agent_hears_the_new_channels(board, made, clock):
+async def test_a_reload_hangs_up_and_the_next_agent_hears_the_new_channels(board, made, clock, heard):
     _, board_end = pair()
     serving = asyncio.create_task(board.serve(board_end))
     await clock.advance(0)

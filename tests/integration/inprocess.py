@@ -14,7 +14,7 @@ from pathlib import Path
 
 from knoop import commands, config
 from knoop.agent import Agent
-from knoop.board import BoardClient
+from knoop.board import BoardClient, once
 from knoop.record import Record
 from knoop.state import State
 from knoop.store import Store
@@ -65,7 +65,7 @@ async def node(file: Path, *, password: str) -> AsyncIterator[Node]:
         serving = asyncio.create_task(board.serve(board_end))
         stack.callback(serving.cancel)
         agent = Agent(
-            loaded, clock=clock, store=store, state=memory, board=BoardClient(agent_end, clock=clock),
+            loaded, clock=clock, store=store, state=memory, board=BoardClient(once(agent_end), clock=clock),
             password=password,
         )
         life = asyncio.create_task(agent.run(stop, release=board.release))

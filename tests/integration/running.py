@@ -17,6 +17,9 @@ from typing import Any
 from knoop_bench.server import Server
 
 KNOOP = (sys.executable, "-m", "knoop")
+WHOLE = (*KNOOP, "run")
+AGENT = (*KNOOP, "run", "--board")
+HARDWARE = (sys.executable, "-m", "knoop_hw")
 NODE = "greenhouse"
 BOUND_S = 15.0  # a start takes 0.7 s on two idle cores; a busy machine must not make a test fail
 POLL_S = 0.02
@@ -80,13 +83,16 @@ def alive(pid: int) -> bool:
 def environment(folder: Path) -> dict[str, str]:
     """Nothing of this machine's user but the path."""
     kept = {key: value for key, value in os.environ.items() if key in {"PATH", "LANG", "TZ", "PYTHONPATH"}}
-    return {**kept, "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state"), "XDG_CONFIG_HOME": str(folder)}
+    return {**kept, "HOME": str(folder), "XDG_STATE_HOME": str(folder / "state"), "XDG_CONFIG_HOME": str(folder),
+            "XDG_RUNTIME_DIR": str(folder)}
 
 
-async def knoop(*arguments: object, folder: Path, stdin: str = "", within_s: float = 40.0) -> Ended:
+async def knoop(
+    *arguments: object, folder: Path, stdin: str = "", within_s: float = 40.0, program: tuple[str, ...] = KNOOP
+) -> Ended:
     """Run one command to its end."""
     process = await asyncio.create_subprocess_exec(
-        *KNOOP, *map(str, arguments), cwd=folder, env=environment(folder),
+        *program, *map(str, arguments), cwd=folder, env=environment(folder),
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )
     try:
@@ -133,13 +139,13 @@ async def until(true: Callable[[], Any], what: Callable[[], str], within_s: floa
 
 
 class Running:
-    """`knoop run` on `folder/node.toml`. `start` and `stop` may be repeated; the log goes on."""
+    """`knoop run`, or one half, on `folder/node.toml`. `start` and `stop` may be repeated; the log goes on."""
 
-    def __init__(self, folder: Path, *, before: tuple[str, ...] = ()) -> None:
+    def __init__(self, folder: Path, *, before: tuple[str, ...] = (), command: tuple[str, ...] = WHOLE) -> None:
         self.folder = folder
-        self._before = before
+        self._before, self._command = before, command
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = folder / "node.log"
+        self._log = folder / ("hardware.log" if command[:3] == HARDWARE else "node.log")
 
     @property
     def pid(self) -> int:
@@ -161,7 +167,7 @@ class Running:
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 # setpriv ties its life to ours, also when we are killed.
-                ["setpriv", "--pdeathsig", "KILL", *before, *KNOOP, "run", "--config", "node.toml"],
+                ["setpriv", "--pdeathsig", "KILL", *before, *self._command, "--config", "node.toml"],
                 cwd=self.folder, env=environment(self.folder), stdout=log, stderr=log,
                 stdin=subprocess.DEVNULL if terminal is None else terminal, start_new_session=terminal is None,
             )

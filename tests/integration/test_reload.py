@@ -316,7 +316,7 @@ async def test_what_takes_a_start_is_refused(running):
         node.write(scenario="seed = 2\n")
         after = node.owner.mark
         await node.reload(KEPT)
-        assert "another driver or scenario takes a new start" in node.node.log
+        assert "another driver, chip or scenario takes a new start" in node.node.log
         await node.told("The new node.toml was not taken: 1 problem", after=after)
         await node.asks("lamp", "Lamp is on")
         assert node.node.moves() == [True]

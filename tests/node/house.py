@@ -48,7 +48,7 @@ CHANNELS = {
         Channel(
             name="door", kind="contact", type="boolean", cls="event", label="Front door", aliases=("voordeur",),
         ),
-        Channel(name="button", kind="button", type="boolean", cls="event"),
+        Channel(name="button", kind="button", type="text", cls="event"),
         Channel(name="rain", kind="counter", type="number", unit="mm", digits=1),
         Channel(name="lamp", kind="switch", type="boolean", cls="event", writable=True),
         Channel(name="pump", kind="pwm", type="number", unit="%", digits=0, minimum=0, maximum=100, writable=True),
@@ -80,8 +80,11 @@ class Board:
         self.moves: list[tuple[str, bool | float, float | None]] = []
         self.stuck: set[str] = set()
         self.dead: set[str] = set()
+        self.gone = ""  # the reason of a hardware half that is: `away` or `unsure`
 
     def set(self, channel: str, value: bool | float, for_s: float | None) -> bool | float:
+        if self.gone:
+            raise SetRefused(self.gone, f"{channel}: the hardware half is away")
         if channel in self.dead:
             raise SetRefused("device", f"{channel}: GPIO17 is gone (/dev/gpiochip0: No such device)")
         if channel == "relay.two" and value and self.levels["relay.one"]:
@@ -121,6 +124,7 @@ class GreenHouse:
     transitions: list[Transition] = field(default_factory=list)
     watches: dict[Jid, tuple[tuple[str, ...], float]] = field(default_factory=dict)
     link_up: bool = True
+    away_s: float | None = None
     router: Router = field(default_factory=Router)
     choices: Choices = field(default_factory=lambda: Choices(verbs=table()))
 
@@ -139,6 +143,7 @@ class GreenHouse:
         return Health(
             link_up=self.link_up,
             link_since_s=7300.0,
+            away_s=self.away_s,
             uptime_s=3 * 86400.0 + 4 * 3600.0,
             alarms=tuple(state.name for state in raised),
             unacknowledged=sum(state.phase == "raised" for state in raised),
@@ -242,7 +247,7 @@ async def greenhouse(folder: Path, *, readings: bool = True) -> AsyncIterator[Gr
         house = GreenHouse(store, state)
         if readings:
             for channel, value in (
-                ("door", False), ("button", False), ("rain", 12.4), ("lamp", False), ("pump", 0.0),
+                ("door", False), ("button", "click"), ("rain", 12.4), ("lamp", False), ("pump", 0.0),
                 ("relay.one", False), ("relay.two", False), ("gate", False), ("air.temperature", 21.4),
                 ("air.humidity", 61.0), ("cpu.temperature", 48.3), ("mode", "home"),
             ):  # fmt: skip

@@ -49,6 +49,7 @@ class Board:
 
     def __init__(self):
         self.channels = {"door": Channel(name="door", kind="contact", type="boolean", cls="event")}
+        self.away_since_ns = None
 
 
 class Router:

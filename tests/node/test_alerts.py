@@ -103,6 +103,27 @@ def test_a_condition_is_checked_against_the_channels():
         Condition.parse("door == on").check(channels)
 
 
+def test_a_button_is_compared_with_gestures():
+    channels = {"bell": Channel(name="bell", kind="button", type="text")}
+    for text in ('bell == "double"', "bell != long"):
+        Condition.parse(text).check(channels)
+    for text in ("bell == on", "bell == pressed", "bell > 1"):
+        with pytest.raises(ValueError, match="bell is a button; compare it with click, double, long"):
+            Condition.parse(text).check(channels)
+
+
+def test_an_alert_for_a_gesture_is_over_with_the_next_one_that_is_another():
+    bell = Rule(name="help", when=Condition.parse('bell == "double"'))
+
+    def done(value, at_s):
+        return Record(run="r", channel="bell", seq=at_s, cls="event", type="text", value=value, boot="b",
+                      boottime_ns=at_s * S, at_ns=None)  # fmt: skip
+
+    alerts = Alerts([bell])
+    gestures = [done("click", 1), done("double", 2), done("double", 3), done("long", 4), done("double", 5)]
+    assert heard(alerts, *gestures) == ["raised", "cleared", "raised"]
+
+
 def test_a_rule_that_cannot_work_is_refused():
     with pytest.raises(ValueError, match="'for' must not be negative"):
         frost(for_s=-1)

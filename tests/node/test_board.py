@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 import pytest
 
-from knoop.board import BoardClient
+from knoop.board import Absence, BoardClient, once
 from knoop.jid import Jid
-from knoop_hw.clock import SystemClock
+from knoop.text import Voice
+from knoop_hw.clock import FakeClock, SystemClock
 from knoop_hw.errors import DeviceError, SetRefused
 from knoop_hw.link import pair
-from knoop_hw.messages import Done, Failed, Hello, Set
+from knoop_hw.messages import Beat, Done, Failed, Hello, Set, Stored
 from knoop_hw.model import Channel, Reading
 
 ANNA = Jid("anna", "example.org", "phone")
@@ -31,7 +33,7 @@ class Listener:
 @contextlib.asynccontextmanager
 async def connected():
     ours, theirs = pair(through_json=True)
-    client = BoardClient(ours, clock=SystemClock())
+    client = BoardClient(once(ours), clock=SystemClock())
     await theirs.send(HELLO)
     await client.connected(Listener())
     listening = asyncio.create_task(client.listen(Listener()))
@@ -62,11 +64,114 @@ async def test_who_asks_and_for_how_long_is_passed_on():
     async with connected() as (client, board):
         task = asyncio.create_task(client.set("lamp", True, for_s=1.5, by=ANNA))
         request = await board.receive()
-        assert request == Set(id=request.id, channel="lamp", value=True, for_ms=1500, by="anna@example.org")
+        assert request == Set(
+            id=request.id, channel="lamp", value=True, for_ms=1500, by="anna@example.org", asked_ns=request.asked_ns
+        )
+        assert 0 <= SystemClock().boottime_ns() - request.asked_ns < 5e9
         await board.send(Failed(id=request.id, error="interlock", text="lamp: the pump is on"))
         with pytest.raises(SetRefused, match="the pump is on") as refused:
             await task
         assert refused.value.reason == "interlock"
+
+
+async def test_a_board_that_goes_is_waited_for_and_wishes_are_refused_at_once():
+    boards = []
+
+    async def dial():
+        ours, theirs = pair(through_json=True)
+        await theirs.send(HELLO)
+        boards.append(theirs)
+        return ours
+
+    client, router = BoardClient(dial, clock=SystemClock()), Listener()
+    with pytest.raises(SetRefused) as refused:
+        await client.set("lamp", True, for_s=None, by=ANNA)
+    assert refused.value.reason == "away"
+    await client.connected(router)
+    listening = asyncio.create_task(client.listen(router))
+    try:
+        client.stored(7)
+        assert await boards[0].receive() == Stored(upto=7)
+        asked = asyncio.create_task(client.set("lamp", True, for_s=None, by=ANNA))
+        await boards[0].receive()
+        client.stored(500)
+        await boards[0].close()
+        with pytest.raises(SetRefused, match="went away before it answered") as refused:
+            await asked
+        assert refused.value.reason == "unsure"
+        async with asyncio.timeout(5):
+            while len(boards) < 2 or client.away_since_ns is not None:
+                await asyncio.sleep(0)
+            asked = asyncio.create_task(client.set("lamp", True, for_s=None, by=ANNA))
+            request = await boards[1].receive()
+            assert isinstance(request, Set), "a number of another connection means other readings on this one"
+            await boards[1].send(done(request))
+            assert (await asked).value is True
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
+async def test_other_channels_are_for_another_agent():
+    hellos = [HELLO, replace(HELLO, digest="other", channels=())]
+    boards = []
+
+    async def dial():
+        ours, theirs = pair()
+        await theirs.send(hellos[len(boards)])
+        boards.append(theirs)
+        return ours
+
+    client, router = BoardClient(dial, clock=SystemClock()), Listener()
+    await client.connected(router)
+    tasks = [asyncio.create_task(work) for work in (client.listen(router), client.beat())]
+    try:
+        await boards[0].close()
+        async with asyncio.timeout(5):
+            await client.renewed.wait()
+            assert isinstance(await boards[1].receive(), Beat), "the dead man is held on to until another one goes on"
+        assert router.heard is HELLO
+        with pytest.raises(SetRefused, match="is away"):
+            await client.set("lamp", True, for_s=None, by=ANNA)
+        another = BoardClient(dial, clock=SystemClock(), known=client.hello)
+        await another.connected(router)
+        assert (len(boards), another.channels) == (2, {})
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_two_agents_at_one_board_do_not_race():
+    """A mistake of their owner: each hangs up on the other, once a second and not as fast as they can."""
+    clock, dialled = FakeClock(), []
+
+    async def dial():
+        ours, theirs = pair()
+        await theirs.send(HELLO)
+        await theirs.close()
+        dialled.append(clock.boottime_ns())
+        return ours
+
+    client = BoardClient(dial, clock=clock)
+    await client.connected(Listener())
+    listening = asyncio.create_task(client.listen(Listener()))
+    try:
+        await clock.advance(60)
+        assert 55 <= len(dialled) <= 65
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
+def test_owners_hear_once_that_the_hardware_half_is_away_for_long_and_once_that_it_is_back():
+    absence, voice = Absence(), Voice(lang="nl", now_ns=0)
+    heard = [absence.news(away_s) for away_s in (None, 1, 59, 61, 62, 3600, None, None, 5, None, 70)]
+    assert [voice.sentence(news) if news else "" for news in heard] == [
+        "", "", "", "De hardwarehelft is al 1 min 1 s weg: er wordt niets gemeten en er kan geen alarm komen.", "", "",
+        "De hardwarehelft is terug.", "", "", "",
+        "De hardwarehelft is al 1 min 10 s weg: er wordt niets gemeten en er kan geen alarm komen.",
+    ]  # fmt: skip
 
 
 async def test_an_unknown_channel_is_refused_here():
@@ -77,7 +182,7 @@ async def test_an_unknown_channel_is_refused_here():
 
 async def test_a_board_that_hangs_up_is_a_device_error():
     ours, theirs = pair()
-    client = BoardClient(ours, clock=SystemClock())
+    client = BoardClient(once(ours), clock=SystemClock())
     await theirs.send(HELLO)
     await client.connected(Listener())
     await theirs.close()
@@ -87,6 +192,6 @@ async def test_a_board_that_hangs_up_is_a_device_error():
 
 async def test_a_board_that_does_not_say_hello_is_refused():
     ours, theirs = pair()
-    await theirs.send(done(Set(id=1, channel="lamp", value=True, by="anna@example.org")))
-    with pytest.raises(DeviceError, match="does not begin with a hello"):
-        await BoardClient(ours, clock=SystemClock()).connected(Listener())
+    await theirs.send(done(Set(id=1, channel="lamp", value=True, by="anna@example.org", asked_ns=0)))
+    with pytest.raises(DeviceError, match="hung up"):
+        await BoardClient(once(ours), clock=SystemClock()).connected(Listener())

@@ -198,6 +198,18 @@ async def test_set_answers_with_the_level_read_back(house):
     ]
 
 
+async def test_a_pulse_says_how_long_it_is_and_is_never_longer(house):
+    house.channels = CHANNELS | {"lamp": replace(CHANNELS["lamp"], pulse_s=0.5)}
+    assert await house.ask(ANNA, "lamp on") == "Lamp is on, for 500 ms."
+    assert await house.ask(BRAM, "zet lamp aan", "nl") == "Lamp is aan, voor 500 ms."
+    assert await house.ask(ANNA, "lamp on for 200ms") == "Lamp is on, for 200 ms."
+    assert await house.ask(ANNA, "lamp off") == "Lamp is off."
+    assert house.board.moves == [("lamp", True, None), ("lamp", True, None), ("lamp", True, 0.2), ("lamp", False, None)]
+    assert await house.ask(ANNA, "lamp on for 1s") == "Lamp gives pulses of 500 ms: nothing was done."
+    assert await house.ask(BRAM, "lamp aan gedurende 1s", "nl") == "Lamp geeft pulsen van 500 ms: er is niets gedaan."
+    assert len(house.board.moves) == 4
+
+
 async def test_an_output_that_does_not_follow_is_not_said_to_be_on(house):
     house.board.stuck = {"lamp", "pump"}
     assert await house.ask(ANNA, "lamp on") == "Lamp is off.\nIt did not follow: have a look at it."
@@ -284,6 +296,24 @@ async def test_status_says_only_what_matters(house):
     assert (await house.ask(CLEO, "status")).startswith("🟠 Greenhouse: 1 value missing.")
 
 
+async def test_a_hardware_half_that_is_away_is_said_where_it_matters(house):
+    await house.ask(ANNA, "lamp on")
+    house.away_s, house.board.gone = 90.0, "away"
+    assert (await house.ask(CLEO, "status")).splitlines()[:2] == [
+        "🟠 Greenhouse: the hardware half is away.",
+        "The hardware half has been away for 1 min 30 s: values are old, and nothing can be switched.",
+    ]
+    assert (await house.ask(CLEO, "lamp")).splitlines() == [
+        "Lamp is on.", "The hardware half has been away for 1 min 30 s: these are the last values.",
+    ]  # fmt: skip
+    refused = "Lamp stays as it is: the hardware half is away. Try again when it is back."
+    assert await house.ask(ANNA, "lamp off") == refused
+    house.board.gone = "unsure"
+    went = "The hardware half went away before it answered: look at lamp when it is back."
+    assert await house.ask(ANNA, "lamp off") == went
+    assert house.health().level == "degraded"
+
+
 async def test_status_shows_a_person_only_what_is_theirs(house):
     await house.ask(ANNA, "lamp on")
     await house.report("air.temperature", None, "error")
@@ -368,6 +398,28 @@ async def test_history_of_a_door_is_its_changes(house):
     ]  # fmt: skip
     await house.clock.advance(7200)
     assert await house.ask(CLEO, "history door 1h") == "Front door: no change in the last 1 h, still open."
+
+
+async def test_a_button_says_what_was_done_to_it_and_when(house):
+    await house.report("button", "double")
+    await house.clock.advance(190)
+    assert await house.ask(CLEO, "button") == "Button: pressed twice, 3 min 10 s ago."
+    assert await house.ask(CLEO, "is the button pressed?") == "Button: pressed twice, 3 min 10 s ago."
+    house.latest["button"] = replace(house.latest["button"], boot="another", at_ns=None)
+    assert await house.ask(CLEO, "button") == "Button was pressed twice before the last start."
+    assert "utton" not in await house.ask(CLEO, "status")
+
+
+async def test_history_of_a_button_is_what_was_done_to_it(house):
+    for value in ("click", "long", "click"):
+        await house.clock.advance(60)
+        await house.report("button", value)
+    assert (await house.ask(CLEO, "history button 1h")).splitlines() == [
+        "Button, last 1 h: 4 readings.", "In all: pressed 3×, held 1×.",
+        "10:15 pressed", "10:16 pressed", "10:17 held", "10:18 pressed",
+    ]  # fmt: skip
+    await house.clock.advance(7200)
+    assert await house.ask(CLEO, "history button 1h") == "Button: nothing in the last 1 h."
 
 
 async def test_history_knows_what_lasted_since_before_its_span(house):

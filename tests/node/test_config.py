@@ -8,6 +8,7 @@ from knoop.alerts import Absence
 from knoop.condition import Condition
 from knoop.jid import Jid
 from knoop.xmpp import compat
+from knoop_hw import places as common
 from knoop_hw.errors import ConfigError
 
 GOOD = """
@@ -199,22 +200,22 @@ def test_where_the_configuration_is_looked_for(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
     with pytest.raises(ConfigError, match="name one with --config FILE"):
-        places.search(None)
+        common.search(None)
     (tmp_path / "xdg" / "knoop").mkdir(parents=True)
     (tmp_path / "xdg" / "knoop" / "node.toml").touch()
-    assert places.search(None) == tmp_path / "xdg" / "knoop" / "node.toml"
+    assert common.search(None) == tmp_path / "xdg" / "knoop" / "node.toml"
     (tmp_path / "node.toml").touch()
-    assert str(places.search(None)) == "node.toml"
+    assert str(common.search(None)) == "node.toml"
 
 
 def test_state_lives_where_systemd_or_xdg_says(tmp_path, monkeypatch):
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    folder = places.state_directory()
+    folder = common.state_directory("knoop")
     assert folder == tmp_path / "state" / "knoop"
     assert folder.stat().st_mode & 0o777 == 0o700
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "var"))
-    assert places.state_directory() == tmp_path / "var"
+    assert common.state_directory("knoop") == tmp_path / "var"
 
 
 @pytest.mark.parametrize(

@@ -31,11 +31,19 @@ def test_how_things_stand_at_a_start_is_no_news_unless_they_stood_otherwise():
     assert news(record(seq=1, cls="alarm"), None)
 
 
+def test_what_happens_is_news_also_as_the_first_thing_after_a_start():
+    """Somebody rings while the node has just begun, and rang before it ended."""
+    click = record(seq=1, value="click", channel="bell")
+    assert news(click, click, happens=True)
+    assert not news(click, click)
+
+
 class Fixed:
     """A board that only knows its channels; nothing is set in these tests."""
 
     def __init__(self):
         self.channels = {"door": Channel(name="door", kind="contact", type="boolean", cls="event")}
+        self.away_since_ns = None
 
     async def set(self, channel, value, *, for_s, by):
         return record(channel=channel, value=value)

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from tests.node.test_store import broken_disk
@@ -169,6 +170,23 @@ async def test_a_board_that_comes_back_does_not_hear_stored_too_early(tmp_path):
         await it.clock.advance(1.1)
         await it.settled(lambda: it.stored == [1])
         assert await it.pending("pubsub") == [("air.temperature", 1)]
+
+
+async def test_what_the_disk_had_before_a_restart_of_the_agent_is_no_news_after_it(tmp_path):
+    """The board did not hear that it is safe, and sends it again; what the disk did not have is news."""
+    async with house(tmp_path) as it:
+        it.router.take(Readings(upto=2, items=(reading("door", 1), reading("air.temperature", 1))))
+        await it.settled(lambda: it.stored == [2])
+    async with house(tmp_path) as it:
+        await it.router.restore(CHANNELS)
+        again = (reading("door", 1), reading("air.temperature", 1), reading("door", 2), reading("air.temperature", 2))
+        it.router.take(Readings(upto=4, items=again))
+        await it.clock.advance(1.1)
+        await it.settled(lambda: it.stored == [4])
+        assert [(record.channel, record.seq) for record in it.records] == [("door", 2), ("air.temperature", 2)]
+        it.router.hello(replace(HELLO, run="another2"))
+        it.router.take(Readings(upto=1, items=(reading("door", 1),)))
+        assert it.records[-1].run == "another2", "another start of the board counts from 1"
 
 
 async def test_an_unannounced_channel_is_logged_and_the_rest_goes_on(tmp_path, caplog):

@@ -10,6 +10,7 @@ import pytest
 from knoop import cli, config, serve
 from knoop.xmpp import compat
 from knoop_hw import include
+from knoop_hw.errors import DeviceError
 from knoop_hw.include import Moved
 
 pytestmark = pytest.mark.usefixtures("log_as_before")
@@ -72,3 +73,15 @@ def test_where_a_key_stands_makes_no_other_configuration(file):
     assert serve._only_at_start(before, after) == ["storage.max"]
     file.write_text(file.read_text("utf-8").replace("[node]\n", '[node]\nloop = "asyncio"\n'), "utf-8")
     assert serve._only_at_start(after, config.load(file, jid=compat.jid)) == ["node.loop"]
+
+
+def test_whoever_starts_a_whole_node_beside_knoop_hw_is_told_what_goes(file, tmp_path, capsys, monkeypatch):
+    async def taken(*_given, **_more):
+        raise DeviceError("input.door: GPIO5 is in use by 'knoop door'; end that, or take another line")
+
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    monkeypatch.setattr(serve, "serve", taken)
+    assert cli.main(["run", "--config", str(file)]) == 74
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == "knoop: if that is knoop-hw, leave the lines to it: knoop run --board"
+    assert len(said) == 2

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knoop.logs import printable
 from knoop.state import AUDIT_LINES, MIGRATIONS, AlertRow, AuditLine, Grant, Silence, State
+from knoop_hw.logs import printable
 
 FROST = AlertRow(
     "frost", "raised", 7, "", met_ns=6, value=-1.2, step=2, told={"anna@example.org": "k3v9q2xa-alert.frost-1"},

@@ -41,7 +41,7 @@ CHANNELS = {
     channel.name: channel
     for channel in (
         Channel(name="door", kind="contact", type="boolean", label="Front door"),
-        Channel(name="button", kind="button", type="boolean"),
+        Channel(name="button", kind="button", type="text"),
         Channel(name="lamp", kind="switch", type="boolean"),
         Channel(name="air.temperature", kind="sensor", type="number", unit="°C", digits=1),
         Channel(name="note", kind="sensor", type="text"),
@@ -161,8 +161,12 @@ def test_plurals_follow_the_count():
         ("uptime", float("inf"), "Uptime is inf s.", "Uptime is inf s."),
         ("door", True, "Front door is open.", "Front door is open."),
         ("door", False, "Front door is closed.", "Front door is dicht."),
-        ("button", True, "Button is pressed.", "Button is ingedrukt."),
-        ("button", False, "Button is released.", "Button is los."),
+        ("button", "click", "Button: pressed.", "Button: ingedrukt."),
+        ("button", "double", "Button: pressed twice.", "Button: twee keer ingedrukt."),
+        ("button", "long", "Button: held.", "Button: lang ingedrukt."),
+        ("button", "quadruple", "Button: quadruple.", "Button: quadruple."),
+        ("button", True, "Button: pressed.", "Button: ingedrukt."),  # of before an update
+        ("button", False, "Button: released.", "Button: los."),
         ("lamp", True, "Lamp is on.", "Lamp is aan."),
         ("lamp", False, "Lamp is off.", "Lamp is uit."),
         ("note", "two\nlines\u202e", "Note is two lines.", "Note is two lines."),

@@ -34,6 +34,21 @@ kind = "pwm"
 interlock = ["lamp"]
 interlock_wait = "1s"
 dead_man = "5s"
+[input.bell]
+pin = "GPIO22"
+kind = "button"
+double = "300ms"
+long = 1.5
+[input.water]
+pin = "GPIO13"
+kind = "counter"
+rate = "1/min"
+[input.sun]
+pin = "GPIO19"
+kind = "counter"
+[input.sun.rate]
+unit = "Hz"
+heartbeat = "5min"
 [input.rain]
 pin = "GPIO23"
 kind = "counter"
@@ -156,7 +171,7 @@ def test_what_the_decoder_takes_is_valid(tmp_path):
         ("[node]", "[nodes]\n[node]"),
         ('jid = "attic@example.org"', 'jid = "attic@example.org"\nport = 70000'),
         ('jid = "attic@example.org"', 'jid = "attic@example.org"\nca_file = ""'),
-        ('driver = "simulated"', 'driver = "gpiod"'),
+        ('driver = "simulated"', 'driver = "rpigpio"'),
         ('buses = ["i2c", "w1:GPIO4"]', "buses = [2]"),
         ("[input.door]", "[input.Door]"),
         ('pin = "GPIO17"', 'pin = "GPIO28"'),
@@ -169,6 +184,10 @@ def test_what_the_decoder_takes_is_valid(tmp_path):
         ("dead_man = true", 'dead_man = "soon"'),
         ("confirm = false", 'confirm = "no"'),
         ('interlock = ["lamp"]', 'interlock = "lamp"'),
+        ("long = 1.5", "long = -1"),
+        ('double = "300ms"', 'double = "short"'),
+        ('rate = "1/min"', "rate = 60"),
+        ('heartbeat = "5min"', "heartbaet = 300"),
         ("multiply = 0.2794", 'multiply = "0.2794"'),
         ('delta = "2 %"', 'delta = "2 percent"'),
         ("median = 5", "median = 4"),

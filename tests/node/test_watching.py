@@ -6,7 +6,10 @@ import asyncio
 from types import SimpleNamespace
 from xml.etree import ElementTree as ET
 
+from tests.node.house import CLEO, greenhouse
+
 from knoop.jid import Jid
+from knoop.text import Voice
 from knoop.watches import PER_PERSON
 from knoop.watching import Watching
 from knoop.xmpp.outbound import CORRECT
@@ -28,3 +31,22 @@ async def test_devices_that_come_and_go_leave_nothing_behind():
         watching.start(Jid("anna", "example.org", f"r{number}"), ["door"], for_s=60)
         await asyncio.gather(*watching._asking)
     assert len(watching._ids) == PER_PERSON
+
+
+async def test_one_message_that_changes_says_when_a_button_was_pressed(tmp_path):
+    """Hours later it still stands there, and the lamp that changed is why it is said again."""
+    sent = []
+    session = Session()
+    session.send = sent.append
+    session.last_message = lambda _watcher: ""
+    async with greenhouse(tmp_path) as house:
+        house.voice = lambda lang: Voice(lang=lang, channels=house.channels, now_ns=house.now_ns)
+        watching = Watching(house, session=lambda: session)
+        await house.report("button", "click")
+        await house.clock.advance(7200)
+        watching.start(CLEO, ["button", "lamp"], for_s=60)
+        await asyncio.gather(*watching._asking)
+        watching.feed(await house.report("lamp", True))
+    [message] = sent
+    body = message.findtext("{jabber:client}body")
+    assert body.splitlines()[:2] == ["Button: pressed, 2 h ago.", "Lamp is on."]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -42,8 +43,10 @@ async def run(request: Request, house: House) -> Reply:
             continue
         if channel.type == "number":
             lines += _numbers(timed, since_ns, until_ns)
+        elif channel.kind == "button":
+            lines += _gestures(records)
         elif channel.type == "boolean":
-            lines += _times(channel, timed, until_ns)
+            lines += _times(timed, until_ns)
         if len(channels) == 1:
             lines += [_entry(record) for record in records[-LAST:]]
     return Reply(tuple(lines))
@@ -51,7 +54,7 @@ async def run(request: Request, house: House) -> Reply:
 
 def _summary(channel: Channel, records: Sequence[Record], span_s: float, before: Sequence[Record]) -> list[Sentence]:
     values = {"channel": channel, "span": Span(span_s)}
-    if not records and before:
+    if not records and before and channel.kind != "button":  # a gesture does not last
         return [Sentence(N_("{channel}: no change in the last {span}, still {value}."), values | {"value": before[0]})]
     if not records:
         return [Sentence(N_("{channel}: nothing in the last {span}."), values)]
@@ -86,8 +89,19 @@ def _numbers(timed: Sequence[tuple[int, Record]], since_ns: int, until_ns: int) 
     return lines
 
 
-def _times(channel: Channel, timed: Sequence[tuple[int, Record]], until_ns: int) -> list[Sentence]:
-    """How often and how long it was on, open or pressed; a button's moments have no length."""
+def _gestures(records: Sequence[Record]) -> list[Sentence]:
+    """How often each gesture of a button was made."""
+    count = Counter(record.value for record in records if record.value)
+    kinds = {record.value: record for record in records if record.value}
+    done = tuple(
+        Sentence("{gesture} {count}×", {"gesture": replace(kinds[value], quality="ok"), "count": often})
+        for value, often in count.most_common()
+    )
+    return [Sentence(N_("In all: {done}."), {"done": done})] if done else []
+
+
+def _times(timed: Sequence[tuple[int, Record]], until_ns: int) -> list[Sentence]:
+    """How often and how long it was on or open."""
     count, on_ns, before = 0, 0, None
     for (at_ns, record), end_ns in zip(timed, [*(at_ns for at_ns, _ in timed[1:]), until_ns], strict=True):
         if record.value is True:
@@ -97,8 +111,6 @@ def _times(channel: Channel, timed: Sequence[tuple[int, Record]], until_ns: int)
     if not count:
         return []
     values = {"state": replace(timed[-1][1], value=True, quality="ok"), "span": Span(round(on_ns / 1e9))}
-    if channel.kind == "button":
-        return [counted("It was {state} {count} time.", "It was {state} {count} times.", count, **values)]
     return [
         counted("It was {state} {count} time, {span} in all.", "It was {state} {count} times, {span} in all.", count,
                 **values)

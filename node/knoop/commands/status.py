@@ -22,6 +22,9 @@ async def run(request: Request, house: House) -> Reply:
     alerts = [state for state in house.alerts.raised() if house.alerts.watched(PREFIX + state.name) in mine]
     faulty = tuple(mine[name] for name in health.faulty if name in mine)
     lines = [_first(house, len(alerts), waiting=any(state.phase == "raised" for state in alerts), faulty=len(faulty))]
+    if health.away_s is not None:
+        text = N_("The hardware half has been away for {time}: values are old, and nothing can be switched.")
+        lines.append(Sentence(text, {"time": Span(round(health.away_s))}))
     for state in alerts:
         values = {"alert": humane(state.name), "person": state.by, "time": Instant(state.at_ns)}
         lines.append(Sentence(ALERTS[state.phase], values))
@@ -50,6 +53,8 @@ def _first(house: House, alerts: int, *, waiting: bool, faulty: int) -> Sentence
         return counted(
             "🟠 {node}: {count} alert, acknowledged.", "🟠 {node}: {count} alerts, acknowledged.", alerts, **values
         )
+    if house.health().away_s is not None:
+        return Sentence(N_("🟠 {node}: the hardware half is away."), values)
     if faulty:
         return counted("🟠 {node}: {count} value missing.", "🟠 {node}: {count} values missing.", faulty, **values)
     return Sentence(N_("🟢 {node}: all is well."), values)

@@ -1,0 +1,59 @@
+"""Where things are on this machine: the configuration, the state, the socket. Reads the environment for both halves, so
+that no other module has to.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from knoop_hw.errors import ConfigError, Problem
+
+SYSTEM = Path("/etc/knoop/node.toml")
+SYSTEM_SOCKET = Path("/run/knoop/board.sock")
+FIRST_PASSED = 3  # SD_LISTEN_FDS_START: the first descriptor that systemd passes on
+
+
+def search(explicit: Path | None) -> Path:
+    """The configuration to use: `--config`, `./node.toml`, XDG, `/etc/knoop`. Raises ConfigError naming them all."""
+    if explicit:
+        return explicit
+    xdg = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    places = (Path("node.toml"), xdg / "knoop" / "node.toml", SYSTEM)
+    for place in places:
+        if place.is_file():
+            return place
+    listed = ", ".join(str(place) for place in places)
+    raise ConfigError([Problem("", 0, "", f"no configuration found at {listed}; name one with --config FILE")])
+
+
+def state_directory(name: str) -> Path:
+    """What a half remembers: systemd's STATE_DIRECTORY, else XDG's folder of that name. Created 0700 when missing."""
+    given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    base = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    folder = Path(given) if given else base / name
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
+
+
+def board_socket(config: Path) -> Path:
+    """Where the halves of this configuration meet: the system's socket for the system's file, else the user's own."""
+    own = os.environ.get("XDG_RUNTIME_DIR", "")
+    if not own or config.resolve().is_relative_to(SYSTEM.parent):
+        return SYSTEM_SOCKET
+    return Path(own) / "knoop" / SYSTEM_SOCKET.name
+
+
+def passed_socket() -> int | None:
+    """The descriptor of a listening socket that systemd opened for this process (sd_listen_fds(3)); None without one.
+
+    What was read is removed from the environment: a process that this one starts must not believe that it is meant.
+    """
+    count, pid = os.environ.pop("LISTEN_FDS", ""), os.environ.pop("LISTEN_PID", "")
+    os.environ.pop("LISTEN_FDNAMES", None)
+    if pid != str(os.getpid()) or not count.isdecimal() or not int(count):
+        return None
+    if int(count) > 1:
+        text = f"systemd passed {count} sockets, but one is meant; give the .socket unit one ListenStream="
+        raise ConfigError([Problem("", 0, "", text)])
+    return FIRST_PASSED
