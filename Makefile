@@ -5,11 +5,12 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 RUN := $(BIN)/python
+BOARD_PACKAGES := qemu-system-arm mmdebstrap device-tree-compiler debian-archive-keyring
 PIP := $(BIN)/pip --quiet --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help .venv check test interop demo bench bench-quick lock clean prosody
+.PHONY: help .venv check test interop test-board bench-board demo bench bench-quick lock clean prosody
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z.-]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -26,6 +27,14 @@ test: .venv prosody  ## all tests, those against a real Prosody on loopback incl
 interop: .venv  ## the node on Prosody and on ejabberd, through other people's clients, fifty nodes in a room
 	@bench/debian-packages prosody ejabberd python3-nbxmpp go-sendxmpp profanity tmux
 	$(RUN) -m pytest tests/interop
+
+test-board: .venv prosody  ## real lines of a real kernel, without a Raspberry Pi: both halves in an emulated arm64 board
+	@bench/debian-packages $(BOARD_PACKAGES)
+	$(RUN) -m pytest tests/board --numprocesses 2 --dist loadfile
+
+bench-board: .venv  ## what lines cost on the emulated board, by gpiod and by lgpio: ratios
+	@bench/debian-packages $(BOARD_PACKAGES)
+	$(RUN) -m tests.board.bench
 
 demo: .venv prosody  ## a private server and a node with real readings: chat with it, or watch the tour (</dev/null)
 	$(RUN) -m knoop_bench.demo

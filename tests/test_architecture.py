@@ -40,9 +40,9 @@ TIERS = (
     _tier("words of the seam", "what travels, time, TOML to dataclasses, errors", "knoop_hw",
           "- model clock units errors locate decode include messages logs notify runs places life"),
     _tier("deciding (hardware)", "tables, filters, guards: values in, values out", "knoop_hw",
-          "config tables pins filters guards kept scenario source sensors gestures counting cap storms"),
+          "config tables pins filters guards kept scenario source sensors gestures counting cap storms debounce"),
     _tier("touching", "lines, ports, drivers, a simulated board", "knoop_hw",
-          "timer lines meanings inputs totals outputs restore pwm chips preflight "
+          "timer lines meanings inputs whole totals outputs restore left pwm chips preflight "
           "pinfactory gpiod_pins lgpio_pins serialport simulated sensing rights functions buses sensed found "
           "probe jumper selftest link sock pipes sensors.*"),
     _tier("board", "all that is open, and the protocol", "knoop_hw", "board"),
@@ -130,6 +130,7 @@ PURE = (
     "knoop_hw.probe",
     "knoop_hw.config", "knoop_hw.tables", "knoop_hw.pins", "knoop_hw.filters", "knoop_hw.guards", "knoop_hw.kept",
     "knoop_hw.gestures", "knoop_hw.counting", "knoop_hw.cap", "knoop_hw.storms",
+    "knoop_hw.debounce",
     "knoop.jid", "knoop.record", "knoop.errors", "knoop.health", "knoop.words", "knoop.slips",
     "knoop.parse.*", "knoop.access", "knoop.alerts",
     "knoop.condition", "knoop.reminders", "knoop.rules",

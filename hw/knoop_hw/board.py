@@ -18,6 +18,7 @@ from knoop_hw.clock import Clock
 from knoop_hw.errors import DeviceError, NotAsBefore, SetRefused
 from knoop_hw.inputs import Inputs
 from knoop_hw.kept import LIMIT
+from knoop_hw.left import Left
 from knoop_hw.link import Link, LinkClosed, NotTheProtocol
 from knoop_hw.messages import LATE_NS, Beat, Done, Failed, Hello, Message, Readings, Set, SetError, Stored
 from knoop_hw.model import Channel, Reading
@@ -50,10 +51,11 @@ class Board:
     def __init__(
         self, config: Config, *, clock: Clock, run: str | None = None, state: Path | None = None, keep: int = LIMIT
     ) -> None:
-        """`state`: the folder that `initial = "restore"` needs. `keep`: readings held until they are stored."""
+        """`state`: the folder that `initial = "restore"` and `--safe` need. `keep`: readings held until stored."""
         self.run = new_run() if run is None else run
         self.simulated: Simulated | None = None
         self._config, self._clock, self._memory = config, clock, Memory(state)
+        self._left = None if state is None else Left(state, boot_id=clock.boot_id)
         self._pipes = Pipes(config, clock=clock, keep=keep)
         self._outputs: Outputs | None = None
         self.inputs = Inputs(clock=clock, report=self._pipes.put, state=state)
@@ -206,7 +208,9 @@ class Board:
             self._factory.close()
 
     def _open_lines(self, config: Config) -> None:
-        """Open the lines that are not."""
+        """Open the lines that are not; noted first, because a kill may come at any moment."""
+        if self._left is not None:
+            self._left.note(config)
         outputs = self.outputs
         outputs.open((line for line in config.outputs if line.name not in outputs.names), factory=self._factory)
         self.inputs.open(config.inputs, factory=self._factory)

@@ -1,6 +1,6 @@
 """`knoop-hw`: the half with the devices, in a process of its own. Arguments in, exit codes out.
 
-0 ok · 2 usage · 74 I/O · 78 configuration.
+0 ok · 2 usage · 74 I/O · 78 configuration · 130 Ctrl-C while it starts.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from knoop_hw.errors import ConfigError, DeviceError, Problem
 if TYPE_CHECKING:
     from knoop_hw.tables import Config
 
-EX_IOERR, EX_CONFIG = 74, 78
+EX_IOERR, EX_CONFIG, EX_INTERRUPTED = 74, 78, 130
 # asyncio and hashlib load OpenSSL where it is there and take its absence well (`try: import ssl`): 5 MB that a half
-# without a network never needs.
-NOT_HERE = ("ssl", "_hashlib")
+# without a network never needs. shutil and zipfile (by way of gpiozero) do so with two compressors: 0.3 MB.
+NOT_HERE = ("ssl", "_hashlib", "_bz2", "_lzma")
 
 EXAMPLES = """\
 examples:
@@ -47,7 +47,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--socket", type=Path, metavar="PATH", help="where the agent finds us (default: "
                       "/run/knoop/board.sock for /etc/knoop, else $XDG_RUNTIME_DIR/knoop/board.sock)")
     made.add_argument("--state", type=Path, metavar="DIR", help="what is remembered (default: ~/.local/state/knoop-hw)")
-    made.add_argument("--safe", action="store_true", help="take every output to its safe level, and end; after a kill")
+    made.add_argument("--safe", action="store_true", help="take every output to its safe level, and end: "
+                      "those that were open last, whatever the configuration says since")
     made.add_argument("-v", "--verbose", action="store_true", help="say more in the log (stderr)")
     return made
 
@@ -68,6 +69,8 @@ def main(argv: list[str] | None = None) -> int:
         if not error.filename:
             raise  # not the user's file, but a mistake of ours
         return _fail(EX_IOERR, f"{error.filename}: {error.strerror}; see to it and start again")
+    except KeyboardInterrupt:  # while it starts: later it is a stop
+        return EX_INTERRUPTED
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -75,14 +78,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
     from knoop_hw import places, serve
 
-    file = places.search(arguments.config)
-    config = load(file)
+    file, state = places.search(arguments.config), _state(arguments.state)
     if arguments.safe:
-        return asyncio.run(serve.make_safe(config))
+        return asyncio.run(serve.make_safe(file, load=lambda: load(file), state=state))
     return asyncio.run(
         serve.serve(
-            config, load=lambda: load(file), socket=arguments.socket or places.board_socket(file),
-            passed=places.passed_socket(), state=_state(arguments.state),
+            load(file), load=lambda: load(file), socket=arguments.socket or places.board_socket(file),
+            passed=places.passed_socket(), state=state,
         )
     )
 

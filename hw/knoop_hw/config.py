@@ -52,8 +52,16 @@ class _Loader:
         sensors = [made for name, raw in self._tables("sensor") if (made := self._sensor(name, raw, world))]
         self._unique_devices(sensors)
         return Config(
-            board=board, inputs=tuple(inputs), outputs=tuple(outputs), sensors=tuple(sensors), world=world
+            board=board, inputs=tuple(inputs), outputs=tuple(outputs), sensors=tuple(sensors), world=world,
+            written=self._written(board), file=self._document.file,
         )  # fmt: skip
+
+    def _written(self, board: BoardTable) -> dict[str, Any]:
+        """Our tables as they stand there, to be read again from another place."""
+        tables = {kind: self._document.data[kind] for kind in TABLES if kind in self._document.data}
+        if board.scenario is not None:
+            tables["board"] = {**tables["board"], "scenario": str(board.scenario.absolute())}
+        return tables
 
     def _into(self, kind: type[Any], raw: object, path: Place, **more: Any) -> Any:
         return into(kind, raw, document=self._document, path=path, problems=self._problems, **more)

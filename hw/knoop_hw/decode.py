@@ -78,7 +78,8 @@ seconds_of = _quantity(_TIMES)
 
 def time_of(seconds: float) -> str:
     """A time as node.toml has it: `20ms`, `1min`."""
-    unit = next((unit for unit, size in reversed(_TIMES.items()) if seconds >= size and seconds % size == 0), "ms")
+    whole = (unit for unit, size in reversed(_TIMES.items()) if seconds >= size and seconds % size == 0)
+    unit = next(whole, "ms" if seconds else "s")
     return f"{seconds / _TIMES[unit]:g}{unit}"
 
 

@@ -2,7 +2,8 @@
 
 Everybody may read it, and nothing is opened. Source: the kernel's Documentation/devicetree/bindings/pinctrl
 (pinctrl-bindings.txt; brcm,bcm2835-gpio.txt: `brcm,pins`; raspberrypi,rp1-gpio.yaml: `pins` of names like gpio2),
-Documentation/ABI/testing/sysfs-firmware-ofw (/proc/device-tree).
+Documentation/ABI/testing/sysfs-firmware-ofw (/proc/device-tree); drivers/base (core.c: `of_node`; dd.c: a device gets
+its lines from pinctrl_bind_pins, just before its driver's probe).
 """
 
 from __future__ import annotations
@@ -36,9 +37,11 @@ class Function:
 
 
 def functions(root: Path = Path("/")) -> dict[str, Function]:
-    """`GPIO2` → Function, for every line of the header that an enabled device of the tree has; never fails.
+    """`GPIO2` → Function, for every line of the header that a device of the tree has; never fails.
 
-    Empty where there is no device tree, or none of a Raspberry Pi. What a program muxed by itself is not seen.
+    One that is not enabled has none, and neither has one without a driver: the kernel gives it its lines when a
+    driver comes. Empty where there is no device tree, or none of a Raspberry Pi. What a program muxed by itself is not
+    seen.
     """
     tree = root / TREE
     pins, users, aliases = {}, [], _aliases(tree)
@@ -48,8 +51,11 @@ def functions(root: Path = Path("/")) -> dict[str, Function]:
         if wanted := _cells(node / "pinctrl-0"):
             users.append((node, wanted))
     held: dict[str, Function] = {}
+    idle = _idle(root)
     for node, wanted in users:
         if not _enabled(node, tree) or node.name.startswith("gpio"):  # the controller's own defaults hold nothing
+            continue
+        if node.resolve() in idle:
             continue
         path = f"/{node.relative_to(tree)}"
         name = node.name.partition("@")[0]
@@ -83,6 +89,17 @@ def _enabled(node: Path, tree: Path) -> bool:
     """Whether it and all above it are on: no `status`, or okay (the specification, 2.3.4)."""
     above = [node, *(folder for folder in node.parents if folder.is_relative_to(tree))]
     return all((_strings(place / "status") or ["okay"])[0] in {"okay", "ok"} for place in above)
+
+
+def _idle(root: Path) -> set[Path]:
+    """The nodes whose devices are there without a driver, and none is on its way: udev has loaded what it will."""
+    if (root / "run/udev/queue").exists():  # systemd-udevd(8) has it while there is something to do
+        return set()
+    bound: dict[Path, bool] = {}
+    for link in (root / "sys/bus").glob("*/devices/*/of_node"):
+        node = link.resolve()
+        bound[node] = bound.get(node, False) or (link.parent / "driver").exists()
+    return {node for node, driver in bound.items() if not driver}
 
 
 def _aliases(tree: Path) -> dict[str, str]:

@@ -32,7 +32,7 @@ from gpiozero.pins.pi import PiBoardInfo
 from knoop_hw import chips
 from knoop_hw.clock import Clock, SystemClock, monotonic_ns
 from knoop_hw.pwm import KernelPwm
-from knoop_hw.storms import KEPT, Change, Numbers, Pace
+from knoop_hw.storms import KEPT, Ahead, Change, Numbers, Pace
 from knoop_hw.timer import Timer
 
 log = logging.getLogger(__name__)
@@ -65,6 +65,9 @@ class GpiodFactory(LocalPiFactory):  # type: ignore[misc]  # gpiozero is untyped
         self.consumers: dict[str, str] = {}
         self.pwm = KernelPwm()
         self.clock = SystemClock() if clock is None else clock
+        self.ahead = Ahead()
+        for _ in range(3):  # one of them without an interruption
+            self.ahead.seen(self.clock.boottime_ns(), monotonic_ns())
         self.library = chips.gpiod()
         self.device = self.library.Chip(self.chip.path)
         self.pin_class = GpiodPin
@@ -259,7 +262,7 @@ class GpiodPin(LocalPiPin):  # type: ignore[misc]  # gpiozero is untyped
     def _read(self) -> None:
         now_ns = self.factory.clock.boottime_ns()
         # The kernel stamps with CLOCK_MONOTONIC, after debouncing: when the line had rested, not when it changed.
-        ahead_ns = now_ns - monotonic_ns() - int(self._bounce_s * 1e9)
+        ahead_ns = self.factory.ahead.seen(now_ns, monotonic_ns()) - int(self._bounce_s * 1e9)
         try:
             events = self._request.read_edge_events(KEPT)
         except OSError as error:

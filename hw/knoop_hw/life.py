@@ -17,18 +17,22 @@ T = TypeVar("T")
 LOAD_TIMEOUT_S = 10.0  # reading and checking takes 0.3 s on a slow board
 
 
-def lock(file: Path, *, taken: str) -> IO[str]:
-    """Hold `file` until it is closed or this process ends. Raises DeviceError with the sentence `taken`."""
-    held = file.open("a+", encoding="ascii")
+def lock(file: Path, *, taken: str) -> IO[bytes]:
+    """Hold `file` until it is closed or this process ends. Raises DeviceError with the sentence `taken`, or OSError.
+
+    Nothing is written: a disk that is full or has become read-only must not keep a half from starting.
+    """
+    held = open(file, "rb", opener=_made)  # noqa: SIM115 -- it is held by staying open
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         held.close()
         raise DeviceError(taken) from None
-    held.truncate(0)
-    held.write(f"{os.getpid()}\n")
-    held.flush()
     return held
+
+
+def _made(file: str, flags: int) -> int:
+    return os.open(file, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
 def at_a_terminal() -> bool:

@@ -135,19 +135,23 @@ def _no_number(text: str) -> float:
 
 def _plain(value: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {}
-    for field in fields(value):
-        item = getattr(value, field.name)
+    for name in _KNOWN[type(value)]:
+        item = getattr(value, name)
         if item is None:
             continue
         if isinstance(item, tuple):
-            plain[field.name] = [one if isinstance(one, str) else _plain(one) for one in item]
+            plain[name] = [one if isinstance(one, str) else _plain(one) for one in item]
         elif isinstance(item, Reading):
-            plain[field.name] = _plain(item)
+            plain[name] = _plain(item)
         else:
-            plain[field.name] = item
+            plain[name] = item
     return plain
 
 
+# The keys of each message and part, with their annotations: looked up once, not for each of a batch's readings.
+_KNOWN: dict[type, dict[str, str]] = {
+    kind: {field.name: str(field.type) for field in fields(kind)} for kind in (*KINDS.values(), Channel, Reading)
+}
 # What JSON may hold for a field, by its annotation. A bool is an int to Python, not to us.
 _ACCEPTS: dict[str, tuple[type, ...]] = {
     "int": (int,), "str": (str,), "bool": (bool,), "int | None": (int,), "float | None": (int, float),
@@ -165,13 +169,15 @@ def _build(kind: type[Any], raw: Any) -> Any:
     name = kind.__name__.lower()
     if not isinstance(raw, Mapping):
         raise ValueError(f"{name}: not an object")  # noqa: TRY004 -- one error type for a bad line
-    known = {field.name: str(field.type) for field in fields(kind)}
+    known = _KNOWN[kind]
     for key, item in raw.items():
         if key not in known:
             raise ValueError(f"{name}: unknown key {key!r}")
         accepts = _ACCEPTS.get(known[key])
         if accepts and (not isinstance(item, accepts) or (isinstance(item, bool) and bool not in accepts)):
             raise ValueError(f"{name}.{key}: {item!r} is not of type {known[key]}")
+        if isinstance(item, int) and not -(2**63) <= item < 2**63:
+            raise ValueError(f"{name}.{key}: {str(item)[:25]} is no number of 64 bits")
     if kind is Reading:
         raw = {"value": None, **raw}
     if kind is Channel and "aliases" in raw:

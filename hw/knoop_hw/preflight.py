@@ -40,11 +40,11 @@ def look(chip: str | None, root: Path = Path("/")) -> Machine:
 
 
 def preflight(config: Config, machine: Machine, *, held: Collection[str] = ()) -> None:
-    """Raise DeviceError with a sentence for each line that would not open. `held`: lines that are ours already."""
+    """Raise DeviceError with a sentence for each line that would not open. `held`: lines that we have already."""
     problems = [
         f"{place}: {problem}"
         for place, line in _wanted(config)
-        if line.pin not in held and (problem := _problem(line, machine, driver=config.board.driver))
+        if (problem := _problem(line, machine, driver=config.board.driver, held=held))
     ]
     if problems:
         raise DeviceError("\n".join(problems))
@@ -57,7 +57,7 @@ def _wanted(config: Config) -> Iterator[tuple[str, Input | Output]]:
         yield f"input.{line.name}", line
 
 
-def _problem(wanted: Input | Output, machine: Machine, *, driver: str) -> str:
+def _problem(wanted: Input | Output, machine: Machine, *, driver: str, held: Collection[str]) -> str:
     pin = wanted.pin
     if wanted.kind == "pwm" and driver == "gpiod":  # the line is the kernel's own and must not be asked for
         return _without_pulses(pin, machine.pwm)
@@ -68,7 +68,7 @@ def _problem(wanted: Input | Output, machine: Machine, *, driver: str) -> str:
     function = machine.functions.get(pin)
     if function is not None:
         return f"{pin} belongs to the board's {function}; take another line, or {_off(function)}"
-    if line.used:
+    if line.used and pin not in held:
         return f"{pin} is in use by '{line.consumer or 'another driver'}'; end that, or take another line"
     return ""
 

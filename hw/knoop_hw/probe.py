@@ -257,7 +257,7 @@ def _lines_to_use(found: Found) -> Iterator[list[str]]:
     yield textwrap.wrap(f"{said}: {' '.join(free)}", WIDTH - 4, initial_indent="# ", subsequent_indent="# ")
     door, lamp = sorted(free, key=lambda name: name not in {"GPIO17", "GPIO27"})[:2]  # those of most tutorials
     yield ["# A contact between a line and ground; which line is yours?", "#[input.door]", f'#pin = "{door}"']
-    yield ["# Something to switch, by a relay or a transistor:", "#[output.lamp]", f'#pin = "{lamp}"']
+    yield ["# Something to switch; which line for which relay: docs/outputs.md", "#[output.lamp]", f'#pin = "{lamp}"']
 
 
 def _later(found: Found) -> Iterator[list[str]]:

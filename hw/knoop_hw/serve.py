@@ -14,6 +14,7 @@ from typing import Any
 from knoop_hw.board import Board
 from knoop_hw.clock import Clock, SystemClock
 from knoop_hw.errors import ConfigError, DeviceError, NotAsBefore
+from knoop_hw.left import Left
 from knoop_hw.life import LOAD_TIMEOUT_S, at_a_terminal, in_a_thread, lock
 from knoop_hw.notify import notify, reloading
 from knoop_hw.sock import Listener
@@ -114,7 +115,12 @@ class _Half:
         while True:
             await self._upgraded.wait()
             self._upgraded.clear()
-            if _code() == self._code:
+            try:
+                code = _code()
+            except OSError as error:
+                log.warning("upgrade: %s: %s; staying, tell me when all is installed", error.filename, error.strerror)
+                continue
+            if code == self._code:
                 log.info("upgrade: the hardware half's code is as it was; staying")
             elif moved := self._board.outputs.moved_by_a_restart():
                 log.warning(
@@ -140,9 +146,16 @@ class _Half:
         await _end([draining, late])
 
 
-async def make_safe(config: Config) -> int:
-    """`knoop-hw --safe`: what this half does at its end, after it could not. Returns 0, or 74 when a line failed."""
-    failed = Board(config, clock=SystemClock()).to_safe()
+async def make_safe(file: Path, *, load: Callable[[], Config], state: Path) -> int:
+    """`knoop-hw --safe`: what this half does at its end, after it could not. Returns 0, or 74 when a line failed.
+
+    What it had open counts, whatever `file` says by now. Raises ConfigError when nobody knows that, nor can `load` say
+    it; DeviceError where this half is running.
+    """
+    clock = SystemClock()
+    with lock(state / "lock", taken=f"{state} is in use by a knoop-hw that is running; stop it, then all is safe"):
+        config = Left(state, boot_id=clock.boot_id).recall(file) or load()
+        failed = Board(config, clock=clock).to_safe()
     for error in failed:
         log.error("%s", error)
     return 74 if failed else 0

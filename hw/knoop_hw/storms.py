@@ -1,4 +1,7 @@
-"""What is pure about the kernel's edges: how many were lost, and how often to look when they come fast. Pure."""
+"""What is pure about the kernel's edges: how many were lost, when they were, how often to look when they come fast.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,22 @@ class Numbers:
         gap = (number - self._last - 1) % 2**32
         self._last = number
         return gap
+
+
+class Ahead:
+    """How far boottime is ahead of the clock that the kernel stamps edges with. Pure.
+
+    It only grows, by each suspend. So the most that was ever seen is right, also after a program had to wait between
+    asking for boottime and asking for the other.
+    """
+
+    def __init__(self) -> None:
+        self._ns = 0
+
+    def seen(self, boottime_ns: int, monotonic_ns: int) -> int:
+        """Nanoseconds; the clocks were asked in this order, just now."""
+        self._ns = max(self._ns, boottime_ns - monotonic_ns)
+        return self._ns
 
 
 class Pace:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -203,7 +204,7 @@ class Output(Options):
         if self.pulse_s is not None:
             self._as_pulse(self.pulse_s)
         if self.kind == "pwm" and (self.safe == "keep" or self.initial == "restore"):
-            raise ValueError('kind: pulses end with the program that makes them; a pwm has no "keep" and no "restore"')
+            raise ValueError('kind: a pwm has no "keep" and no "restore"; say "off" or "on"')
         if self.interlock_wait_s and not self.interlock:
             raise ValueError("interlock_wait: needs 'interlock' with the outputs to wait for")
 
@@ -269,13 +270,15 @@ class Sensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """All of it. `world` is the weather of a simulated board."""
+    """All of it. `world` is the weather of a simulated board; `written` are the tables of `file` that say so."""
 
     board: BoardTable = BoardTable()
     inputs: tuple[Input, ...] = ()
     outputs: tuple[Output, ...] = ()
     sensors: tuple[Sensor, ...] = ()
     world: World | None = None
+    written: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    file: str = field(default="", compare=False)
 
     def within(self, world: World | None) -> Config:
         """The same in a world that has begun already."""

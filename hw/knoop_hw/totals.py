@@ -6,12 +6,11 @@ A disk may take its time: while the board works, a thread waits for it.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock, Thread
 
-from knoop_hw import counting
+from knoop_hw import counting, whole
 
 log = logging.getLogger(__name__)
 
@@ -75,17 +74,11 @@ class Totals:
     def _write(self, text: str, number: int) -> None:
         if self._path is None:
             return
-        beside = self._path.with_suffix(".new")
         with self._lock:
             if number < self._done:
                 return
             try:
-                with beside.open("w", encoding="utf-8") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
-                beside.replace(self._path)
-                _sync(self._path.parent)
+                whole.write(self._path, text)
             except OSError as error:
                 if not self._failing:
                     log.error("%s: cannot be written (%s); a restart would count from before", self._path,
@@ -95,12 +88,3 @@ class Totals:
             if self._failing:
                 log.warning("%s: can be written again", self._path)
             self._done, self._failing = number, False
-
-
-def _sync(folder: Path) -> None:
-    """The new name is on the disk, too (fsync(2): the file's own fsync does not say so)."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -165,6 +165,7 @@ class Agent:
                 notify("READY=1")
                 house = self.house
                 log.info("%s is up: %d channels, account %s", house.name, len(house.channels), house.config.jid)
+                self._compare()
                 await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
                 for task in tasks:
                     if task.done():
@@ -208,6 +209,13 @@ class Agent:
         for damaged in (self._store.set_aside, self._state.set_aside):
             if damaged:
                 log.error("a damaged database was replaced; the old one is kept as %s", damaged)
+
+    def _compare(self) -> None:
+        """Say which channels of our file the board has not: nobody would wonder why an alert never comes."""
+        config = self.house.config
+        if missing := [channel.name for channel in config.hw.channels() if channel.name not in self.house.channels]:
+            text = "%s: the hardware half has no %s: no reading and no alert comes of it; SIGHUP lets it read that file"
+            log.warning(text, config.file, ", ".join(missing))
 
     def _judge_anew(self) -> None:
         """A rule that is new has not seen what this run of the board said before it; the agent before has."""

@@ -10,10 +10,11 @@ from knoop.command import N_, Sentence, Span
 from knoop.jid import Jid
 from knoop.record import Record
 from knoop.router import Router, to_record, wall_ns
+from knoop.together import first
 from knoop_hw.clock import Clock
 from knoop_hw.errors import DeviceError, SetRefused
 from knoop_hw.link import Link, LinkClosed
-from knoop_hw.messages import LATE_NS, Beat, Done, Failed, Hello, Readings, Set, Stored
+from knoop_hw.messages import LATE_NS, Beat, Done, Failed, Hello, Message, Readings, Set, Stored
 from knoop_hw.model import Channel
 from knoop_hw.notify import notify
 
@@ -24,6 +25,7 @@ BEAT_S = 0.5
 # we give up nothing happens any more.
 SET_TIMEOUT_S = LATE_NS / 1e9 + 0.5
 PAUSES_S = (0.05, 0.1, 0.2, 0.5, 1.0)  # between attempts to reach a half that is away; the last one again and again
+SILENT_S = 10.0  # a half that systemd starts for our call takes some seconds on a slow board
 SHORT_NS = 10_000_000_000  # a connection that ends sooner is like none: perhaps two agents hang up on each other
 
 TOLD_S = 60.0  # a restart takes a second, an update some; from here on its owners should know that nobody watches
@@ -82,19 +84,19 @@ class BoardClient:
                 if asked and not asked.done():
                     asked.set_result(message)
             case _:
-                log.error("the board sent a %s, which only we send", type(message).__name__.lower())
+                log.error("the board sent a %s, which does not belong there", type(message).__name__.lower())
 
     async def _reach(self, router: Router) -> Link:
         """A connection with a hello on it; one with other channels than before is for another agent."""
-        link, first = await self._dialled()
-        if self.hello is not None and first.digest != self.hello.digest:
-            self.hello, self._link = first, link  # the beat goes on
+        link, hello = await self._dialled()
+        if self.hello is not None and hello.digest != self.hello.digest:
+            self.hello, self._link = hello, link  # the beat goes on
             self.renewed.set()
             await asyncio.get_running_loop().create_future()  # until another agent goes on
-        self._greet(first, router)
+        self._greet(hello, router)
         self._link, self.away_since_ns, self._there_since_ns = link, None, self._clock.boottime_ns()
         if self._said:
-            log.warning("the hardware half is there: run %s, %d channels", first.run, len(first.channels))
+            log.warning("the hardware half is there: run %s, %d channels", hello.run, len(hello.channels))
             notify("STATUS=both halves are up")
             self._said = ""
         return link
@@ -106,16 +108,27 @@ class BoardClient:
             self._attempts += 1
             try:
                 link = await self._dial()
-                first = await link.receive()
+                hello = await self._first_word(link)
             except (LinkClosed, OSError) as error:
                 if isinstance(error, DeviceError):
                     raise
                 self._waits(str(error))
             else:
-                if isinstance(first, Hello):
-                    return link, first
+                if isinstance(hello, Hello):
+                    return link, hello
                 await link.close()
                 self._waits("it does not begin with a hello; are both halves of one release?")
+
+    async def _first_word(self, link: Link) -> Message:
+        """What the board says first, however long that takes; a long silence is said."""
+        receiving = asyncio.create_task(link.receive())
+        try:
+            await first(receiving, self._clock.sleep(SILENT_S))
+            if not receiving.done():
+                self._waits("it took the call and says nothing yet; does it hang?")
+            return await receiving
+        finally:
+            receiving.cancel()
 
     def _greet(self, hello: Hello, router: Router) -> None:
         self._answer.clear()  # a number of the connection before means other readings here

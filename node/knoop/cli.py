@@ -54,14 +54,15 @@ def parser() -> argparse.ArgumentParser:
     verbs = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def verb(
-        name: str, run: Callable[[argparse.Namespace], int], text: str, epilog: str, *, config: str = CONFIG
-    ) -> argparse.ArgumentParser:
+        name: str, run: Callable[[argparse.Namespace], int], text: str, epilog: str, *, config: str = CONFIG,
+        verbose: str = "say more in the log (stderr)",
+    ) -> argparse.ArgumentParser:  # fmt: skip
         made = verbs.add_parser(name, help=text, description=text, epilog=f"example:\n  {epilog}",
                                 formatter_class=argparse.RawDescriptionHelpFormatter)
         made.set_defaults(run=run)
         made.add_argument("--config", type=Path, metavar="FILE", help=config)
         made.add_argument("--json", action="store_true", help="print one JSON object for scripts")
-        made.add_argument("-v", "--verbose", action="store_true", help="say more in the log (stderr)")
+        made.add_argument("-v", "--verbose", action="store_true", help=verbose)
         return made
 
     made = verb("init", init, "Make a node: ask what is needed, make its account, write node.toml and a password file.",
@@ -88,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
                 "knoop doctor --offline")
     made.add_argument("--offline", action="store_true", help="this machine only, nothing over the network")
     made = verb("probe", probe, "Say what is on this machine: lines, buses, ports, sensors. Needs no node.toml.",
-                flags.PROBE_EXAMPLES)
+                flags.PROBE_EXAMPLES, verbose="read the kernel's sensors, too, and list every line")
     flags.probe(made)
     made = verb("bench", bench, "Measure stanzas/s, CPU per reading and memory on this board.",
                 "knoop bench --quick --json > before.json; knoop bench --quick --against before.json")

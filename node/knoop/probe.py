@@ -52,7 +52,7 @@ def probe(arguments: argparse.Namespace) -> int:
 def _look(arguments: argparse.Namespace, what: list[str]) -> int:
     try:
         config = configured(arguments)
-    except ConfigError:
+    except (ConfigError, PermissionError):  # a folder that is not for us, too: `sudo -u knoop`, from our home
         if arguments.config:
             raise
         config = None  # what is wrong with it is for `knoop check`: this needs none

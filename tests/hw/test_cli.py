@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +18,7 @@ from knoop_hw import places
 from knoop_hw.cli import load, parser
 from knoop_hw.errors import ConfigError
 
+BOUND_S = 20.0
 TABLES = """
 [board]
 driver = "simulated"
@@ -45,6 +50,34 @@ def hardware(folder, *arguments):
     )  # fmt: skip
 
 
+@contextmanager
+def running(folder, *, code=None):
+    """The half as a process, and what waits until it says something; killed at the end, as a crash would."""
+    env = {**os.environ, "XDG_STATE_HOME": str(folder / "state"), "XDG_RUNTIME_DIR": str(folder)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "knoop_hw", "--config", "node.toml"], cwd=folder, stderr=subprocess.PIPE, text=True,
+        env=env if code is None else {**env, "PYTHONPATH": str(code)},
+    )  # fmt: skip
+
+    def says(words):
+        said = ""
+        while words not in said:
+            line = process.stderr.readline()
+            assert line, f"{words!r} is not in\n{said}"
+            said += line
+        return said
+
+    late = threading.Timer(BOUND_S, process.kill)
+    late.start()
+    with process:
+        try:
+            says("the board is open")
+            yield process, says
+        finally:
+            late.cancel()
+            process.kill()
+
+
 def moves(folder):
     lines = (folder / "board.jsonl").read_text().splitlines()
     return [(entry["channel"], entry["level"]) for entry in map(json.loads, lines)]
@@ -64,6 +97,73 @@ def test_safe_moves_what_is_not_safe_once_and_leaves_what_is_kept(folder):
         done = hardware(folder, "--safe")
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         assert moves(folder)[2:] == [("lamp", False), ("light", True)]
+
+
+@pytest.mark.parametrize("since", ["[output.lamp\n", TABLES.replace("GPIO27", "GPIO22"), None])
+def test_safe_goes_by_what_was_open_whatever_the_file_says_since(folder, since):
+    """Somebody saved half a file, or other lines, and then the half was killed: its lamp must go off all the same."""
+    with running(folder):
+        pass
+    before = len(moves(folder))
+    assert ("lamp", True) in moves(folder)
+    (folder / "node.toml").unlink()
+    if since is not None:
+        (folder / "node.toml").write_text(since)
+    done = hardware(folder, "--safe", "--config", "node.toml")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert moves(folder)[before:] == [("lamp", False), ("light", True)]
+
+
+def test_safe_goes_by_the_last_reload(folder):
+    with running(folder) as (process, says):
+        (folder / "node.toml").write_text(TABLES + '[output.bell]\npin = "GPIO7"\ninitial = "on"\n')
+        process.send_signal(signal.SIGHUP)
+        says("the new configuration is taken")
+    (folder / "node.toml").write_text("nonsense")
+    assert hardware(folder, "--safe", "--config", "node.toml").returncode == 0
+    assert ("bell", False) in moves(folder)
+
+
+@pytest.mark.parametrize("noted", ["", "[]", "{}", '{"boot": "another", "file": "", "tables": {}}', None])
+def test_safe_without_a_note_goes_by_the_file(folder, noted):
+    """Of another boot, of another file, half written, or none."""
+    with running(folder):
+        pass
+    note = folder / "state/knoop-hw/open.json"
+    file = folder / ("node.toml" if noted is not None else "other.toml")
+    if noted is not None:
+        note.write_text(noted)
+    file.write_text(TABLES.replace("GPIO27", "GPIO22").replace("lamp", "bell"))
+    before = len(moves(folder))
+    assert hardware(folder, "--safe", "--config", file.name).returncode == 0
+    assert [name for name, _ in moves(folder)[before:]] == ["light"], "lamp is not in it, and bell is off already"
+    file.write_text("nonsense")
+    assert hardware(folder, "--safe", "--config", file.name).returncode == 78
+
+
+def test_safe_beside_a_half_that_runs_touches_nothing(folder):
+    with running(folder):
+        before = moves(folder)
+        done = hardware(folder, "--safe")
+        assert done.returncode == 74
+        assert "is in use by a knoop-hw that is running; stop it" in done.stderr
+        assert moves(folder) == before
+
+
+def test_new_code_that_is_half_there_does_not_end_the_half(folder, tmp_path):
+    """SIGUSR2 came while files were being replaced: ending now moves outputs, and there is nothing to start."""
+    code = tmp_path / "code"
+    shutil.copytree(Path(places.__file__).parent, code / "knoop_hw", ignore=shutil.ignore_patterns("__pycache__"))
+    with running(folder, code=code) as (process, says):
+        (code / "knoop_hw/units.py").rename(code / "units.new")
+        (code / "knoop_hw/units.py").symlink_to("not-there-yet")
+        process.send_signal(signal.SIGUSR2)
+        said = says("upgrade: ")
+        assert "units.py: No such file or directory; staying" in said
+        (code / "units.new").replace(code / "knoop_hw/units.py")
+        process.send_signal(signal.SIGUSR2)
+        says("upgrade: the hardware half's code is as it was; staying")
+        assert process.poll() is None
 
 
 def test_what_is_wrong_is_said_with_its_code(folder):

@@ -60,7 +60,7 @@ def read(text: str, kind: type[Any] = Everything) -> tuple[Any, list[str]]:
     return made, [str(problem) for problem in sorted(problems)]
 
 
-@pytest.mark.parametrize("text", ["20ms", "100ms", "1s", "90s", "1min", "2h", "1d"])
+@pytest.mark.parametrize("text", ["0s", "20ms", "100ms", "1s", "90s", "1min", "2h", "1d"])
 def test_a_time_is_said_as_it_is_written(text):
     assert decode.time_of(decode.seconds_of(text)) == text
 

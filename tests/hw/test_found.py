@@ -54,6 +54,38 @@ def test_the_headers_lines_with_who_has_them(pi):
     assert lines(there)["GPIO2"] == Line(name="GPIO2", position=3, called="SDA1", state="free", function="I²C (i2c1)")
 
 
+def device(root: Path, node: str, name: str, driver: str = "") -> None:
+    """A device of the platform's with its node in the tree (drivers/base/core.c: `of_node`), bound to a driver or not.
+
+    As Debian's kernel shows them on its own tree of a Raspberry Pi 3B (emulated).
+    """
+    link(root, f"sys/bus/platform/devices/{name}/of_node", str(root / "proc/device-tree" / node))
+    if driver:
+        put(root, {f"sys/bus/platform/drivers/{driver}/uevent": ""})
+        link(root, f"sys/bus/platform/devices/{name}/driver", f"../../drivers/{driver}")
+
+
+def test_a_function_that_no_driver_makes_leaves_its_lines_free(pi):
+    """Its lines are given to it when its driver comes (Documentation/driver-api/pin-control.rst)."""
+    device(pi, "soc/i2c@7e804000", "3f804000.i2c")
+    device(pi, "soc/serial@7e201000", "3f201000.serial", "uart-pl011")
+    assert sorted(functions(pi)) == ["GPIO14", "GPIO15", "GPIO4"]
+    assert functions(pi)["GPIO4"].kind == "1-Wire", "a device that sysfs does not show may be anything"
+
+
+def test_while_drivers_still_come_a_function_has_its_lines(pi):
+    device(pi, "soc/i2c@7e804000", "3f804000.i2c")
+    put(pi, {"run/udev/queue": ""})
+    assert functions(pi)["GPIO2"].kind == "I²C"
+
+
+def test_of_two_devices_of_one_node_one_driver_is_enough(pi):
+    """A serial port shows twice: as itself, and as a bus of one (serial0)."""
+    device(pi, "soc/serial@7e201000", "3f201000.serial", "uart-pl011")
+    device(pi, "soc/serial@7e201000", "serial0")
+    assert functions(pi)["GPIO14"].kind == "UART"
+
+
 def test_levels_and_functions_as_only_root_reads_them(pi):
     """The first line is one of a real Raspberry Pi 3B (kernel 4.19), the second has the form of kernels since 5.10."""
     put(pi, {"sys/kernel/debug/pinctrl/3f200000.gpio/pins": (

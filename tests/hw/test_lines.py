@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from tests.hw.stopping import Stopping
 
 from knoop_hw.clock import SystemClock
 from knoop_hw.errors import DeviceError
-from knoop_hw.lines import WAITING, Debounce, Edge, InputLine, OutputLine
+from knoop_hw.lines import WAITING, Edge, InputLine, OutputLine
 from knoop_hw.simulated import Simulated, SimulatedFactory, SimulatedPin
 from knoop_hw.storms import Change
 
@@ -192,6 +189,13 @@ class TestTheKernelsEdges:
         assert heard == [[Edge(level=False, at_ns=5, lost=3)]]
         assert line.lost == 3
 
+    async def test_after_a_failure_what_it_shows_is_its_level(self, opened):
+        heard, line, pin = opened("")
+        pin.idle(True)
+        assert (line.level, line.resume(), line.level) == (False, True, True)
+        pin.tell([Change(False, 5, 0)])
+        assert heard == [[Edge(level=False, at_ns=5)]]
+
     @pytest.mark.parametrize(("active_low", "asked"), [("true", "falling"), ("false", "rising")])
     async def test_a_counter_asks_for_edges_to_active_and_hears_of_each(self, opened, active_low, asked):
         heard, line, pin = opened(f'kind = "counter"\ndebounce = 0\nactive_low = {active_low}')
@@ -320,50 +324,3 @@ class TestAHang:
             pulse(0.0001, 0.0001)
         await clock.advance(1)
         assert sum(1 + edge.lost for edge in opened.heard) == 5 * WAITING
-
-
-class TestDebounce:
-    def test_the_stamp_is_that_of_the_edge_that_began_the_rest(self):
-        debounce = Debounce(False, rest_ns=10)
-        for at, level in [(0, True), (2, False), (4, True)]:
-            debounce.edge(level, at)
-        assert debounce.due_ns == 14
-        assert debounce.settle(13, actual=True) is None
-        assert debounce.settle(14, actual=True) == 4
-        assert debounce.level is True
-
-    def test_a_lost_edge_is_found_by_looking(self):
-        debounce = Debounce(False, rest_ns=10)
-        debounce.edge(True, 0)
-        assert debounce.settle(10, actual=False) is None
-        assert debounce.settle(20, actual=False) is None
-        assert debounce.level is False
-        assert debounce.due_ns is None
-
-    @given(st.lists(st.integers(1, 50), max_size=60), st.integers(1, 30), st.booleans())
-    def test_levels_that_rest_count_and_others_do_not(self, gaps, rest, timely):
-        """Against the definition: an edge counts when the next one is more than `rest` later and the level is new.
-
-        Also when the timer has its turn only at the end (not `timely`).
-        """
-        edges, at, level = [], 0, False
-        for gap in gaps:
-            at += gap
-            level = not level
-            edges.append((at, level))
-        expected, accepted = [], False
-        for (start, value), (end, _) in itertools.pairwise([*edges, (at + 1000, None)]):
-            if end - start > rest and value != accepted:
-                accepted = value
-                expected.append((start, value))
-        debounce, heard = Debounce(False, rest_ns=rest), []
-        actual = False
-        for at_, value in [*edges, (at + 1000, None)]:
-            due = debounce.due_ns
-            if due is not None and due < at_ and (timely or value is None):
-                heard.append((debounce.settle(due, actual=actual), debounce.level))
-            if value is not None:
-                actual = value
-                heard.append((debounce.edge(value, at_), debounce.level))
-        heard = [(began, shown) for began, shown in heard if began is not None]
-        assert heard == expected

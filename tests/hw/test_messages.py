@@ -57,6 +57,16 @@ MESSAGES = [
 ]
 
 
+@pytest.mark.parametrize("field", ["id", "asked_ns", "for_ms", "value"])
+def test_numbers_have_64_bits(field):
+    """A larger one was a mistake of ours further on: floats end at 2**1024."""
+    wish = json.loads(encode(Set(id=7, channel="fan", value=1, for_ms=1, by="anna@example.org", asked_ns=1)))
+    decode(json.dumps({**wish, field: 2**63 - 1}).encode())
+    for number in (2**63, -(2**63) - 1, 10**400):
+        with pytest.raises(ValueError, match=f"set.{field}: .* is no number of 64 bits"):
+            decode(json.dumps({**wish, field: number}).encode())
+
+
 def test_there_is_an_example_of_every_message():
     assert {type(message) for message in MESSAGES} == set(KINDS.values())
 

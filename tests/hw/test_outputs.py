@@ -112,6 +112,21 @@ class TestRestore:
         assert caplog.messages == ["output.down: starts off: it is interlocked with up"]
 
 
+    @pytest.mark.parametrize("content", [b"", b"[]", b"[" * 100_000, b"\xff", b'{"heater": 1}'])
+    async def test_a_damaged_memory_is_said_and_costs_only_itself(self, rig, tmp_path, caplog, content):
+        (tmp_path / FILE).write_bytes(content)
+        assert rig(self.TABLE, tmp_path).level("heater") is False
+        [message] = caplog.messages
+        assert "cannot be read" in message
+        assert "outputs start off" in message
+
+    async def test_what_the_dead_man_switched_off_stays_off(self, rig, clock, tmp_path):
+        one = rig(self.TABLE + "dead_man = true\n", tmp_path)
+        one.outputs.set("heater", True)
+        await clock.advance(3)
+        assert rig(self.TABLE, tmp_path).level("heater") is False
+
+
 class TestPulse:
     """A gate opener's button: on is on for so long."""
 
@@ -367,8 +382,10 @@ class TestForcedOn:
         moves = [(name, value) for name, value, _ in one.heard if name in "ab"][-2:]
         assert moves == [("b", False), ("a", True)]
 
-    async def test_on_closing_the_partner_goes_off_first(self, rig, clock):
-        one = rig(self.TABLE.replace("dead_man = true", ""))
+    @pytest.mark.parametrize("order", [1, -1])
+    async def test_on_closing_the_partner_goes_off_first(self, rig, clock, order):
+        tables = self.TABLE.replace("dead_man = true", "").split("[output.")[1:]
+        one = rig("".join(f"[output.{table}" for table in tables[::order]))
         one.outputs.set("b", True)
         before = len(one.heard)
         one.outputs.close()

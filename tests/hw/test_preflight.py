@@ -83,6 +83,13 @@ def test_lines_that_are_ours_already_are_fine():
     preflight(of(output("GPIO5")), machine(), held={"GPIO5"})
 
 
+def test_a_line_of_ours_that_becomes_something_else_is_looked_at_anew(tmp_path):
+    """Else a reload would switch the output off before it finds out."""
+    nothing = replace(machine(), pwm=KernelPwm(tmp_path))
+    assert "has no pulses of the kernel's" in said(of(PWM_LINE), machine=nothing, held={"GPIO18"})
+    assert "belongs to the board's PWM (pwm)" in said(of(output("GPIO18")), held={"GPIO18"})
+
+
 PWM_LINE = output("GPIO18", 'kind = "pwm"\n')
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knoop_hw.storms import Numbers, Pace
+from knoop_hw.storms import Ahead, Numbers, Pace
 
 S = 1_000_000_000
 
@@ -50,3 +50,10 @@ class TestPace:
         while not pace.rest_s(S):
             pass
         assert pace.rest_s(3 * S) == 0
+
+
+def test_a_program_that_had_to_wait_between_two_clocks_stamps_no_edge_too_early():
+    ahead = Ahead()
+    assert ahead.seen(5_000, 2_000) == 3_000
+    assert ahead.seen(6_000, 9_000) == 3_000, "it waited for 6 µs"
+    assert ahead.seen(20_000, 10_000) == 10_000, "it slept"

@@ -406,6 +406,7 @@ async def test_each_half_reloads_for_itself(halves):
         await both.online(times=2)
         assert both.hw.moves() == [True]
         assert "configuration" not in both.hw.log
+        await both.agent.says("node.toml: the hardware half has no bell: ")
         both.hw.tell(signal.SIGHUP)
         await both.hw.says(TAKEN)
         await both.agent.says("the hardware half has other channels")
@@ -413,6 +414,7 @@ async def test_each_half_reloads_for_itself(halves):
         await both.asks("bell on", "Bell is on")
         await both.asks("lamp", "Lamp is on")
         assert (both.hw.moves(), both.hw.moves("bell")) == ([True], [True])
+        assert both.agent.log.count("the hardware half has no") == 1
         both.hw.tell(signal.SIGHUP)
         await both.hw.says("reload: nothing changed")
         both.write(board=BOARD.replace("GPIO27", "GPIO99") + BELL)

@@ -124,7 +124,7 @@ class TwoProcesses:
         await self._half(half).stop(signal.SIGKILL)
         if half == "hw":
             folder = self._both.hw.folder
-            ended = await knoop("--safe", "--config", "node.toml", folder=folder, program=HARDWARE)
+            ended = await knoop("--safe", "--config", "node.toml", folder=folder, program=self._both.hw._command)
             assert ended.code == 0, ended.said
 
     async def pause(self, half: Half, for_s: float) -> None:

@@ -174,6 +174,28 @@ def test_owners_hear_once_that_the_hardware_half_is_away_for_long_and_once_that_
     ]  # fmt: skip
 
 
+async def test_one_that_takes_the_call_and_says_nothing_is_named(caplog):
+    """It hangs, or something else has the socket: whoever starts the agent must not look at an empty log."""
+    clock, (ours, theirs) = FakeClock(), pair()
+    connecting = asyncio.create_task(BoardClient(once(ours), clock=clock).connected(Listener()))
+    await clock.advance(9)
+    assert not caplog.records
+    await clock.advance(2)
+    assert caplog.messages == ["waiting for the hardware half: it took the call and says nothing yet; does it hang?"]
+    await theirs.send(HELLO)
+    async with asyncio.timeout(2):
+        await connecting
+
+
+async def test_a_second_hello_on_one_connection_is_said_and_passed_over(caplog):
+    async with connected() as (client, board):
+        await board.send(HELLO)
+        task = asyncio.create_task(client.set("lamp", True, for_s=None, by=ANNA))
+        await board.send(done(await board.receive()))
+        await task
+    assert caplog.messages == ["the board sent a hello, which does not belong there"]
+
+
 async def test_an_unknown_channel_is_refused_here():
     async with connected() as (client, _board):
         with pytest.raises(SetRefused):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pty
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from knoop import cli, live
+from knoop_hw import places
 from knoop_hw.cli import load
 from knoop_hw.tables import Input
 
@@ -104,6 +106,15 @@ def test_a_configuration_that_is_wrong_is_none(home, capsys):
     assert probe() == 0
     assert "[sensor.machine]" in capsys.readouterr().out
     assert probe("--config", "node.toml") == 78, "unless it is asked for"
+
+
+def test_in_a_folder_that_is_not_for_us_there_is_none(capsys, monkeypatch):
+    def shut(_explicit):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), "node.toml")  # of stat, as the kernel says it
+
+    monkeypatch.setattr(places, "search", shut)
+    assert probe() == 0
+    assert "[sensor.machine]" in capsys.readouterr().out
 
 
 def test_for_scripts_it_is_one_object(capsys):

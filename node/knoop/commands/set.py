@@ -11,7 +11,7 @@ from knoop_hw.model import Channel
 
 REFUSED = {
     "interlock": N_("{channel} stays as it is: something that must not be on together with it is on."),
-    "min-off": N_("{channel} stays off: it was switched off too recently. Try again later."),
+    "min-off": N_("{channel} stays off: it still has to rest. Try again later."),
     "range": N_("{channel} stays as it is: that is outside its limits."),
     "away": N_("{channel} stays as it is: the hardware half is away. Try again when it is back."),
     "unsure": N_("The hardware half went away before it answered: look at {channel} when it is back."),
