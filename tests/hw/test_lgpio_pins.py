@@ -23,5 +23,5 @@ def test_no_gpio_here_and_no_trace_of_having_looked(tmp_path, monkeypatch):
 
 def test_without_the_library_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "lgpio", None)
-    with pytest.raises(DeviceError, match=r"^board: lgpio is not installed; `pip install 'knoop\[lgpio\]'`"):
+    with pytest.raises(DeviceError, match=r"^board: lgpio is not installed; `pip install lgpio`"):
         lgpio_factory()
