@@ -16,6 +16,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from functools import cache, partial
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -197,8 +198,7 @@ def keys(kind: type[Any]) -> dict[str, str]:
     return {key_of(field, hints[field.name]): field.name for field in fields(kind) if field.init}
 
 
-def _hints(kind: type[Any]) -> dict[str, Any]:
-    return get_type_hints(kind, include_extras=True)
+_hints = cache(partial(get_type_hints, include_extras=True))  # half of what reading a configuration costs
 
 
 def _scalars(annotation: object) -> list[Scalar]:

@@ -44,15 +44,14 @@ def functions(root: Path = Path("/")) -> dict[str, Function]:
     seen.
     """
     tree = root / TREE
-    pins, users, aliases = {}, [], _aliases(tree)
-    for node in _nodes(tree):
-        if (handle := _cells(node / "phandle")) and (lines := _lines(node, tree)):
-            pins[handle[0]] = lines
-        if wanted := _cells(node / "pinctrl-0"):
-            users.append((node, wanted))
+    nodes = dict(_nodes(tree))
+    users = {node: _cells(node / "pinctrl-0") for node, has in nodes.items() if "pinctrl-0" in has}
+    if not users:
+        return {}
+    handles = {_cells(node / "phandle")[:1]: node for node, has in nodes.items() if "phandle" in has}
     held: dict[str, Function] = {}
-    idle = _idle(root)
-    for node, wanted in users:
+    aliases, idle = _aliases(tree), _idle(root)
+    for node, wanted in users.items():
         if not _enabled(node, tree) or node.name.startswith("gpio"):  # the controller's own defaults hold nothing
             continue
         if node.resolve() in idle:
@@ -61,14 +60,16 @@ def functions(root: Path = Path("/")) -> dict[str, Function]:
         name = node.name.partition("@")[0]
         function = Function(kind=KINDS.get(name, name), name=aliases.get(path, node.name))
         for phandle in wanted:
-            held |= {f"GPIO{line}": function for line in pins.get(phandle, ()) if line <= LAST_LINE}
+            lines = _lines(handles[phandle,], tree) if (phandle,) in handles else ()
+            held |= {f"GPIO{line}": function for line in lines if line <= LAST_LINE}
     return held
 
 
-def _nodes(tree: Path) -> Iterator[Path]:
-    for folder, names, _ in os.walk(tree, onerror=None):
+def _nodes(tree: Path) -> Iterator[tuple[Path, frozenset[str]]]:
+    """Each node with the names of its properties: most have none that matter, and reading is what takes time."""
+    for folder, names, properties in os.walk(tree, onerror=None):
         names.sort()
-        yield Path(folder)
+        yield Path(folder), frozenset(properties)
 
 
 def _lines(node: Path, tree: Path) -> tuple[int, ...]:
