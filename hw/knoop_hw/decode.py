@@ -198,7 +198,8 @@ def keys(kind: type[Any]) -> dict[str, str]:
     return {key_of(field, hints[field.name]): field.name for field in fields(kind) if field.init}
 
 
-_hints = cache(partial(get_type_hints, include_extras=True))  # half of what reading a configuration costs
+# Cached: it is half of what reading a configuration costs.
+_hints: Callable[[type[Any]], dict[str, Any]] = cache(partial(get_type_hints, include_extras=True))
 
 
 def _scalars(annotation: object) -> list[Scalar]:
