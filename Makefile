@@ -30,7 +30,7 @@ interop: .venv  ## the node on Prosody and on ejabberd, through other people's c
 
 test-board: .venv prosody  ## real lines of a real kernel, without a Raspberry Pi: both halves in an emulated arm64 board
 	@bench/debian-packages $(BOARD_PACKAGES)
-	$(RUN) -m pytest tests/board --numprocesses 2 --dist loadfile
+	$(RUN) -m pytest tests/board --numprocesses 2 --dist worksteal
 
 bench-board: .venv  ## what lines cost on the emulated board, by gpiod and by lgpio: ratios
 	@bench/debian-packages $(BOARD_PACKAGES)

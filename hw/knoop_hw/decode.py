@@ -198,8 +198,8 @@ def keys(kind: type[Any]) -> dict[str, str]:
     return {key_of(field, hints[field.name]): field.name for field in fields(kind) if field.init}
 
 
-# Cached: it is half of what reading a configuration costs.
-_hints: Callable[[type[Any]], dict[str, Any]] = cache(partial(get_type_hints, include_extras=True))
+# Cached: it is half of what reading a configuration costs. (mypy takes a class for something that cannot be hashed.)
+_hints: Callable[[type[Any]], dict[str, Any]] = cache(partial(get_type_hints, include_extras=True))  # type: ignore[assignment]
 
 
 def _scalars(annotation: object) -> list[Scalar]:

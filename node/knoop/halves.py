@@ -85,7 +85,8 @@ class Apart:
         try:
             link = sock.connect(self._path, peer="the hardware half")
         except OSError as error:
-            raise ConnectionError(f"{self._path}: {error.strerror or error}") from None
+            why = error.strerror or error
+            raise ConnectionError(f"{self._path}: {why}; start knoop-hw, or name its socket with --board") from None
         await self.close()  # the board hangs up on the one before as well
         self._link = link
         return link

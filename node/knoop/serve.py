@@ -57,7 +57,7 @@ async def serve(
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         loop.add_signal_handler(signal.SIGHUP, stop.set if at_a_terminal() else again.set)
     async with AsyncExitStack() as stack:
-        taken = f"{state} is in use by another knoop; stop it, or give this one another folder"
+        taken = f"{state} is in use by another knoop; stop it, or give this one another folder (XDG_STATE_HOME)"
         stack.enter_context(lock(state / "lock", taken=taken))
         store = await stack.enter_async_context(Store.open(state / "readings.db", max_bytes=config.storage.max))
         memory = await stack.enter_async_context(State.open(state / "state.db"))
