@@ -484,7 +484,8 @@ async def test_a_second_node_on_the_same_state_is_refused_with_74(authority, tmp
     async with running(tmp_path) as node:
         await node.says("is up")
         second = await knoop("run", "--config", config, folder=tmp_path)
-        text = f"{tmp_path}/state/knoop is in use by another knoop; stop it, or give this one another folder (XDG_STATE_HOME)"
+        text = f"{tmp_path}/state/knoop is in use by another knoop; stop it, or give this one another folder"
+        text = f"{text} (XDG_STATE_HOME)"
         second.plainly(74, text)
         assert node.code is None
 
