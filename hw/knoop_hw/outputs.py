@@ -281,7 +281,7 @@ def to_safe(configs: Iterable[Output], *, factory: Any) -> list[DeviceError]:
             level_only = replace(config, kind="switch", digits=None)
         try:
             OutputLine(level_only, factory=factory, initial=config.safe == "on").close()
-            log.info("output.%s: %s, which is safe", config.name, config.safe)
+            log.debug("output.%s: %s, which is safe", config.name, config.safe)
         except DeviceError as error:
             failed.append(error)
     return failed
