@@ -30,7 +30,7 @@ LINES: tuple[tuple[str, str, bool], ...] = (
     ("login_ms", "ms from TCP to a bound session", False),
     ("hw_rss_mb", "MB resident of knoop-hw with ten lines open", True),
     ("hw_pss_mb", "MB of its own share of that (PSS)", True),
-    ("both_pss_mb", "MB of both halves (PSS)", True),
+    ("both_pss_mb", "MB of both halves (PSS), with this bench in the agent's place", True),
     ("socket_ms_p50", "ms that the socket adds to a wish and its answer, median", False),
     ("socket_ms_p99", "ms that the socket adds, 99th percentile", False),
 )
