@@ -20,6 +20,7 @@ from typing import Any
 from tests.board.guest import Guest, Program, Stream, boot
 
 IDLE_S = 20.0
+SPAN_S, SETTLED, SETTLE_BOUND_S = 0.5, 0.02, 60.0  # two spans in a row within 2 % of a core are alike
 PACE_S, PULSES = 0.01, 300  # slower than either library; where the host is busy, the emulator still merges a few edges
 EDGES, EDGE_PAUSE_S = 100, 0.12  # below the ten a second that are told of a contact
 LAMP = '[output.lamp]\npin = "GPIO3"\n'
@@ -86,7 +87,7 @@ def running(guest: Guest, tables: str) -> Iterator[tuple[Program, Stream]]:
 def measure(guest: Guest, driver: str) -> list[float]:
     """In the order of ROWS."""
     with running(guest, f'[board]\ndriver = "{driver}"\n{LINES}') as (program, stream):
-        time.sleep(3)  # what a start leaves to do
+        settle(guest, program)
         before = cpu_ns(guest, program)
         time.sleep(IDLE_S)
         idle = (cpu_ns(guest, program) - before) / (IDLE_S * 1e6)
@@ -95,7 +96,7 @@ def measure(guest: Guest, driver: str) -> list[float]:
         for level in (True, False) * PULSES:
             guest.lines.drive(7, level)
             time.sleep(PACE_S)
-        time.sleep(2)
+        settle(guest, program)
         per_edge = (cpu_ns(guest, program) - before) / (2 * PULSES) / 1e3
         lost = PULSES - last(stream, "water")["value"]
 
@@ -108,10 +109,27 @@ def measure(guest: Guest, driver: str) -> list[float]:
 
 
 def memory(guest: Guest, tables: str) -> tuple[int, int]:
-    """RSS and PSS in kB, some seconds after the start."""
+    """RSS and PSS in kB, when the start is over."""
     with running(guest, tables) as (program, _):
-        time.sleep(3)
+        settle(guest, program)
         return _memory(guest, program)
+
+
+def settle(guest: Guest, program: Program) -> None:
+    """Return when it takes as much of a core as in the span before: what was to be done is done.
+
+    A driver that polls never rests, so `Guest.rest` would wait for ever.
+    """
+    deadline = time.monotonic() + SETTLE_BOUND_S
+    before, former = cpu_ns(guest, program), 1.0
+    while True:
+        time.sleep(SPAN_S)
+        now = cpu_ns(guest, program)
+        share = (now - before) / (SPAN_S * 1e9)
+        if abs(share - former) < SETTLED:
+            return
+        assert time.monotonic() < deadline, "it does not settle"
+        before, former = now, share
 
 
 def _memory(guest: Guest, program: Program) -> tuple[int, int]:

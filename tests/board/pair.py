@@ -85,7 +85,7 @@ class Pair:
 
     async def pause(self, half: Half, for_s: float) -> None:
         self._programs[half].signal(signal.SIGSTOP)
-        time.sleep(for_s)
+        time.sleep(for_s)  # the event itself lasts so long
         self._programs[half].signal(signal.SIGCONT)
 
     async def upgrade(self, half: Half) -> None:
@@ -111,7 +111,7 @@ class Pair:
         raise NotImplementedError("the server is away all the time")
 
     async def wait(self, for_s: float) -> None:
-        time.sleep(for_s)
+        time.sleep(for_s)  # the event itself lasts so long
 
     def now_s(self) -> float:
         return time.monotonic()

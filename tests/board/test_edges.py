@@ -72,11 +72,13 @@ def test_what_the_kernel_could_not_keep_is_counted_and_said(guest, lines, hardwa
 
 def test_a_bounce_never_counts_and_a_rest_does(guest, lines, hardware, report):
     water = counter("GPIO7").replace("0ms", "300ms")
-    half = hardware(contact("GPIO5", debounce="300ms") + contact("GPIO6", name="plain") + water)
+    later = contact("GPIO4", name="later", debounce="300ms")
+    half = hardware(contact("GPIO5", debounce="300ms") + contact("GPIO6", name="plain") + later + water)
     for _ in range(10):
         lines.drive_many([(line, level) for level in (True, False) for line in (5, 7)])
-        time.sleep(0.02)
-    time.sleep(0.6)
+        guest.rest()
+    lines.drive(4, True)
+    half.seam.wait_value("later", True)  # it rested as long as the others would have had to, and began later
     assert [one.value for one in half.seam.readings("door")] == [False]
     assert half.seam.readings("water")[-1].value == 0
 
@@ -115,7 +117,8 @@ def test_a_storm_is_told_slowly_and_the_half_stays_responsive(guest, lines, hard
     after_kb = half.status("VmRSS")
     guest.rest()
 
-    time.sleep(3)  # longer than what was held back waits
+    half.program.says("input.water: calm again", within_s=40)  # nothing is held back any more
+    half.program.says("input.door: calm again", within_s=40)
     counted = half.seam.readings("water")[-1].value
     assert 0 < counted <= driven
     pulses(guest, 5, 7)

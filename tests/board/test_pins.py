@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import textwrap
-import time
 
 import pytest
 
@@ -33,11 +32,25 @@ def until(path):
         time.sleep(0.01)
 
 async def come(path):
-    while not os.path.exists(path):
-        await asyncio.sleep(0.01)
+    there = False
+    while not there:
+        there = os.path.exists(path)
+        await asyncio.sleep(0.01)  # also at the end: what is in the line's descriptor is read in any case
 
 def say(**what):
     print(json.dumps(what), flush=True)
+
+def opened_late(path, factory, **keys):
+    # An input that is looked at for the first time when the host says so: edges fall between.
+    shown = lines._Kernel.shown
+    def late(self):
+        say(requested=True)
+        until(path)
+        return shown(self)
+    lines._Kernel.shown = late
+    line = opened(factory, **keys)
+    lines._Kernel.shown = shown
+    return line
 """
 
 
@@ -165,17 +178,10 @@ def test_an_edge_while_a_line_opens_is_in_the_level_or_told_and_never_both(guest
     """It falls between the request and the first look at the level."""
     name = f"/tmp/opening-{len(levels)}"
     program = script(f"""
-        shown = lines._Kernel.shown
-        def late(self):
-            say(requested=True)
-            until("{name}")
-            return shown(self)
-        lines._Kernel.shown = late
         async def main():
-            factory = GpiodFactory()
-            door = opened(factory, name="door", pin="GPIO5", debounce_s=0.0)
-            lines._Kernel.shown = shown
+            door = opened_late("{name}", GpiodFactory(), name="door", pin="GPIO5", debounce_s=0.0)
             first = door.level
+            say(opened=True)
             await come("{name}-after")
             say(first=first, told=[level for edges in told for level, _, _ in edges], level=door.level)
         asyncio.run(main())
@@ -185,10 +191,10 @@ def test_an_edge_while_a_line_opens_is_in_the_level_or_told_and_never_both(guest
         lines.drive(5, level)
         guest.rest()
     guest.write(name, "")
-    time.sleep(0.5)
+    program.says("opened")
     guest.rest()
     guest.write(f"{name}-after", "")
-    _, said = records(program)
+    *_, said = records(program)
     assert said["level"] is levels[-1]
     changes = [said["first"], *said["told"]]
     if len(levels) == 1:
@@ -200,15 +206,10 @@ def test_an_edge_while_a_line_opens_is_in_the_level_or_told_and_never_both(guest
 def test_a_counter_counts_a_pulse_while_it_opens_once_and_a_high_line_not_at_all(guest, lines, script):
     lines.drive(5, True)
     program = script("""
-        shown = lines._Kernel.shown
-        def late(self):
-            say(requested=True)
-            until("/tmp/pulsed")
-            return shown(self)
-        lines._Kernel.shown = late
         async def main():
-            factory = GpiodFactory()
-            water = opened(factory, name="water", pin="GPIO5", kind="counter", debounce_s=0.0)
+            keys = dict(name="water", pin="GPIO5", kind="counter", debounce_s=0.0)
+            water = opened_late("/tmp/pulsed", GpiodFactory(), **keys)
+            say(opened=True)
             await come("/tmp/counted")
             say(pulses=sum(1 + lost for edges in told for _, _, lost in edges))
         asyncio.run(main())
@@ -218,7 +219,7 @@ def test_a_counter_counts_a_pulse_while_it_opens_once_and_a_high_line_not_at_all
         lines.drive(5, level)
         guest.rest()
     guest.write("/tmp/pulsed", "")
-    time.sleep(0.5)
+    program.says("opened")
     guest.rest()
     guest.write("/tmp/counted", "")
     assert records(program)[-1] == {"pulses": 1}
@@ -231,10 +232,13 @@ def test_a_storm_wakes_the_loop_fifty_times_a_second_and_no_edge_goes_uncounted(
             water = opened(factory, name="water", pin="GPIO5", kind="counter", debounce_s=0.0)
             say(ready=True)
             await come("/tmp/stormed")
-            await asyncio.sleep(0.5)
+            def counted():
+                return sum(1 + lost for edges in told for _, _, lost in edges)
+            while counted() < 2_000:
+                await asyncio.sleep(0.01)
             edges = [edge for batch in told for edge in batch]
             lasted_s = (edges[-1][1] - edges[0][1]) / 1e9
-            say(wakes=len(told), lasted_s=lasted_s, counted=sum(1 + lost for _, _, lost in edges), lost=water.lost,
+            say(wakes=len(told), lasted_s=lasted_s, counted=counted(), lost=water.lost,
                 told=len(edges), most=max(map(len, told)))
         asyncio.run(main())
     """)

@@ -301,25 +301,19 @@ class TestCounter:
         await clock.advance(0.6)
         assert on_disk() == 98
 
-    async def test_what_a_full_disk_refused_is_written_at_the_end(self, lossy, clock, tmp_path):
+    @pytest.mark.parametrize("end", [True, False], ids=["at the end", "also when no pulse comes"])
+    async def test_what_a_full_disk_refused_is_written(self, lossy, clock, tmp_path, end):
         inputs, lines, _ = lossy(WATER)
         (tmp_path / "counters.new").mkdir()
         lines["water"].change((True, clock.boottime_ns(), 0))
         await clock.advance(1)
         inputs._kept._thread.join(10)
         (tmp_path / "counters.new").rmdir()
-        inputs.close()
-        assert json.loads((tmp_path / "counters.json").read_text()) == {"water": 1}
-
-    async def test_what_a_full_disk_refused_is_written_also_when_no_pulse_comes(self, lossy, clock, tmp_path):
-        inputs, lines, _ = lossy(WATER)
-        (tmp_path / "counters.new").mkdir()
-        lines["water"].change((True, clock.boottime_ns(), 0))
-        await clock.advance(1)
-        inputs._kept._thread.join(10)
-        (tmp_path / "counters.new").rmdir()
-        await clock.advance(KEEP_NS / 1e9)
-        inputs._kept._thread.join(10)
+        if end:
+            inputs.close()
+        else:
+            await clock.advance(KEEP_NS / 1e9)
+            inputs._kept._thread.join(10)
         assert json.loads((tmp_path / "counters.json").read_text()) == {"water": 1}
 
     async def test_a_reload_goes_on_counting(self, house, configured, clock):

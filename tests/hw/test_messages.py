@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.hw.ends import KINDS as KINDS_OF_ENDS
-from tests.hw.ends import ends
+from tests.hw.ends import Sending, ends
 
 from knoop_hw.link import LinkClosed
 from knoop_hw.messages import KINDS, MAX_LINE, Beat, Done, Failed, Hello, Readings, Set, Stored, decode, encode
@@ -142,29 +142,16 @@ class TestLink:
 
     async def test_a_sender_waits_while_the_other_end_is_behind(self, kind):
         agent, board = ends(kind)
-        sent = 0
-
-        async def send():
-            nonlocal sent
-            while True:
-                await agent.send(Stored(upto=sent))
-                sent += 1
-
-        sending = asyncio.create_task(send())
-        while True:
-            before = sent
-            for _ in range(10):
-                await asyncio.sleep(0)
-            if sent == before:
-                break
+        sending = Sending(agent, lambda number: Stored(upto=number))
+        sent = await sending.stuck()
         assert sent < 10_000
         assert [(await board.receive()).upto for _ in range(sent)] == list(range(sent))
         async with asyncio.timeout(1):
-            while sent == before:
+            while sending.sent == sent:
                 await asyncio.sleep(0)
         await hung_up(agent, board)
         with pytest.raises(LinkClosed):
-            await asyncio.wait_for(sending, 1)
+            await asyncio.wait_for(sending.task, 1)
 
     async def test_what_was_sent_before_a_close_still_arrives(self, kind):
         agent, board = ends(kind)

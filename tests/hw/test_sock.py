@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.hw.ends import ends
+from tests.hw.ends import Sending, ends
 from tests.hw.test_board import HOUSE, WEATHER
 
 from knoop_hw.board import Board
@@ -168,27 +168,13 @@ async def test_an_end_that_cannot_write_still_reads_what_was_written_to_it():
 
 async def test_a_sender_waits_for_a_peer_that_does_not_read_and_a_close_wakes_it(raw):
     link, peer = raw
-    sent = 0
-
-    async def send():
-        nonlocal sent
-        while True:
-            await link.send(readings(sent))
-            sent += 1
-
-    sending = asyncio.create_task(send())
-    while True:
-        before = sent
-        for _ in range(20):
-            await asyncio.sleep(0)
-        if sent == before:
-            break
-    assert sent < 1000
+    sending = Sending(link, readings)
+    assert await sending.stuck() < 1000
     second = asyncio.create_task(link.send(Beat()))
     await asyncio.sleep(0)
     await link.close()
     async with asyncio.timeout(BOUND_S):
-        for task in (sending, second):
+        for task in (sending.task, second):
             with pytest.raises(LinkClosed):
                 await task
     peer.setblocking(False)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from knoop_bench.server import Server
+from knoop_bench.witness import Witness
 
 KNOOP = (sys.executable, "-m", "knoop")
 WHOLE = (*KNOOP, "run")
@@ -263,3 +264,31 @@ def chat(way: Way, node: str, person: str, folder: Path, password: str = "secret
         "chat", node, "--as", person, "--password-file", file, "--host", "127.0.0.1", "--port", way.port,
         "--ca-file", way.ca_file,
     )
+
+
+@dataclass(slots=True, kw_only=True)
+class Owned:
+    """A node (`jid`) and its owner's client: what the owner says to it, and what they see of it."""
+
+    owner: Witness
+    jid: str
+
+    async def asks(self, text: str, answer: str) -> str:
+        """Say something and wait for the answer that begins so."""
+        after = self.owner.mark
+        self.owner.say(self.jid, text)
+        return (await self.told(answer, after=after)).body
+
+    async def told(self, text: str, *, after: int = 0) -> Any:
+        """Wait for a message that begins so."""
+        return await self.owner.wait(
+            lambda seen: seen.sender_bare == self.jid and seen.kind == "message" and seen.body.startswith(text),
+            15, after=after,
+        )
+
+    async def shows(self, kind: str, *, after: int) -> Any:
+        """Wait for a presence of this type."""
+        return await self.owner.wait(
+            lambda seen: seen.kind == "presence" and seen.sender == f"{self.jid}/knoop" and seen.type == kind,
+            15, after=after,
+        )

@@ -79,7 +79,9 @@ async def halves(prosody: Prosody, account, witness, tmp_path) -> AsyncIterator[
         config = {"jid": device.jid, "password": device.password, "people": {anna.jid: '"owner"'}, "board": BOARD}
         owner = await witness(anna, friends=[device.jid])
         hw, agent = Running(tmp_path, command=HARDWARE), Running(tmp_path, command=AGENT)
-        both = Observed(hw, agent, owner, device.jid, way or Way.to(prosody), config | more)
+        both = Observed(
+            hw=hw, agent=agent, owner=owner, jid=device.jid, way=way or Way.to(prosody), config=config | more
+        )
         both.write()
         try:
             yield both

@@ -22,7 +22,9 @@ async def rig(prosody: Prosody, account, witness, tmp_path) -> AsyncIterator[Two
     owner = await witness(anna, friends=[device.jid])
     hw, agent = Running(tmp_path, command=HARDWARE), Running(tmp_path, command=AGENT)
     async with Proxy(prosody.tls_port) as wire:
-        both = Halves(hw, agent, owner, device.jid, Way(wire.port, prosody.ca_file), config)
+        both = Halves(
+            hw=hw, agent=agent, owner=owner, jid=device.jid, way=Way(wire.port, prosody.ca_file), config=config
+        )
         try:
             yield TwoProcesses(both, wire)
         finally:

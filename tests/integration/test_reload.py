@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.running import BOARD, TICKING, Running, Way, until, write
+from tests.integration.running import BOARD, TICKING, Owned, Running, Way, until, write
 from tests.integration.running import running as started
 
 from knoop_bench.prosody import Prosody
-from knoop_bench.witness import READINGS, Witness
+from knoop_bench.witness import READINGS
 
 pytestmark = pytest.mark.prosody
 
@@ -29,13 +29,11 @@ TAKEN = "node.toml is taken"
 KEPT = "the new configuration is not taken"
 
 
-@dataclass(slots=True)
-class Reloading:
+@dataclass(slots=True, kw_only=True)
+class Reloading(Owned):
     """A running node, its owner, and what is in its file."""
 
     node: Running
-    owner: Witness
-    jid: str
     way: Way
     config: dict[str, Any]
 
@@ -51,23 +49,8 @@ class Reloading:
         await self.node.says(says, times=before + 1)
         if says == TAKEN:
             await self.node.online(times=up + 1)
-            gone = await self.owner.wait(lambda seen: self._shows(seen, "unavailable"), after=after)
-            await self.owner.wait(lambda seen: self._shows(seen, ""), after=gone.number + 1)
-
-    def _shows(self, seen: Any, kind: str) -> bool:
-        return seen.kind == "presence" and seen.sender == f"{self.jid}/knoop" and seen.type == kind
-
-    async def asks(self, text: str, answer: str) -> str:
-        """Say something and wait for the answer that begins so."""
-        after = self.owner.mark
-        self.owner.say(self.jid, text)
-        return (await self.told(answer, after=after)).body
-
-    async def told(self, text: str, *, after: int = 0) -> Any:
-        return await self.owner.wait(
-            lambda seen: seen.sender_bare == self.jid and seen.kind == "message" and seen.body.startswith(text),
-            15, after=after,
-        )
+            gone = await self.shows("unavailable", after=after)
+            await self.shows("", after=gone.number + 1)
 
 
 @pytest.fixture
@@ -79,7 +62,8 @@ async def running(prosody: Prosody, account, witness, tmp_path) -> AsyncIterator
         device, anna = account("greenhouse"), account("anna")
         config = {"jid": device.jid, "password": device.password, "people": {anna.jid: '"owner"'}, "board": board}
         owner = await witness(anna, friends=[device.jid])
-        made = Reloading(Running(tmp_path, before=before), owner, device.jid, Way.to(prosody), config | more)
+        way = Way.to(prosody)
+        made = Reloading(node=Running(tmp_path, before=before), owner=owner, jid=device.jid, way=way, config=config | more)
         made.write()
         made.node.start()
         try:

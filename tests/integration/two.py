@@ -13,23 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from tests.hw.law import Half, Move
-from tests.integration.running import HARDWARE, SCENARIO, Running, Way, knoop, until, write
+from tests.integration.running import HARDWARE, SCENARIO, Owned, Running, Way, knoop, until, write
 
 from knoop_bench.proxy import Proxy
-from knoop_bench.witness import Witness
 
 ROOT = Path(__file__).parents[2]
 HEAD = '\n[board]\ndriver = "simulated"\nscenario = "scenario.toml"\n'
 
 
-@dataclass(slots=True)
-class Halves:
+@dataclass(slots=True, kw_only=True)
+class Halves(Owned):
     """Both halves, and the owner of the node."""
 
     hw: Running
     agent: Running
-    owner: Witness
-    jid: str
     way: Way
     config: dict[str, Any]
     looked_at: int = 0  # up to where the owner's log has been read for presence
@@ -47,26 +44,8 @@ class Halves:
         """Wait until the agent has logged in so often in all, and its owner has seen it go and come again."""
         await self.agent.online(times=times)
         if times > 1:
-            self.looked_at = (await self._shows("unavailable")).number + 1
-        self.looked_at = (await self._shows("")).number + 1
-
-    async def _shows(self, kind: str) -> Any:
-        return await self.owner.wait(
-            lambda seen: seen.kind == "presence" and seen.sender == f"{self.jid}/knoop" and seen.type == kind,
-            15, after=self.looked_at,
-        )
-
-    async def asks(self, text: str, answer: str) -> str:
-        """Say something and wait for the answer that begins so."""
-        after = self.owner.mark
-        self.owner.say(self.jid, text)
-        return (await self.told(answer, after=after)).body
-
-    async def told(self, text: str, *, after: int = 0) -> Any:
-        return await self.owner.wait(
-            lambda seen: seen.sender_bare == self.jid and seen.kind == "message" and seen.body.startswith(text),
-            15, after=after,
-        )
+            self.looked_at = (await self.shows("unavailable", after=self.looked_at)).number + 1
+        self.looked_at = (await self.shows("", after=self.looked_at)).number + 1
 
 
 def own_code(folder: Path) -> tuple[str, ...]:
