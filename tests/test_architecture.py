@@ -38,9 +38,9 @@ def _tier(name: str, does: str, package: str, modules: str) -> Tier:
 # From the bottom up. A module may import its own tier and those below.
 TIERS = (
     _tier("words of the seam", "what travels, time, TOML to dataclasses, errors", "knoop_hw",
-          "- model clock units errors locate decode include messages logs notify runs places life"),
+          "- model clock units errors locate decode include messages logs notify runs places life toml_text"),
     _tier("deciding (hardware)", "tables, filters, guards: values in, values out", "knoop_hw",
-          "config tables pins filters guards kept scenario source sensors gestures counting cap storms debounce"),
+          "config tables pins filters guards kept scenario source sensors gestures counting cap kernel_edges debounce"),
     _tier("touching", "lines, ports, drivers, a simulated board", "knoop_hw",
           "timer lines meanings inputs whole totals outputs restore left pwm chips preflight "
           "pinfactory gpiod_pins lgpio_pins serialport simulated sensing rights functions buses sensed found "
@@ -94,11 +94,12 @@ SEAM: Mapping[str, frozenset[str]] = {
     "knoop.toml_schema": frozenset({f"knoop_hw.{m}" for m in ("decode", "filters", "include", "source", "tables")}),
     "knoop.serve": frozenset({"knoop_hw.life"}),
     "knoop.probe": frozenset({f"knoop_hw.{m}" for m in (
-        "chips", "cli", "found", "functions", "jumper", "pins", "places", "probe", "selftest", "tables"
+        "chips", "cli", "found", "jumper", "pins", "places", "preflight", "probe", "selftest", "tables"
     )}),  # another command of the machine's, which needs no agent
     "knoop.live": frozenset({f"knoop_hw.{m}" for m in ("board", "decode", "pins", "tables")}),
     "knoop.doctor.machine": frozenset({"knoop_hw.places", "knoop_hw.rights"}),
     "knoop.init": frozenset({"knoop_hw.found"}),  # what to propose; it opens nothing
+    "knoop.init.setup": frozenset({"knoop_hw.toml_text"}),
 }
 
 # Library → the modules that may import it, and how early. Drivers may import any library, late: no entry needed.
@@ -127,9 +128,9 @@ MEASURES_THE_NODE = tuple(f"knoop_bench.{m}" for m in ("measure", "halves", "rep
 PURE = (
     "knoop_hw.model", "knoop_hw.units", "knoop_hw.errors", "knoop_hw.locate", "knoop_hw.decode",
     "knoop_hw.include", "knoop_hw.messages",
-    "knoop_hw.probe",
+    "knoop_hw.probe", "knoop_hw.toml_text",
     "knoop_hw.config", "knoop_hw.tables", "knoop_hw.pins", "knoop_hw.filters", "knoop_hw.guards", "knoop_hw.kept",
-    "knoop_hw.gestures", "knoop_hw.counting", "knoop_hw.cap", "knoop_hw.storms",
+    "knoop_hw.gestures", "knoop_hw.counting", "knoop_hw.cap", "knoop_hw.kernel_edges",
     "knoop_hw.debounce",
     "knoop.jid", "knoop.record", "knoop.errors", "knoop.health", "knoop.words", "knoop.slips",
     "knoop.parse.*", "knoop.access", "knoop.alerts",

@@ -272,6 +272,13 @@ def test_their_values_in_our_units_when_asked(pi):
     }  # fmt: skip
 
 
+def test_two_channels_that_are_called_alike_keep_their_own_values(pi):
+    put(pi, {"sys/class/hwmon/hwmon0/temp2_input": "5000\n", "sys/class/hwmon/hwmon0/temp2_label": "cellar\n"})
+    told = [item.value for sensor in machine(pi, values=True).sensors
+            for item in sensor.channels if item.name == "cellar"]  # fmt: skip
+    assert told == [19.875, 5.0]
+
+
 def test_a_zone_tells_its_temperature_unasked(pi):
     assert machine(pi).sensors[-1].channels == (Measured(name="temp", unit="°C", value=48.312),)
 

@@ -105,7 +105,7 @@ def test_a_pwm_line_is_the_kernels_own_and_nobody_elses(tmp_path):
 
 
 def test_a_pwm_where_the_kernel_makes_no_pulses(tmp_path):
-    text = said(of(PWM_LINE), machine=replace(machine(), pwm=KernelPwm(tmp_path)))
+    text = said(of(PWM_LINE), machine=replace(machine(), functions={}, pwm=KernelPwm(tmp_path)))
     assert text.startswith("output.lamp: GPIO18 has no pulses of the kernel's; add `dtoverlay=pwm")
 
 

@@ -62,8 +62,8 @@ async def running(prosody: Prosody, account, witness, tmp_path) -> AsyncIterator
         device, anna = account("greenhouse"), account("anna")
         config = {"jid": device.jid, "password": device.password, "people": {anna.jid: '"owner"'}, "board": board}
         owner = await witness(anna, friends=[device.jid])
-        way = Way.to(prosody)
-        made = Reloading(node=Running(tmp_path, before=before), owner=owner, jid=device.jid, way=way, config=config | more)
+        node, config = Running(tmp_path, before=before), config | more
+        made = Reloading(node=node, owner=owner, jid=device.jid, way=Way.to(prosody), config=config)
         made.write()
         made.node.start()
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knoop_hw.storms import Ahead, Numbers, Pace
+from knoop_hw.kernel_edges import Ahead, Numbers, Pace
 
 S = 1_000_000_000
 
