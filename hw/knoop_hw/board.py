@@ -19,6 +19,7 @@ from knoop_hw.errors import DeviceError, NotAsBefore, SetRefused
 from knoop_hw.inputs import Inputs
 from knoop_hw.kept import LIMIT
 from knoop_hw.left import Left
+from knoop_hw.life import end
 from knoop_hw.link import Link, LinkClosed, NotTheProtocol
 from knoop_hw.messages import LATE_NS, Beat, Done, Failed, Hello, Message, Readings, Set, SetError, Stored
 from knoop_hw.model import Channel, Reading
@@ -223,7 +224,7 @@ class Board:
                 self._sensing[sensor.name] = (sensor, asyncio.create_task(work, name=sensor.name))
 
     async def _end_sensing(self, names: Iterable[str]) -> None:
-        await _cancel([self._sensing.pop(name)[1] for name in list(names)])
+        await end([self._sensing.pop(name)[1] for name in list(names)])
 
     async def serve(self, link: Link) -> None:
         """Speak the Board protocol on `link` until it closes; a new call hangs up the former one.
@@ -248,7 +249,7 @@ class Board:
             if self._serving is link:
                 self._serving = None
                 self._forgot.set()
-            await _cancel([sending])
+            await end([sending])
             await link.close()
 
     def _say(self, nonsense: str) -> None:
@@ -338,9 +339,3 @@ def _fitting(batch: list[tuple[int, Reading]]) -> list[tuple[int, Reading]]:
         if text > BATCH_TEXT and index:
             return batch[:index]
     return batch
-
-
-async def _cancel(tasks: list[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

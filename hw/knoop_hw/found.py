@@ -17,7 +17,7 @@ from knoop_hw import chips, rights, source
 from knoop_hw.buses import Bus, buses, in_order, text_of
 from knoop_hw.chips import Chip
 from knoop_hw.errors import DeviceError
-from knoop_hw.functions import TREE, Function, functions
+from knoop_hw.functions import LAST_LINE, TREE, Function, functions
 from knoop_hw.pins import BOARD
 from knoop_hw.sensed import Camera, Sensed, cameras, sensors
 
@@ -105,23 +105,28 @@ def machine(
     `values`: of the kernel's sensors, too.
     """
     unseen: list[Unseen] = []
-    told = _told(look, unseen)
-    name, lines = _lines(root, told, unseen, chip)
+    told, model = _told(look, unseen), board(root)
+    name, lines = _lines(root, told, unseen, chip, pi="raspberry pi" in model.lower())
     ports = (*_usb_ports(root), *_board_ports(root))
     there = buses(root)
     unseen += _shut(root, [*(bus.device for bus in there if not bus.usable and bus.device),
                            *(str(port.device) for port in ports if not (port.usable or port.console))])  # fmt: skip
     return Found(
-        board=_board(root), kernel=text_of(root / "proc/sys/kernel/osrelease"), chips=tuple(told), chip=name,
+        board=model, kernel=kernel(root), chips=tuple(told), chip=name,
         lines=lines, buses=there, serial=ports,
         sensors=sensors(root, values=values), cameras=cameras(root), unseen=tuple(unseen), drivers=source.names(),
     )
 
 
-def _board(root: Path) -> str:
+def board(root: Path = Path("/")) -> str:
     """The board's own name; on a PC what its maker wrote into the firmware."""
     dmi = root / "sys/class/dmi/id"
     return text_of(root / TREE / "model") or f"{text_of(dmi / 'sys_vendor')} {text_of(dmi / 'product_name')}".strip()
+
+
+def kernel(root: Path = Path("/")) -> str:
+    """The kernel's release."""
+    return text_of(root / "proc/sys/kernel/osrelease")
 
 
 def _told(look: Look, unseen: list[Unseen]) -> dict[Chip, tuple[chips.Line, ...]]:
@@ -141,14 +146,15 @@ def _missed(sentence: str) -> Unseen:
 
 
 def _lines(
-    root: Path, told: Mapping[Chip, tuple[chips.Line, ...]], unseen: list[Unseen], wanted: str | None
+    root: Path, told: Mapping[Chip, tuple[chips.Line, ...]], unseen: list[Unseen], wanted: str | None,
+    *, pi: bool,
 ) -> tuple[str, tuple[Line, ...]]:
     """The chip that node.toml's lines are on, and those lines; on a Raspberry Pi also where we may not ask the chip."""
     try:
         chip = chips.choose([*told], wanted)
     except DeviceError:
         chip = Chip(path="")
-    pi = chip.label in chips.HEADERS or "raspberry pi" in _board(root).lower()
+    pi = pi or chip.label in chips.HEADERS
     if not pi and not chip.path:
         return "", ()
     held, muxed = functions(root), _muxed(root)
@@ -159,7 +165,7 @@ def _lines(
         ))  # fmt: skip
     positions = {number: position for position, number in BOARD.items()} if pi else {}
     made = []
-    for number in range(28):
+    for number in range(LAST_LINE + 1):
         line = chips.line_of(f"GPIO{number}", told.get(chip, ()))
         if line is not None or pi:
             made.append(_line(number, positions.get(number), line, held, muxed.get(number, ("", None))))
@@ -230,14 +236,7 @@ def _shut(root: Path, devices: Iterable[str]) -> Iterator[Unseen]:
     for device in devices:
         path = root / device.lstrip("/")
         if path.exists():
-            by_remedy.setdefault(_join(path), []).append(device)
+            by_remedy.setdefault(rights.remedy(path), []).append(device)
     for remedy, names in by_remedy.items():
         yield Unseen(what=", ".join(names), why=f"{rights.us()} may not open {'it' if len(names) == 1 else 'them'}",
                      remedy=remedy)  # fmt: skip
-
-
-def _join(path: Path) -> str:
-    try:
-        return rights.remedy(path)
-    except OSError:
-        return "look at it with `ls -l`: what it points to is gone"

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 TREE = Path("proc/device-tree")
+CONFIG_TXT = "/boot/firmware/config.txt"  # where a Raspberry Pi switches them on and off
 RP1 = "raspberrypi,rp1-gpio"
 LAST_LINE = 27  # of the header; higher ones are the board's own: its SD card, its radio, its lamps
 # A node's name before its address (the Devicetree specification 0.4, 2.2.2 "Generic names") → what people call it.
@@ -67,7 +68,7 @@ def functions(root: Path = Path("/")) -> dict[str, Function]:
 
 def _nodes(tree: Path) -> Iterator[tuple[Path, frozenset[str]]]:
     """Each node with the names of its properties: most have none that matter, and reading is what takes time."""
-    for folder, names, properties in os.walk(tree, onerror=None):
+    for folder, names, properties in os.walk(tree):
         names.sort()
         yield Path(folder), frozenset(properties)
 

@@ -31,8 +31,8 @@ from gpiozero.pins.pi import PiBoardInfo
 
 from knoop_hw import chips
 from knoop_hw.clock import Clock, SystemClock, monotonic_ns
+from knoop_hw.kernel_edges import KEPT, Ahead, Change, Numbers, Pace
 from knoop_hw.pwm import KernelPwm
-from knoop_hw.storms import KEPT, Ahead, Change, Numbers, Pace
 from knoop_hw.timer import Timer
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from typing import Any
 from knoop_hw.clock import Clock
 from knoop_hw.errors import DeviceError
 from knoop_hw.lines import Edge, InputLine
-from knoop_hw.meanings import Button, Contact, Counter, Meaning, Report
+from knoop_hw.meanings import Button, Contact, Counter, Meaning
+from knoop_hw.model import Report
 from knoop_hw.tables import Input
 from knoop_hw.timer import Timer
 from knoop_hw.totals import Totals
@@ -42,8 +43,6 @@ class Inputs:
     def open(self, configs: Iterable[Input], *, factory: Any) -> None:
         """Open those that are not; the others mean from now on what they are called here. Raises DeviceError."""
         for config in configs:
-            if config.kind == "counter" and self._totals is None:
-                self._totals = self._kept.recall()
             if (there := self._open.get(config.name)) is not None:
                 there.says.renew(config, self._clock.boottime_ns())
                 there.timer.at(there.says.due_ns)
@@ -58,7 +57,9 @@ class Inputs:
             case "button":
                 return Button(config, self._report)
             case "counter":
-                return Counter(config, self._report, {} if self._totals is None else self._totals, self._counted)
+                if self._totals is None:
+                    self._totals = self._kept.recall()
+                return Counter(config, self._report, self._totals, self._counted)
 
     def staying(self, configs: Iterable[Input]) -> set[str]:
         """Which of the open inputs these configurations leave as they are."""

@@ -49,7 +49,7 @@ class Left:
             if (noted["boot"], noted["file"]) != (self._boot_id, _whole(file)):
                 return None
             return config.load(Document(data=noted["tables"], file=str(file), lines={}), [])
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
 
 

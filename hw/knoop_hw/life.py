@@ -1,17 +1,21 @@
-"""What both halves need from the machine while they live: a lock, a terminal that may hang up, a file read apart."""
+"""What both halves need while they live: a lock, a terminal that may hang up, a file read apart, tasks that end."""
 
 from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
-from knoop_hw.errors import DeviceError
+from knoop_hw.errors import ConfigError, DeviceError, NotAsBefore
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 LOAD_TIMEOUT_S = 10.0  # reading and checking takes 0.3 s on a slow board
@@ -45,20 +49,54 @@ def at_a_terminal() -> bool:
     return True
 
 
-async def in_a_thread(load: Callable[[], T]) -> T:
-    """What `load` returns or raises, or TimeoutError, in a thread that nobody has to wait for.
+def in_a_thread(work: Callable[[], T], *, name: str) -> asyncio.Future[T]:
+    """What `work` returns or raises, in a thread that nobody has to wait for.
 
-    A pipe that nobody writes to, or a file server that is gone, must not hold up the end of a half.
+    An executor's threads are joined when the interpreter exits; nothing waits for a daemon.
     """
     outcome: Future[T] = Future()
     outcome.set_running_or_notify_cancel()  # it goes on when nobody waits any more
 
-    def work() -> None:
+    def run() -> None:
         try:
-            outcome.set_result(load())
-        except Exception as error:  # noqa: BLE001 -- raised again by who waits
+            outcome.set_result(work())
+        except BaseException as error:  # noqa: BLE001 -- raised where it is awaited
             outcome.set_exception(error)
 
-    threading.Thread(target=work, daemon=True, name="reload").start()
+    threading.Thread(target=run, daemon=True, name=name).start()
+    return asyncio.wrap_future(outcome)
+
+
+async def in_time(load: Callable[[], T]) -> T:
+    """What `load` returns or raises, or TimeoutError.
+
+    A pipe that nobody writes to, or a file server that is gone, must not hold up the end of a half.
+    """
     async with asyncio.timeout(LOAD_TIMEOUT_S):
-        return await asyncio.wrap_future(outcome)
+        return await in_a_thread(load, name="reload")
+
+
+@contextmanager
+def refusing(not_taken: Callable[..., None]) -> Iterator[None]:
+    """A reload: why it fails goes to `not_taken`, a line each, and the half lives on; only NotAsBefore ends it."""
+    try:
+        yield
+    except NotAsBefore:
+        raise
+    except ConfigError as error:
+        not_taken(*map(str, error.problems))
+    except DeviceError as error:
+        not_taken(*str(error).splitlines())
+    except TimeoutError:
+        not_taken(f"it took more than {LOAD_TIMEOUT_S:g} s to read; is one of the files a pipe?")
+    except Exception:  # whatever a file can do to us, the outputs stay guarded
+        log.exception("reload")
+        not_taken("it could not be read; this is a mistake of Knoop's")
+
+
+async def end(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Cancel these, and return when they have ended, however."""
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -11,7 +11,7 @@ from knoop_hw.cap import Cap, Passed, Storm
 from knoop_hw.counting import Measured, Rate
 from knoop_hw.gestures import Gesture, Gestures
 from knoop_hw.lines import Edge
-from knoop_hw.model import Quality, Value
+from knoop_hw.model import Quality, Report
 from knoop_hw.tables import Input
 
 log = logging.getLogger(__name__)
@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 SLACK_NS = 5_000_000  # an edge at the end of its debounce is heard of before what waits for it to stay away
 
 T = TypeVar("T")
-Report = Callable[[str, Value, Quality, int], None]  # channel, value, quality, boottime_ns
 
 
 class _Told(Generic[T]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +12,7 @@ Type = Literal["number", "boolean", "text"]
 Class = Literal["alarm", "event", "telemetry"]
 Quality = Literal["ok", "missing", "error", "estimate", "warning", "lost"]
 Gesture = Literal["click", "double", "long"]
+Report = Callable[[str, Value, Quality, int], None]  # channel, value, quality, boottime_ns
 
 GESTURES: tuple[Gesture, ...] = ("click", "double", "long")  # the values of a button
 NAME = r"[a-z][a-z0-9_]*(\.[a-z0-9_]+)?"

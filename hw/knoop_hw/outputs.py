@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from knoop_hw.clock import Clock
 from knoop_hw.errors import DeviceError, SetRefused
 from knoop_hw.guards import Guard, Level, Limits
 from knoop_hw.lines import OutputLine
-from knoop_hw.model import Quality, Value
+from knoop_hw.model import Report
 from knoop_hw.restore import Memory
 from knoop_hw.tables import Output
 from knoop_hw.timer import Timer
@@ -21,8 +21,6 @@ from knoop_hw.timer import Timer
 log = logging.getLogger(__name__)
 
 RETRY_NS = 1_000_000_000  # a line that refuses a forced change is asked again every second
-
-Report = Callable[[str, Value, Quality, int], None]  # channel, value, quality, boottime_ns
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,11 @@ from pathlib import Path
 from knoop_hw import chips
 from knoop_hw.chips import Chip, Line
 from knoop_hw.errors import DeviceError
-from knoop_hw.functions import Function, functions
+from knoop_hw.functions import CONFIG_TXT, Function, functions
 from knoop_hw.pwm import KernelPwm
 from knoop_hw.tables import Config, Input, Output
 
-# What switches a function of the board on, in /boot/firmware/config.txt (Raspberry Pi's documentation, "config.txt").
+# What switches a function of the board on, in its config.txt (Raspberry Pi's documentation, "config.txt").
 _SWITCH = {
     "I²C": "dtparam=i2c_arm=on", "SPI": "dtparam=spi=on", "UART": "enable_uart=1", "1-Wire": "dtoverlay=w1-gpio",
     "PWM": "dtoverlay=pwm", "I²S": "dtparam=i2s=on", "sound": "dtoverlay=audremap",
@@ -60,7 +60,12 @@ def _wanted(config: Config) -> Iterator[tuple[str, Input | Output]]:
 def _problem(wanted: Input | Output, machine: Machine, *, driver: str, held: Collection[str]) -> str:
     pin = wanted.pin
     if wanted.kind == "pwm" and driver == "gpiod":  # the line is the kernel's own and must not be asked for
-        return _without_pulses(pin, machine.pwm)
+        return _without_pulses(pin, machine)
+    return trouble(pin, machine, held=held)
+
+
+def trouble(pin: str, machine: Machine, *, held: Collection[str] = ()) -> str:
+    """Why this line would not open, and what to do; "" where it would."""
     line = chips.line_of(pin, machine.lines)
     if line is None:
         last = len(machine.lines) - 1
@@ -73,9 +78,9 @@ def _problem(wanted: Input | Output, machine: Machine, *, driver: str, held: Col
     return ""
 
 
-def _without_pulses(pin: str, pwm: KernelPwm) -> str:
+def _without_pulses(pin: str, machine: Machine) -> str:
     try:
-        pwm.find(pin)
+        machine.pwm.find(pin, machine.functions)
     except DeviceError as error:
         return str(error)
     return ""
@@ -84,5 +89,5 @@ def _without_pulses(pin: str, pwm: KernelPwm) -> str:
 def _off(function: Function) -> str:
     setting = _SWITCH.get(function.kind)
     if setting is None:
-        return "switch that off in /boot/firmware/config.txt"
-    return f"switch that off: take {setting} out of /boot/firmware/config.txt, then restart"
+        return f"switch that off in {CONFIG_TXT}"
+    return f"switch that off: take {setting} out of {CONFIG_TXT}, then restart"

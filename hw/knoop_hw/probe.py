@@ -10,8 +10,10 @@ from typing import Any
 
 from knoop_hw.buses import Bus
 from knoop_hw.found import GPIO, Found, Line, SerialPort
+from knoop_hw.functions import CONFIG_TXT
 from knoop_hw.pins import line_of
-from knoop_hw.sensed import Measured
+from knoop_hw.sensed import Camera, Measured, Sensed
+from knoop_hw.toml_text import comment, quoted
 
 WIDTH = 80
 SECTIONS = ("lines", "i2c", "spi", "w1", "pwm", "serial", "sensors", "cameras")  # what can be asked for, and line names
@@ -21,8 +23,6 @@ _ENABLE = {
     "i2c": "dtparam=i2c_arm=on", "spi": "dtparam=spi=on", "w1": "dtoverlay=w1-gpio (takes GPIO4)",
     "pwm": "dtoverlay=pwm-2chan (takes GPIO18 and GPIO19)",
 }  # fmt: skip
-CONFIG_TXT = "/boot/firmware/config.txt"
-_KERNELS = {"iio": "iio", "hwmon": "hwmon"}  # how a sensor's kind is called as a driver of Knoop, once there is one
 
 
 def checked(what: str) -> str:
@@ -74,8 +74,11 @@ def as_data(found: Found, missing: Sequence[str] = ()) -> dict[str, Any]:
 def as_text(found: Found, what: Sequence[str] = (), *, verbose: bool = False) -> str:
     """All of it for a person, at most 80 columns wide where names allow. `what`: as it was narrowed."""
     sections = (
-        _lines(found, what, verbose=verbose), _buses(found, what), _serial(found, what), _sensors(found, what),
-        _cameras(found, what), _unseen(found),
+        _lines(found, what, verbose=verbose), _buses(found, what),
+        _section("Serial ports", map(_port, found.serial), asked="serial" in what),
+        _section("Sensors that the kernel knows", map(_sensor, found.sensors), asked="sensors" in what),
+        _section("Cameras", map(_camera, found.cameras), asked="cameras" in what),
+        _unseen(found),
     )  # fmt: skip
     parts = [[found.board or "This machine does not say what it is."], *map(list, sections)]
     return "\n\n".join("\n".join(part) for part in parts if part)
@@ -156,48 +159,32 @@ def _bus(bus: Bus) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _serial(found: Found, what: Sequence[str]) -> Iterator[str]:
-    if not found.serial and "serial" not in what:
-        return
-    yield "Serial ports"
-    for port in found.serial:
-        yield _row(str(port.device), _port(port))
-    if not found.serial:
-        yield "  none"
+def _section(title: str, rows: Iterable[str], *, asked: bool) -> Iterator[str]:
+    there = [*rows]
+    if there or asked:
+        yield title
+        yield from there or ["  none"]
 
 
 def _port(port: SerialPort) -> str:
     said = [port.node if port.node != port.device.name else "", "this board's own" if port.kind == "board" else ""]
     said += ["perhaps a smart meter's P1 cable" if port.perhaps_meter else ""]
     said += ["the kernel writes its messages there (console= in cmdline.txt)" if port.console else ""]
-    return "; ".join(filter(None, said)) or "USB"
+    return _row(str(port.device), "; ".join(filter(None, said)) or "USB")
 
 
-def _sensors(found: Found, what: Sequence[str]) -> Iterator[str]:
-    if not found.sensors and "sensors" not in what:
-        return
-    yield "Sensors that the kernel knows"
-    for sensor in found.sensors:
-        kind = "" if sensor.kind == "thermal" else f" ({sensor.kind})"
-        yield _row(f"{sensor.name}{kind}", ", ".join(map(_measured, sensor.channels)) or "no channels that we know")
-    if not found.sensors:
-        yield "  none"
+def _sensor(sensor: Sensed) -> str:
+    kind = "" if sensor.kind == "thermal" else f" ({sensor.kind})"
+    return _row(f"{sensor.name}{kind}", ", ".join(map(_measured, sensor.channels)) or "no channels that we know")
 
 
 def _measured(item: Measured) -> str:
-    if item.value is None:
-        return f"{item.name} {item.unit}".rstrip()
-    return f"{item.name} {item.value:.6g} {item.unit}".rstrip()
+    value = "" if item.value is None else f"{item.value:.6g}"
+    return " ".join(filter(None, (item.name, value, item.unit)))
 
 
-def _cameras(found: Found, what: Sequence[str]) -> Iterator[str]:
-    if not found.cameras and "cameras" not in what:
-        return
-    yield "Cameras"
-    for camera in found.cameras:
-        yield _row(camera.name, f"{camera.device}, for programs that know {camera.by}")
-    if not found.cameras:
-        yield "  none"
+def _camera(camera: Camera) -> str:
+    return _row(camera.name, f"{camera.device}, for programs that know {camera.by}")
 
 
 def _unseen(found: Found) -> Iterator[str]:
@@ -239,10 +226,9 @@ def _machine() -> list[str]:
 def _meters(found: Found) -> Iterator[list[str]]:
     ports = [port for port in found.serial if port.kind == "usb"]
     for number, port in enumerate(sorted(ports, key=lambda port: not port.perhaps_meter), 1):
-        device = json.dumps(str(port.device), ensure_ascii=False).replace("\x7f", "\\u007f")
         yield [
             "# If a smart meter is on this cable:", f"#[sensor.meter{number if number > 1 else ''}]", '#driver = "p1"',
-            f"#device = {device}", '#min_interval = "10s"',
+            f"#device = {quoted(str(port.device))}", '#min_interval = "10s"',
         ]  # fmt: skip
 
 
@@ -261,15 +247,10 @@ def _lines_to_use(found: Found) -> Iterator[list[str]]:
 
 
 def _later(found: Found) -> Iterator[list[str]]:
-    """What the kernel knows and Knoop does not."""
-    known = [(_KERNELS.get(sensor.kind, ""), sensor.name, sensor.path) for sensor in found.sensors]
+    """What the kernel knows and Knoop does not: a driver for it would be called so."""
+    known = [(str(sensor.kind), sensor.name, sensor.path) for sensor in found.sensors if sensor.kind != "thermal"]
     known += [("onewire", device.name, f"/sys/bus/w1/devices/{device.address}")
               for bus in found.buses if bus.kind == "w1" for device in bus.devices]  # fmt: skip
     for driver, name, path in known:
-        if driver and driver not in found.drivers:
-            yield [f"# Known to the kernel; a driver in Knoop comes later: {_comment(name)}", f"#   {_comment(path)}"]
-
-
-def _comment(text: str) -> str:
-    """For a comment, which ends with its line."""
-    return "".join(char if char.isprintable() else "?" for char in text)
+        if driver not in found.drivers:
+            yield [f"# Known to the kernel; a driver in Knoop comes later: {comment(name)}", f"#   {comment(path)}"]

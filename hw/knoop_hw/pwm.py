@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from knoop_hw.errors import DeviceError
-from knoop_hw.functions import functions
+from knoop_hw.functions import Function, functions
 from knoop_hw.tables import KERNEL_PWM
 
 # The controller whose channels reach the header, by the name that its address gives it, and its lines' channels. Up to
@@ -49,7 +49,7 @@ class KernelPwm:
 
         A channel that pulses already goes on without a gap. Raises DeviceError that says what is missing.
         """
-        folder = self.find(line)
+        folder = self.find(line, functions(self._root))
         if (other := self._taken.get(folder)) is not None and not other.closed:
             raise DeviceError(f"{line} has the pulses of {other.line}: both show one channel; take another line")
         try:
@@ -64,9 +64,9 @@ class KernelPwm:
         self._taken[folder] = pulses
         return pulses
 
-    def find(self, line: str) -> Path:
-        """The channel that comes out on a line of KERNEL_PWM. Raises DeviceError."""
-        muxed = {held for held, function in functions(self._root).items() if function.kind == "PWM"}
+    def find(self, line: str, held: Mapping[str, Function]) -> Path:
+        """The channel that comes out on a line of KERNEL_PWM; `held`: the board's functions. Raises DeviceError."""
+        muxed = {name for name, function in held.items() if function.kind == "PWM"}
         if not muxed or line in muxed:
             for chip in sorted((self._root / "sys/class/pwm").glob("pwmchip*")):
                 for name, channels in CHANNELS.items():

@@ -22,8 +22,11 @@ def us() -> str:
 
 
 def remedy(path: Path) -> str:
-    """How this user comes to be one who may open it: the group of a device that is there."""
-    status = path.stat()
+    """How this user comes to be one who may open it; never fails."""
+    try:
+        status = path.stat()
+    except OSError:
+        return "look at it with `ls -l`: it is gone, or in a folder that is not for us"
     try:
         group = grp.getgrgid(status.st_gid).gr_name
     except KeyError:

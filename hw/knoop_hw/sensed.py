@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -61,11 +61,7 @@ class Camera:
 
 def sensors(root: Path = Path("/"), *, values: bool = False) -> tuple[Sensed, ...]:
     """All that there are below `root`; never fails. `values`: ask each chip, which takes a slow one up to seconds."""
-    found = (*_iio(root), *_hwmon(root), *_zones(root))
-    if not values:
-        return found
-    return tuple(replace(sensor, channels=tuple(_read(root, sensor, item) for item in sensor.channels))
-                 for sensor in found)  # fmt: skip
+    return (*_iio(root, values=values), *_hwmon(root, values=values), *_zones(root))
 
 
 def cameras(root: Path = Path("/")) -> tuple[Camera, ...]:
@@ -82,30 +78,30 @@ def cameras(root: Path = Path("/")) -> tuple[Camera, ...]:
     return tuple(found)
 
 
-def _iio(root: Path) -> Iterator[Sensed]:
+def _iio(root: Path, *, values: bool) -> Iterator[Sensed]:
     for device in in_order((root / "sys/bus/iio/devices").glob("iio:device*")):
         names = sorted({match[1] for file in device.glob("in_*") if (match := re.fullmatch(r"in_(\w+)_(?:raw|input)",
                                                                                           file.name))})  # fmt: skip
-        channels = tuple(Measured(name=name, unit=IIO.get(_kind(name), ("", 1))[0]) for name in names)
-        yield _sensor("iio", device, root, channels)
+        yield _sensor("iio", device, root, tuple(
+            _measured(name, IIO.get(_kind(name), ("", 1)), _processed(device, name) if values else None)
+            for name in names
+        ))  # fmt: skip
 
 
-def _hwmon(root: Path) -> Iterator[Sensed]:
+def _hwmon(root: Path, *, values: bool) -> Iterator[Sensed]:
     for device in in_order((root / "sys/class/hwmon").glob("hwmon*")):
         files = in_order(file for file in device.glob("*_input") if _kind(file.name) in HWMON)
-        channels = tuple(
-            Measured(name=text_of(file.with_name(file.name.replace("_input", "_label"))) or file.name[: -len("_input")],
-                     unit=HWMON[_kind(file.name)][0])
+        yield _sensor("hwmon", device, root, tuple(
+            _measured(text_of(file.with_name(file.name.replace("_input", "_label"))) or file.name[: -len("_input")],
+                      HWMON[_kind(file.name)], _number(file) if values else None)
             for file in files
-        )
-        yield _sensor("hwmon", device, root, channels)
+        ))  # fmt: skip
 
 
 def _zones(root: Path) -> Iterator[Sensed]:
     for zone in in_order((root / "sys/class/thermal").glob("thermal_zone*")):
-        value = _milli(zone / "temp")
         yield Sensed(kind="thermal", name=text_of(zone / "type") or zone.name, path=f"/{zone.relative_to(root)}",
-                     channels=(Measured(name="temp", unit="°C", value=value),))  # fmt: skip
+                     channels=(_measured("temp", ("°C", 1000), _number(zone / "temp")),))  # fmt: skip
 
 
 def _sensor(kind: Literal["iio", "hwmon"], device: Path, root: Path, channels: tuple[Measured, ...]) -> Sensed:
@@ -113,38 +109,30 @@ def _sensor(kind: Literal["iio", "hwmon"], device: Path, root: Path, channels: t
     return Sensed(kind=kind, name=name, path=f"/{device.relative_to(root)}", channels=channels)
 
 
-def _read(root: Path, sensor: Sensed, item: Measured) -> Measured:
-    folder = root / sensor.path.lstrip("/")
-    if sensor.kind == "thermal":
-        return item
-    if sensor.kind == "hwmon":
-        label = next((file for file in folder.glob("*_label") if text_of(file) == item.name), None)
-        file = f"{label.name[: -len('_label')] if label else item.name}_input"
-        raw, divisor = _number(folder / file), HWMON[_kind(file)][1]
-        return replace(item, value=None if raw is None else raw / divisor)
-    kind = _kind(item.name)
-    raw = _number(folder / f"in_{item.name}_input")
-    if raw is None and (raw := _number(folder / f"in_{item.name}_raw")) is not None:
-        offset, scale = (_shared(folder, item.name, kind, what) for what in ("offset", "scale"))
+def _measured(name: str, scale: tuple[str, float], raw: float | None) -> Measured:
+    unit, divisor = scale
+    return Measured(name=name, unit=unit, value=None if raw is None else raw / divisor)
+
+
+def _processed(device: Path, name: str) -> float | None:
+    """What an IIO device says of a channel, in the ABI's unit."""
+    raw = _number(device / f"in_{name}_input")
+    if raw is None and (raw := _number(device / f"in_{name}_raw")) is not None:
+        offset, scale = (_shared(device, name, what) for what in ("offset", "scale"))
         raw = (raw + (offset or 0.0)) * (1.0 if scale is None else scale)
-    return replace(item, value=None if raw is None else raw / IIO.get(kind, ("", 1))[1])
+    return raw
 
 
-def _shared(folder: Path, name: str, kind: str, what: str) -> float | None:
+def _shared(device: Path, name: str, what: str) -> float | None:
     """The channel's own offset or scale, else that of its type."""
-    own = _number(folder / f"in_{name}_{what}")
-    return _number(folder / f"in_{kind}_{what}") if own is None else own
+    own = _number(device / f"in_{name}_{what}")
+    return _number(device / f"in_{_kind(name)}_{what}") if own is None else own
 
 
 def _kind(name: str) -> str:
     """`temp` of temp1_input, `voltage` of voltage0, `concentration` of concentration_co2."""
     match = re.match(r"[a-z]+", name)
     return match[0] if match else ""
-
-
-def _milli(file: Path) -> float | None:
-    value = _number(file)
-    return None if value is None else value / 1000
 
 
 def _number(file: Path) -> float | None:

@@ -6,19 +6,16 @@ One log line when it goes and one when it is back.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 
 from knoop_hw import source
 from knoop_hw.clock import Clock
 from knoop_hw.errors import DeviceError
-from knoop_hw.model import Quality, Value
+from knoop_hw.model import Quality, Report
 from knoop_hw.tables import Sensor
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 10.0
-
-Report = Callable[[str, Value, Quality, int], None]  # channel, value, quality, boottime_ns
 
 
 async def sense(sensor: Sensor, *, clock: Clock, report: Report) -> None:

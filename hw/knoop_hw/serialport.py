@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from knoop_hw import rights
 from knoop_hw.errors import DeviceError
 
 LIMIT = 64 * 1024  # unread bytes; beyond it the kernel's own buffer fills and then drops, as on any slow reader
@@ -51,7 +52,7 @@ def _remedy(device: Path, error: Exception) -> str:
     if number == errno.ENOENT:
         return f"{device} does not exist; plug it in or correct 'device'; ports here: {_ports()}"
     if number in {errno.EACCES, errno.EPERM}:
-        return f"{device} may not be opened by this user; `sudo usermod -aG dialout $USER`, then log in again"
+        return f"{device} may not be opened by {rights.us()}; {rights.remedy(device)}"
     if number in {errno.EAGAIN, errno.EBUSY}:
         return f"{device} is in use by another program; `fuser -v {device}` names it"
     # pyserial gives no errno for a file that is no terminal, only this text.

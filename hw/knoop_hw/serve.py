@@ -6,19 +6,19 @@ import asyncio
 import hashlib
 import logging
 import signal
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from knoop_hw.board import Board
 from knoop_hw.clock import Clock, SystemClock
-from knoop_hw.errors import ConfigError, DeviceError, NotAsBefore
 from knoop_hw.left import Left
-from knoop_hw.life import LOAD_TIMEOUT_S, at_a_terminal, in_a_thread, lock
+from knoop_hw.life import at_a_terminal, end, in_time, lock, refusing
 from knoop_hw.notify import notify, reloading
 from knoop_hw.sock import Listener
 from knoop_hw.tables import Config
+from knoop_hw.timer import within
 
 log = logging.getLogger(__name__)
 
@@ -27,16 +27,15 @@ DRAIN_S = 2.0  # an agent that lives has stored everything after 1 s (its group 
 
 
 async def serve(
-    config: Config, *, load: Callable[[], Config], socket: Path, passed: int | None, state: Path,
-    clock: Clock | None = None,
-) -> int:  # fmt: skip
+    config: Config, *, load: Callable[[], Config], socket: Path, passed: int | None, state: Path
+) -> int:
     """Open the board and be there for an agent until SIGTERM or SIGINT. Returns the exit code 0.
 
     `passed`: a listening socket of systemd's, instead of one at `socket`. SIGHUP takes over what `load` returns (it
     raises ConfigError), or stops a half that a terminal started. SIGUSR2 says that new code is installed. Raises
     DeviceError.
     """
-    clock = clock or SystemClock()
+    clock = SystemClock()
     loop = asyncio.get_running_loop()
     stop, again, upgraded = asyncio.Event(), asyncio.Event(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -52,24 +51,22 @@ async def serve(
         stack.callback(listener.close)
         async with Board(config, clock=clock, state=state) as board:
             half = _Half(board, config, clock=clock, load=load, again=again, upgraded=upgraded, code=code)
-            works: tuple[Coroutine[Any, Any, object], ...] = (
-                stop.wait(), listener.accept(board.serve, clock=clock), half.follow(), half.upgrade(), half.feed()
-            )
+            accepting = asyncio.create_task(listener.accept(board.serve, clock=clock))
+            works: tuple[Coroutine[Any, Any, object], ...] = (stop.wait(), half.follow(), half.upgrade(), half.feed())
             tasks = [asyncio.create_task(work) for work in works]
             notify("READY=1\nSTATUS=open")
             log.info("the board is open: %d channels, run %s, at %s", len(board.channels), board.run, socket)
             try:
-                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                for task in tasks:
+                await asyncio.wait([accepting, *tasks], return_when=asyncio.FIRST_COMPLETED)
+                for task in (accepting, *tasks):
                     if task.done():
                         task.result()
             finally:
                 board.release()  # outputs first, before anything that may have to wait
                 notify("STOPPING=1")
-                accepting = tasks.pop(1)
-                await _end(tasks)
+                await end(tasks)
                 await half.drain()
-                await _end([accepting])
+                await end([accepting])
     return 0
 
 
@@ -89,25 +86,14 @@ class _Half:
             await self._again.wait()
             self._again.clear()
             reloading()
-            try:
-                config = await in_a_thread(self._load)
+            with refusing(_not_taken):
+                config = await in_time(self._load)
                 if config == self._config:
                     log.info("reload: nothing changed")
                 else:
                     await self._board.reload(config)
                     self._config = config
                     log.info("reload: the new configuration is taken")
-            except NotAsBefore:
-                raise
-            except ConfigError as error:
-                _not_taken(*map(str, error.problems))
-            except DeviceError as error:
-                _not_taken(*str(error).splitlines())
-            except TimeoutError:
-                _not_taken(f"it took more than {LOAD_TIMEOUT_S:g} s to read; is one of the files a pipe?")
-            except Exception:  # whatever a file can do to us, the outputs stay guarded
-                log.exception("reload")
-                _not_taken("it could not be read; this is a mistake of Knoop's")
             notify("READY=1")
 
     async def upgrade(self) -> None:
@@ -139,11 +125,12 @@ class _Half:
 
     async def drain(self) -> None:
         """Let the agent store what it has not, for a bounded time."""
-        draining, late = asyncio.create_task(self._board.drain()), asyncio.ensure_future(self._clock.sleep(DRAIN_S))
-        await asyncio.wait({draining, late}, return_when=asyncio.FIRST_COMPLETED)
-        if not draining.done():
+        try:
+            await within(self._board.drain(), DRAIN_S, clock=self._clock)
+        except TimeoutError:
             log.warning("the agent has not said within %g s that the last readings are safe; they may be lost", DRAIN_S)
-        await _end([draining, late])
+        except Exception:  # the outputs are safe; what is left to close is closed all the same
+            log.exception("the end")
 
 
 async def make_safe(file: Path, *, load: Callable[[], Config], state: Path) -> int:
@@ -173,10 +160,3 @@ def _code() -> str:
     for file in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()
-
-
-async def _end(tasks: Iterable[asyncio.Future[Any]]) -> None:
-    tasks = list(tasks)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -19,7 +19,7 @@ from typing import IO
 
 from knoop_hw.clock import Clock
 from knoop_hw.errors import DeviceError
-from knoop_hw.life import lock
+from knoop_hw.life import end, lock
 from knoop_hw.link import Link, LinkClosed, NotTheProtocol
 from knoop_hw.messages import MAX_LINE, Message, decode, encode
 
@@ -167,11 +167,10 @@ class Listener:
 
     def __init__(self, path: Path, *, passed: int | None = None) -> None:
         """Raises DeviceError when another process listens there, or when it cannot be bound."""
-        self._path, self._held, self._ours = path, None, passed is None
+        self._path = path
+        self._held: IO[bytes] | None = None  # the lock beside a socket that we bound
         self._sock = self._bind() if passed is None else _passed(passed)
         self._sock.setblocking(False)
-
-    _held: IO[bytes] | None
 
     def _bind(self) -> socket.socket:
         path = self._path
@@ -216,14 +215,12 @@ class Listener:
                 task.add_done_callback(tasks.discard)
                 await _Turn()
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
 
     def close(self) -> None:
         """Let nobody in any more; what we bound is removed. Closing twice is fine."""
         self._sock.close()
-        if self._ours and self._held is not None:
+        if self._held is not None:
             with suppress(OSError):  # its folder may have gone, too
                 self._path.unlink()
         self._release()

@@ -8,17 +8,15 @@ the table: only the modules a configuration names are imported, and a driver imp
 
 from __future__ import annotations
 
-import asyncio
 import importlib
 import pkgutil
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from threading import Thread
 from typing import Any, Protocol
 
 from knoop_hw.clock import Clock
+from knoop_hw.life import in_a_thread
 from knoop_hw.model import Class, Quality, Type, Value
 
 
@@ -101,23 +99,8 @@ async def poll(
     """
     while True:
         started_ns = clock.boottime_ns()
-        yield await _in_daemon(read)
+        yield await in_a_thread(read, name="knoop-poll")
         await clock.sleep(every_s - (clock.boottime_ns() - started_ns) / 1e9)
-
-
-def _in_daemon(read: Callable[[], tuple[Sample, ...]]) -> asyncio.Future[tuple[Sample, ...]]:
-    """An executor's threads are joined when the interpreter exits; nothing waits for a daemon."""
-    done: Future[tuple[Sample, ...]] = Future()
-    done.set_running_or_notify_cancel()
-
-    def work() -> None:
-        try:
-            done.set_result(read())
-        except BaseException as error:  # noqa: BLE001 -- raised where it is awaited
-            done.set_exception(error)
-
-    Thread(target=work, name="knoop-poll", daemon=True).start()
-    return asyncio.wrap_future(done)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

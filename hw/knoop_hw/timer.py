@@ -7,6 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from knoop_hw.clock import Clock
+from knoop_hw.life import end
 
 T = TypeVar("T")
 
@@ -55,6 +56,4 @@ async def within(work: Coroutine[Any, Any, T], seconds: float, *, clock: Clock) 
             return doing.result()
         raise TimeoutError(f"nothing within {seconds:g} s")
     finally:
-        for task in (doing, patience):
-            task.cancel()
-        await asyncio.gather(doing, patience, return_exceptions=True)
+        await end((doing, patience))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from knoop import __version__, flags
-from knoop.errors import LinkError, LoginRefused, NodeError, StoreError
+from knoop.errors import LinkError, LoginRefused, NodeError, StoreError, Usage
 from knoop_hw import logs
 from knoop_hw.errors import ConfigError, DeviceError, Problem
 
@@ -110,6 +110,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         code: int = arguments.run(arguments)
         sys.stdout.flush()
+    except Usage as error:
+        parser().error(str(error))
     except ConfigError as error:
         return _fail(arguments, EX_CONFIG, error, problems=[str(problem) for problem in error.problems])
     except LoginRefused as error:
@@ -165,12 +167,9 @@ def _run_loop(work: Coroutine[Any, Any, int], loop: str = "auto") -> int:
 def init(arguments: argparse.Namespace) -> int:
     """`knoop init`."""
     from knoop import init as command
-    from knoop.init.interview import Usage
 
     try:
         return command.init(arguments)
-    except Usage as error:
-        parser().error(str(error))
     except LinkError as error:
         raise _by_flag(error) from None
 
@@ -307,10 +306,7 @@ def probe(arguments: argparse.Namespace) -> int:
     """`knoop probe`."""
     from knoop import probe as command
 
-    try:
-        return command.probe(arguments)
-    except command.Usage as error:
-        parser().error(str(error))
+    return command.probe(arguments)
 
 
 def bench(arguments: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ NodeError(Exception)
 │ ├ Untrusted                     the certificate, its host or its dates: never retried with less care
 │ └ LoginRefused                  the server knows us and says no: exit 77 when it is the first login
 │   └ RegistrationRefused         the server makes no account for us, or not this one
+├ Usage(ValueError)               arguments that do not go together, lack something or mean nothing: exit 2
 ├ Refusal(PermissionError)        a server refused one request (its XMPP condition is in the text)
 └ StoreError(OSError)             a database that cannot be used, or a disk that is full
 The hardware half's tree is in knoop_hw.errors; ConfigError (exit 78) is shared.
@@ -40,6 +41,10 @@ class RegistrationRefused(LoginRefused):
     def __init__(self, condition: str, text: str) -> None:
         self.condition = condition
         super().__init__(text)
+
+
+class Usage(NodeError, ValueError):
+    """A command's arguments lack something, contradict each other, or mean nothing."""
 
 
 class Refusal(NodeError, PermissionError):

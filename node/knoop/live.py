@@ -12,11 +12,11 @@ import textwrap
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
 
-from knoop.errors import NodeError
-from knoop.probe import configured
+from knoop.errors import NodeError, Usage
+from knoop.payload import timestamp
 from knoop.text import Voice
 from knoop_hw.board import Board
 from knoop_hw.clock import Clock, SystemClock
@@ -37,9 +37,9 @@ class Absent(NodeError):
     """What was asked for is not there."""
 
 
-def watch(arguments: argparse.Namespace) -> int:
-    """Show values until Ctrl-C. Raises ValueError for names that mean nothing, Absent, ConfigError, DeviceError."""
-    config, channels = watched(arguments.name, pull=arguments.pull, there=configured(arguments))
+def watch(arguments: argparse.Namespace, there: Config | None) -> int:
+    """Show values until Ctrl-C; `there` is what node.toml says. Raises Usage, Absent or DeviceError."""
+    config, channels = watched(arguments.name, pull=arguments.pull, there=there)
     asyncio.run(_show(config, channels, as_json=arguments.json))
     return 0
 
@@ -47,10 +47,10 @@ def watch(arguments: argparse.Namespace) -> int:
 def watched(names: Collection[str], *, pull: str, there: Config | None) -> tuple[Config, dict[str, str]]:
     """The board to open, without outputs, and what is shown: channel → what it is called here.
 
-    A name is a channel, the device that has several, or a line. Raises ValueError where nothing is named, Absent.
+    A name is a channel, the device that has several, or a line. Raises Usage where nothing is named, Absent.
     """
     if there is None and not names:
-        raise ValueError("there is no node.toml here; name lines: knoop probe --watch GPIO17 GPIO27")
+        raise Usage("there is no node.toml here; name lines: knoop probe --watch GPIO17 GPIO27")
     there = there or Config()
     inputs = {line.name: line for line in there.inputs}
     sensors = {sensor.name: sensor for sensor in there.sensors}
@@ -172,7 +172,7 @@ class _Words:
         return said if reading.quality == "ok" else f"{said} ({reading.quality})"
 
     def at(self, reading: Reading) -> str:
-        return f"{_when(reading, self._clock).astimezone():%H:%M:%S.%f}"[:-3]
+        return f"{datetime.fromtimestamp(_at_ns(reading, self._clock) / 1e9).astimezone():%H:%M:%S.%f}"[:-3]
 
 
 class _Lines:
@@ -253,17 +253,16 @@ class _Json:
 
     def show(self, readings: Collection[Reading]) -> None:
         for reading in readings:
-            at = _when(reading, self._clock).isoformat(timespec="milliseconds").replace("+00:00", "Z")
             told = {
                 "channel": self._called[reading.channel], "value": reading.value,
-                "unit": self._channels[reading.channel].unit, "quality": reading.quality, "at": at,
+                "unit": self._channels[reading.channel].unit, "quality": reading.quality,
+                "at": timestamp(_at_ns(reading, self._clock)),
             }  # fmt: skip
             print(json.dumps(told, ensure_ascii=False), flush=True)  # noqa: T201 -- a command's output
 
 
-def _when(reading: Reading, clock: Clock) -> datetime:
-    at_ns = clock.time_ns() - (clock.boottime_ns() - reading.boottime_ns)
-    return datetime.fromtimestamp(at_ns / 1e9, UTC)
+def _at_ns(reading: Reading, clock: Clock) -> int:
+    return clock.time_ns() - (clock.boottime_ns() - reading.boottime_ns)
 
 
 def _print(text: str) -> None:

@@ -11,22 +11,19 @@ import textwrap
 from contextlib import aclosing
 from dataclasses import asdict
 
+from knoop.errors import Usage
 from knoop_hw import chips, found, places, selftest
 from knoop_hw import probe as it
 from knoop_hw.clock import SystemClock
 from knoop_hw.errors import ConfigError, DeviceError
-from knoop_hw.functions import functions
 from knoop_hw.jumper import GpiodWire, SimulatedWire, Wire
 from knoop_hw.logs import printable
 from knoop_hw.pins import line_of
+from knoop_hw.preflight import look, trouble
 from knoop_hw.tables import Config
 
 EX_FAILED, EX_INTERRUPTED = 1, 130
 MARGIN = 12  # of a check's name in the self-test's table
-
-
-class Usage(ValueError):
-    """Arguments that do not go together, or mean nothing."""
 
 
 def probe(arguments: argparse.Namespace) -> int:
@@ -36,10 +33,7 @@ def probe(arguments: argparse.Namespace) -> int:
     if arguments.watch:
         from knoop import live  # noqa: PLC0415 -- what only watching needs: a board
 
-        try:
-            return live.watch(arguments)
-        except ValueError as error:
-            raise error if isinstance(error, ConfigError) else Usage(str(error)) from None
+        return live.watch(arguments, configured(arguments))
     if arguments.selftest:
         return _selftest(arguments)
     try:
@@ -128,9 +122,8 @@ def _row(outcome: selftest.Outcome) -> str:
 
 def _report(wire: Wire, outcomes: list[selftest.Outcome]) -> list[str]:
     """Lines to paste: the board, its kernel, and every figure."""
-    there = found.machine(look=list)
-    board = "simulated lines" if wire.simulated else there.board or "a board that does not say what it is"
-    lines = [f"  {board}, kernel {there.kernel}, {wire.names[0]} → {wire.names[1]}"]
+    board = "simulated lines" if wire.simulated else found.board() or "a board that does not say what it is"
+    lines = [f"  {board}, kernel {found.kernel()}, {wire.names[0]} → {wire.names[1]}"]
     for outcome in outcomes:
         figures = ", ".join(f"{name} {_figure(value)}" for name, value in outcome.figures.items())
         lines.append(f"  {outcome.check}: {outcome.verdict}" + (f" ({figures})" if figures else ""))
@@ -157,19 +150,12 @@ def _wire(arguments: argparse.Namespace) -> Wire:
     for name in (out, into):
         if name in taken:
             raise DeviceError(f"{name} is {taken[name]} of the configuration; take lines with nothing on them")
-    chip = chips.choose(chips.here(), config.board.chip if config else None)
-    lines, held = chips.lines(chip), functions()
-    numbers = []
+    machine = look(config.board.chip if config else None)
     for name in (out, into):
-        line = chips.line_of(name, lines)
-        if line is None:
-            raise DeviceError(f"{chip} has no line {name}")
-        if name in held:
-            raise DeviceError(f"{name} belongs to the board's {held[name]}; take another line")
-        if line.used:
-            raise DeviceError(f"{name} is in use by '{line.consumer or 'another driver'}'; end that, or take another")
-        numbers.append(line.number)
-    return GpiodWire(chip.path, (out, numbers[0]), (into, numbers[1]))
+        if why := trouble(name, machine):
+            raise DeviceError(why)
+    lines = [(name, line.number) for name in (out, into) if (line := chips.line_of(name, machine.lines))]
+    return GpiodWire(machine.chip.path, *lines)
 
 
 def configured(arguments: argparse.Namespace) -> Config | None:

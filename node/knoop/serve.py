@@ -12,6 +12,7 @@ import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from knoop.store import Store
 from knoop.together import first
 from knoop.xmpp.session import Account, Session, tls_context
 from knoop_hw.clock import Clock, SystemClock
-from knoop_hw.errors import ConfigError, DeviceError, NotAsBefore
-from knoop_hw.life import LOAD_TIMEOUT_S, at_a_terminal, in_a_thread, lock
+from knoop_hw.errors import ConfigError, DeviceError, NotAsBefore, Problem
+from knoop_hw.life import at_a_terminal, end, in_time, lock, refusing
 from knoop_hw.notify import notify, reloading
 
 log = logging.getLogger(__name__)
@@ -39,8 +40,7 @@ Loaded = tuple[Config, str]
 
 
 async def serve(
-    config: Config, *, password: str, state: Path, load: Callable[[], Loaded], board: Path | None = None,
-    clock: Clock | None = None,
+    config: Config, *, password: str, state: Path, load: Callable[[], Loaded], board: Path | None = None
 ) -> int:  # fmt: skip
     """Open everything a configuration names and be the node until SIGTERM. Returns the exit code 0.
 
@@ -50,7 +50,7 @@ async def serve(
     Raises DeviceError, StoreError, or LoginRefused when the first login is refused.
     """
     _note(config)
-    clock = clock or SystemClock()
+    clock = SystemClock()
     stop, again = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -116,9 +116,7 @@ class _Served:
             return None
         finally:
             self._handing_over = False
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await end(tasks)
 
     def _release(self) -> None:
         """Outputs first, before anything that may have to wait."""
@@ -138,36 +136,30 @@ class _Served:
                 return agent.loaded
             self._again.clear()
             reloading()
-            try:
-                loaded = await in_a_thread(self._load)
-                if loaded == agent.loaded:
+            with refusing(partial(self._not_taken, agent)):
+                wanted = await in_time(self._load)
+                if wanted == agent.loaded:
                     log.info("reload: nothing changed")
                 else:
-                    await self._try_login(agent, loaded)
-                    return loaded
-            except ConfigError as error:
-                self._not_taken(agent, *map(str, error.problems))
-            except LinkError as error:
-                self._not_taken(agent, f"the changed account was tried first: {error}")
-            except TimeoutError:
-                self._not_taken(agent, f"it took more than {LOAD_TIMEOUT_S:g} s to read; is one of the files a pipe?")
-            except Exception:  # whatever a file can do to us, the node goes on
-                log.exception("reload")
-                self._not_taken(agent, "it could not be read; this is a mistake of Knoop's")
+                    await self._try_login(agent, wanted)
+                    return wanted
             notify("READY=1")
 
     async def _try_login(self, agent: Agent, loaded: Loaded) -> None:
-        """Log in once where the account changed, beside the present login. Raises LinkError or ConfigError."""
+        """Log in once where the account changed, beside the present login. Raises ConfigError."""
         wanted = account(*loaded)
-        context = tls_context(wanted)  # also of an account that is as before: the next login reads its file anew
-        if wanted == account(*agent.loaded):
-            return
-        beside: Account = replace(wanted, jid=replace(wanted.jid, resource=f"{wanted.jid.resource}-reload"))
-        session = await Session.open(
-            beside, clock=self._clock, context=context, on_message=lambda _stanza, _late: None,
-            on_presence=lambda _stanza: None, admits=lambda _sender: False,
-        )  # fmt: skip
-        await session.close()
+        try:
+            context = tls_context(wanted)  # also of an account that is as before: the next login reads its file anew
+            if wanted == account(*agent.loaded):
+                return
+            beside: Account = replace(wanted, jid=replace(wanted.jid, resource=f"{wanted.jid.resource}-reload"))
+            session = await Session.open(
+                beside, clock=self._clock, context=context, on_message=lambda _stanza, _late: None,
+                on_presence=lambda _stanza: None, admits=lambda _sender: False,
+            )  # fmt: skip
+            await session.close()
+        except LinkError as error:
+            raise ConfigError([Problem("", 0, "", f"the changed account was tried first: {error}")]) from None
 
     async def _hand_over(self, agent: Agent, life: asyncio.Task[None], loaded: Loaded) -> Agent:
         """The agent that goes on: with what is `loaded`, or as before where the board does not take that."""

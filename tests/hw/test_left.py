@@ -8,7 +8,7 @@ import pytest
 
 from knoop_hw.board import Board
 from knoop_hw.errors import DeviceError
-from knoop_hw.left import Left
+from knoop_hw.left import FILE, Left
 
 LAMP = '[output.lamp]\npin = "GPIO27"\nsafe = "on"\n'
 
@@ -24,6 +24,13 @@ def test_what_was_open_is_known_again_whatever_became_of_the_file(left, configur
     assert left.recall(tmp_path / "node.toml") == config
     assert left.recall(tmp_path / "other.toml") is None
     assert Left(tmp_path, boot_id="another").recall(tmp_path / "node.toml") is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "[" * 200_000, "\0" * 64])
+def test_a_damaged_note_says_nothing(left, configured, tmp_path, text):
+    left.note(configured(LAMP))
+    (tmp_path / FILE).write_text(text, "utf-8")
+    assert left.recall(tmp_path / "node.toml") is None
 
 
 def test_a_full_disk_leaves_no_note_that_is_wrong(left, configured, tmp_path, caplog):

@@ -10,9 +10,9 @@ from tests.hw.stopping import Stopping
 
 from knoop_hw.clock import SystemClock
 from knoop_hw.errors import DeviceError
+from knoop_hw.kernel_edges import Change
 from knoop_hw.lines import WAITING, Edge, InputLine, OutputLine
 from knoop_hw.simulated import Simulated, SimulatedFactory, SimulatedPin
-from knoop_hw.kernel_edges import Change
 
 S = 1_000_000_000
 

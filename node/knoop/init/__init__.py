@@ -17,11 +17,11 @@ from typing import Any
 
 from knoop import config
 from knoop.commands import words
-from knoop.errors import LinkError, NodeError, RegistrationRefused, StoreError
+from knoop.errors import LinkError, NodeError, RegistrationRefused, StoreError, Usage
 from knoop.init import setup
 from knoop.init.ask import Terminal
 from knoop.init.drafts import drafted
-from knoop.init.interview import Interview, Plan, Usage, with_name
+from knoop.init.interview import Interview, Plan, with_name
 from knoop.jid import Jid
 from knoop.xmpp import compat
 from knoop.xmpp import register as registration

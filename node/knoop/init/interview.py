@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 
 from knoop import config
 from knoop.commands import words
-from knoop.errors import LoginRefused
+from knoop.errors import LoginRefused, Usage
 from knoop.init import invite, setup
 from knoop.init.ask import Terminal
 from knoop.init.drafts import Draft
@@ -28,10 +28,6 @@ from knoop_hw.errors import ConfigError, Problem
 
 T = TypeVar("T")
 TRIES = 3  # for a password typed by hand, as login(1) has it
-
-
-class Usage(ValueError):
-    """The arguments lack something, or contradict each other: exit 2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

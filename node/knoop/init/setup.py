@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
+
+from knoop_hw.toml_text import comment, quoted
 
 Lines = Literal["usable", "forbidden", "simulated", "none"]  # "forbidden": there, but not for this user
 
@@ -97,13 +98,13 @@ def _xmpp(answers: Answers) -> Iterator[str]:
 def _people(answers: Answers) -> Iterator[str]:
     yield "[people]                        # nobody else gets an answer"
     for owner in answers.owners:
-        yield f'{_quoted(owner)} = "owner"'
+        yield f'{quoted(owner)} = "owner"'
     yield '#"bram@example.org" = "operator"   # may also switch; a "viewer" only reads'
 
 
 def _room(answers: Answers) -> Iterator[str]:
     mark = "" if answers.room else "#"
-    yield f"{mark}[room.{_quoted(answers.room or 'alarms@rooms.example.org')}]   # a group chat to be in"
+    yield f"{mark}[room.{quoted(answers.room or 'alarms@rooms.example.org')}]   # a group chat to be in"
     yield f'{mark}classes = ["alarm"]             # what is said there'
 
 
@@ -145,14 +146,14 @@ def _sensors(answers: Answers) -> Iterator[str]:
     ports = sorted(answers.ports, key=lambda port: not port.perhaps_meter)
     for number, port in enumerate(ports, 1):
         yield ""
-        yield f"# Found: {_comment(port.device)}"
+        yield f"# Found: {comment(port.device)}"
         if port.perhaps_meter:
             yield "# The cable of a smart meter often calls itself so. If it is one:"
         else:
             yield "# If it is a smart meter's P1 cable:"
         yield f"#[sensor.meter{number if number > 1 else ''}]"
         yield '#driver = "p1"'
-        yield f"#device = {_quoted(port.device)}"
+        yield f"#device = {quoted(port.device)}"
         yield '#min_interval = "10s"'
         if not port.usable:
             yield "# This user may not open it yet: `sudo adduser USER dialout`, then log in again."
@@ -172,15 +173,5 @@ def _publish(answers: Answers) -> Iterator[str]:
 
 def _keys(*keys: tuple[str, str | int, str]) -> Iterable[str]:
     for key, value, why in keys:
-        line = f"{key} = {value if isinstance(value, int) else _quoted(value)}"
+        line = f"{key} = {value if isinstance(value, int) else quoted(value)}"
         yield f"{line:<31} # {why}" if why else line
-
-
-def _quoted(text: str) -> str:
-    """As a basic string (TOML 1.0): JSON's escapes are TOML's, but for DEL, which TOML wants escaped."""
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _comment(text: str) -> str:
-    """For a comment, which ends with its line."""
-    return "".join(char if char.isprintable() else "?" for char in text)
