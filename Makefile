@@ -39,13 +39,15 @@ bench-board: .venv  ## what lines cost on the emulated board, by gpiod and by lg
 demo: .venv prosody  ## a private server and a node with real readings: chat with it, or watch the tour (</dev/null)
 	$(RUN) -m knoop_bench.demo
 
-bench: .venv prosody  ## measure stanzas, CPU and memory against a private Prosody
+bench: .venv prosody  ## measure stanzas, CPU and memory against a private Prosody, and every driver
 	$(BIN)/knoop bench --local
-	$(RUN) -m pytest tests/bench/test_benchmarks.py --benchmark-enable --benchmark-timer=time.process_time \
-	    --benchmark-columns=min,median,rounds --benchmark-warmup=on -q
+	$(BIN)/knoop bench --drivers
+	$(RUN) -m pytest tests/bench/test_benchmarks.py tests/bench/test_driver_benchmarks.py \
+	    --benchmark-enable --benchmark-timer=time.process_time --benchmark-columns=min,median,rounds --benchmark-warmup=on -q
 
 bench-quick: .venv prosody  ## the same in a minute: ratios only
 	$(BIN)/knoop bench --local --quick
+	$(BIN)/knoop bench --drivers --quick
 
 lock: .lock/bin/uv  ## write requirements*.txt anew from pyproject.toml
 	bench/lock .lock/bin/uv

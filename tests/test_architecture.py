@@ -40,24 +40,27 @@ TIERS = (
     _tier("words of the seam", "what travels, time, TOML to dataclasses, errors", "knoop_hw",
           "- model clock units errors locate decode include messages logs notify runs places life toml_text"),
     _tier("deciding (hardware)", "tables, filters, guards: values in, values out", "knoop_hw",
-          "config tables pins filters guards kept scenario source sensors gestures counting cap kernel_edges debounce"),
+          "config tables pins filters guards kept scenario source sensors gestures counting cap kernel_edges debounce "
+          "remote_tables told values registers overlays p1_frames p1_telegram p1_unchecked nmea_epochs"),
     _tier("touching", "lines, ports, drivers, a simulated board", "knoop_hw",
           "timer lines meanings inputs whole totals outputs restore left pwm chips preflight "
-          "pinfactory gpiod_pins lgpio_pins serialport simulated sensing rights functions buses sensed found "
-          "probe jumper selftest link sock pipes sensors.*"),
+          "pinfactory gpiod_pins lgpio_pins serialport simulated trouble sensing rights functions firmware buses "
+          "attributes iio_abi hwmon_abi thermal kernel_sensors sensed found proposed "
+          "rtu leash probe jumper selftest link sock pipes talk device remote sensors.*"),
     _tier("board", "all that is open, and the protocol", "knoop_hw", "board"),
     _tier("the hardware half", "a board as a process of its own", "knoop_hw", "serve cli __main__"),
     _tier("words", "addresses, records, errors", "knoop",
           "- jid record errors health words slips bench together gate"),
     _tier("deciding", "rights, alerts, sentences, payloads, the configuration", "knoop",
-          "access alerts command commands commands.* condition config forms init.invite init.setup parse parse.* "
-          "payload reminders room room.addressed room.gathering room.pace rules sparkline text toml_schema watches"),
+          "access alerts command commands commands.* condition config forms geoloc init.invite init.setup "
+          "parse parse.* network payload reminders room room.addressed room.gathering room.pace rules sparkline text "
+          "toml_schema watches"),
     _tier("keeping", "SQLite in a thread, reading to sinks, the agent's end of the seam", "knoop",
-          "database store state router board"),
+          "database store state router board wifi"),
     _tier("xmpp", "bytes, login, stanzas: the only place that knows the library", "knoop", "xmpp xmpp.*"),
     _tier("ways out", "one publisher a file, one delivery a sink", "knoop", "publishers publishers.* delivery"),
     _tier("a node", "what verbs see, what a message becomes, what lives as long as a login", "knoop",
-          "alarms household execution conversation presence room.inroom room.talk telling watching"),
+          "alarms household execution conversation presence room.inroom room.talk telling watching whereabouts"),
     _tier("agent", "the wiring, and the way from one configuration to the next", "knoop",
           "agent halves serve"),
     _tier("command line", "arguments, exit codes, the terminal, where things are", "knoop",
@@ -89,15 +92,19 @@ SEAM: Mapping[str, frozenset[str]] = {
     "knoop.rules": frozenset({"knoop_hw.decode", "knoop_hw.tables"}),
     "knoop.config": frozenset({"knoop_hw.config", "knoop_hw.decode", "knoop_hw.include", "knoop_hw.tables"}),
     "knoop.agent": frozenset({"knoop_hw.runs"}),
+    "knoop.network": frozenset({"knoop_hw.decode", "knoop_hw.filters"}),  # a channel of the agent's is one like others
+    "knoop.wifi": frozenset({"knoop_hw.filters", "knoop_hw.life"}),
     "knoop.halves": frozenset({"knoop_hw.board", "knoop_hw.sock"}),  # in one process, or in two
     "knoop.cli": frozenset({"knoop_hw.places"}),
-    "knoop.toml_schema": frozenset({f"knoop_hw.{m}" for m in ("decode", "filters", "include", "source", "tables")}),
+    "knoop.toml_schema": frozenset({f"knoop_hw.{m}" for m in (
+        "decode", "filters", "include", "remote_tables", "source", "tables"
+    )}),
     "knoop.serve": frozenset({"knoop_hw.life"}),
     "knoop.probe": frozenset({f"knoop_hw.{m}" for m in (
         "chips", "cli", "found", "jumper", "pins", "places", "preflight", "probe", "selftest", "tables"
     )}),  # another command of the machine's, which needs no agent
     "knoop.live": frozenset({f"knoop_hw.{m}" for m in ("board", "decode", "pins", "tables")}),
-    "knoop.doctor.machine": frozenset({"knoop_hw.places", "knoop_hw.rights"}),
+    "knoop.doctor.machine": frozenset({"knoop_hw.places", "knoop_hw.rights", "knoop_hw.thermal"}),
     "knoop.init": frozenset({"knoop_hw.found"}),  # what to propose; it opens nothing
     "knoop.init.setup": frozenset({"knoop_hw.toml_text"}),
 }
@@ -112,6 +119,7 @@ LIBRARIES: Mapping[str, Mapping[str, Kind]] = {
     "gpiod": {"knoop_hw.chips": "late"},
     "lgpio": {"knoop_hw.lgpio_pins": "late"},
     "serial": {"knoop_hw.serialport": "late"},
+    "pymodbus": {"knoop_hw.rtu": "late"},  # its framer and messages only, never its clients
     "prompt_toolkit": {"knoop.terminal": "late"},
     "uvloop": {"knoop.cli": "late"},
     "cryptography": {"knoop_bench.certificates": "top", "knoop.doctor.network": "late"},
@@ -123,18 +131,22 @@ LAZY = {
     "knoop_hw.sensors.*": "the drivers' libraries",
     "knoop.terminal": "what only a person at a terminal needs",
 }
-MEASURES_THE_NODE = tuple(f"knoop_bench.{m}" for m in ("measure", "halves", "report", "demo", "schema"))
+MEASURES_THE_NODE = tuple(f"knoop_bench.{m}" for m in (
+    "measure", "halves", "report", "demo", "schema", "drivers", "one_driver",
+))
 
 PURE = (
     "knoop_hw.model", "knoop_hw.units", "knoop_hw.errors", "knoop_hw.locate", "knoop_hw.decode",
     "knoop_hw.include", "knoop_hw.messages",
-    "knoop_hw.probe", "knoop_hw.toml_text",
+    "knoop_hw.remote_tables", "knoop_hw.told", "knoop_hw.probe", "knoop_hw.proposed", "knoop_hw.toml_text",
     "knoop_hw.config", "knoop_hw.tables", "knoop_hw.pins", "knoop_hw.filters", "knoop_hw.guards", "knoop_hw.kept",
-    "knoop_hw.gestures", "knoop_hw.counting", "knoop_hw.cap", "knoop_hw.kernel_edges",
-    "knoop_hw.debounce",
+    "knoop_hw.gestures", "knoop_hw.counting", "knoop_hw.registers", "knoop_hw.overlays", "knoop_hw.cap",
+    "knoop_hw.kernel_edges", "knoop_hw.debounce",
+    "knoop_hw.values", "knoop_hw.p1_frames", "knoop_hw.p1_telegram", "knoop_hw.p1_unchecked",
+    "knoop_hw.nmea_epochs",
     "knoop.jid", "knoop.record", "knoop.errors", "knoop.health", "knoop.words", "knoop.slips",
     "knoop.parse.*", "knoop.access", "knoop.alerts",
-    "knoop.condition", "knoop.reminders", "knoop.rules",
+    "knoop.condition", "knoop.geoloc", "knoop.network", "knoop.reminders", "knoop.rules",
     "knoop.command", "knoop.commands", "knoop.commands.*", "knoop.forms", "knoop.parse", "knoop.payload", "knoop.text",
     "knoop.toml_schema",
     "knoop.room.addressed", "knoop.room.gathering", "knoop.room.pace", "knoop.xmpp.announce",

@@ -1,7 +1,7 @@
 """The documentation says what is: its figures are made from the code, its links lead somewhere, its examples run.
 
-`.venv/bin/python -m tests.test_docs --write` makes the generated parts anew. In docs/configuration.md the column
-“meaning” is written by people and kept.
+`.venv/bin/python -m tests.test_docs --write` makes the generated parts anew. In docs/configuration.md and
+docs/drivers.md the column “meaning” is written by people and kept.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import ast
 import inspect
-import json
 import os
 import re
 import shlex
@@ -17,20 +16,22 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import fields
+from functools import partial
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 import pytest
+from tests import drivers, hardware, keys, pictures, wiring
 from tests.hw import law
 from tests.test_architecture import FOUND, TIERS, tier
 
 from knoop import cli, commands
 from knoop import config as node_config
+from knoop.network import Network
 from knoop.xmpp import compat
-from knoop_hw import filters, source, tables
-from knoop_hw.decode import Between, Scalar, key_of, keys
+from knoop_hw import decode, filters, source, tables
+from knoop_hw.remote_tables import Remote
 
 ROOT = Path(__file__).parents[1]
 OWN = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
@@ -92,13 +93,14 @@ def _implied(edges: set[tuple[int, int]], here: int, there: int) -> bool:
 
 
 def config_tables() -> Iterator[tuple[str, type[Any], set[str]]]:
-    """Every table of node.toml: its name, its dataclass, and the fields that no key sets here."""
+    """Every table of node.toml but the drivers': its name, its dataclass, and the fields that no key sets here."""
     shared = {field.name for field in fields(filters.Options)}
     yield "[node]", node_config.Node, set()
     yield "[xmpp]", node_config.Xmpp, set()
     yield '[people."JID"]', node_config.PersonTable, set()
     yield '[room."JID"]', node_config.Room, set()
     yield "[alert.NAME]", node_config.AlertTable, set()
+    yield "[network]", Network, shared
     yield "[publish]", node_config.Publish, set()
     yield "[storage]", node_config.Storage, set()
     yield "[board]", tables.BoardTable, set()
@@ -106,78 +108,14 @@ def config_tables() -> Iterator[tuple[str, type[Any], set[str]]]:
     yield "[input.NAME]", tables.Input, {"name", *shared}
     yield "[input.NAME.rate]", tables.Rate, {field for field in shared if field != "min_interval_s"}
     yield "[output.NAME]", tables.Output, {"name", *shared}
+    yield "[output.NAME] in a device", Remote, {"name", "to", *shared}
     yield "[sensor.NAME]", tables.SensorHead, shared
-    for name in source.names():
-        yield f'[sensor.NAME] with driver = "{name}"', source.load(name).Config, {"name", "world"}
 
 
 def config_reference(page: str) -> str:
-    """One table for each table of node.toml; the last column is taken over from the page as it is."""
-    meanings = dict(_meanings(page))
-    parts = []
-    for heading, kind, hidden in config_tables():
-        parts += [f"### `{heading}`" if heading.startswith("[") else f"### {heading.capitalize()}", ""]
-        parts += ["| key | value | default | meaning |", "|---|---|---|---|"]
-        hints = get_type_hints(kind, include_extras=True)
-        for field in fields(kind):
-            if field.name not in hidden:
-                key, hint = key_of(field, hints[field.name]), hints[field.name]
-                meaning = meanings.get((heading.lower(), key), "")
-                parts.append(f"| `{key}` | {_kind(hint)} | {_default(field, hint)} | {meaning} |")
-        parts.append("")
-    return "\n".join(parts).rstrip()
-
-
-def _meanings(page: str) -> Iterator[tuple[tuple[str, str], str]]:
-    heading = ""
-    for line in page.splitlines():
-        if line.startswith("### "):
-            heading = line[4:].strip("`").lower()
-        if row := re.fullmatch(r"\| `(\w+)` \| .*? \| .*? \| (.*?) ?\|", line):
-            yield (heading, row[1]), row[2].strip()
-
-
-def _kind(hint: Any) -> str:
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        scalar = next((item for item in args[1:] if isinstance(item, Scalar)), None)
-        between = next((item for item in args[1:] if isinstance(item, Between)), None)
-        said = re.sub(r"^an? | such as .*| \(.*", "", scalar.expected) if scalar else _kind(args[0])
-        return f"{said}, {between.said(_time if said == 'time' else str)}" if between else said
-    if origin in {Union, UnionType}:
-        return " or ".join(_kind(item) for item in args if item is not NoneType)
-    if origin is Literal:
-        return " ".join(f"`{item}`" if item else "``" for item in args if item)
-    if origin is tuple:
-        return f"list of {_kind(args[0])}"
-    if is_dataclass(hint):
-        shorthand = getattr(hint, "SHORTHAND", "")
-        return f"`{shorthand}`, or a table" if shorthand else "a table"
-    return {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}[hint]
-
-
-def _default(field: Any, hint: Any) -> str:
-    if field.default is MISSING and field.default_factory is MISSING:
-        return "*required*"
-    value = field.default
-    if value is None or value in ("", ()):
-        return "–"
-    if isinstance(value, bool):
-        return f"`{str(value).lower()}`"
-    if isinstance(value, tuple):
-        return f"`[{', '.join(json.dumps(item) for item in value)}]`" if len(value) < 4 else "see its page"
-    if isinstance(value, str | Path):
-        return f'`"{value}"`'
-    if field.name.endswith("_s"):
-        return f'`"{_time(value)}"`'
-    return f'`"{value // 2**20}MiB"`' if isinstance(value, int) and value >= 2**20 else f"`{value:g}`"
-
-
-def _time(seconds: float) -> str:
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
-        if seconds >= size and seconds % size == 0:
-            return f"{seconds / size:g}{unit}"
-    return f"{seconds * 1000:g}ms" if seconds else "0s"
+    """One table for each table of node.toml but the drivers'; the last column is taken over from the page as it is."""
+    said = dict(keys.meanings(page))
+    return "\n".join(line for heading, *rest in config_tables() for line in keys.table(heading, *rest, said)).rstrip()
 
 
 GENERATED: Mapping[tuple[Path, str], Callable[[str], str]] = {
@@ -185,7 +123,22 @@ GENERATED: Mapping[tuple[Path, str], Callable[[str], str]] = {
     (ARCHITECTURE, "modules"): module_table,
     (CONFIGURATION, "tables"): config_reference,
     (OUTPUTS, "law"): law.markdown,
-}
+    (drivers.PAGE, "drivers"): drivers.overview,
+    (drivers.PAGE, "shared"): drivers.shared_tables,
+    **{
+        (drivers.PAGE, f"{part} {name}"): partial(make, name=name)
+        for name in source.names() for part, make in (("what", drivers.what), ("details", drivers.details))
+    },
+    **{
+        (hardware.PAGE, f"{part} {name}"): partial(make, name=name)
+        for name in hardware.THINGS for part, make in (("probe", hardware.probed), ("chat", hardware.chatted))
+    },
+}  # fmt: skip
+
+
+def drawn() -> dict[Path, str]:
+    """Every picture: its file, and what should be in it."""
+    return pictures.drawn() | wiring.drawn()
 
 
 def part(page: str, name: str) -> re.Match[str]:
@@ -206,19 +159,69 @@ def test_generated_parts_are_of_this_code(file, name):
     assert renewed(page, name, GENERATED[file, name]) == page, f"run `{COMMAND}`"
 
 
-def test_every_key_has_a_meaning():
-    page = CONFIGURATION.read_text("utf-8")
-    assert not [place for place, meaning in _meanings(page) if not meaning], "write the last column"
+@pytest.mark.parametrize("file", drawn(), ids=lambda file: file.stem)
+def test_pictures_are_of_this_code(file):
+    assert file.read_text("utf-8") == drawn()[file], f"run `{COMMAND}`"
 
 
-def test_the_reference_names_every_key():
+def test_every_picture_stands_on_its_page_beside_what_it_shows():
+    page = (ROOT / "docs" / "filters.md").read_text("utf-8")
+    for name, picture in pictures.PICTURES.items():
+        before, _, _ = page.partition(f"![{picture.says}](img/filter-{name}.svg)")
+        assert before != page, f"filters.md lacks ![{picture.says}](img/filter-{name}.svg)"
+        section = before.rpartition("\n## ")[2]
+        assert all(f"`{option}`" in section for option in picture.options.splitlines()), name
+    assert {file.name for file in pictures.FOLDER.glob("filter-*.svg")} == {file.name for file in pictures.drawn()}
+
+
+def test_the_machines_page_names_its_fields():
+    """docs/machine.md says where each comes from, docs/drivers.md that there are such."""
+    page = (ROOT / "docs" / "machine.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`.*?) \|", page.partition("\n| field |")[2], re.MULTILINE)
+    told = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    given = drivers.of_example(drivers.PAGE.read_text("utf-8"), "system")
+    assert sorted(told) == sorted(field.name for field in given)
+    assert all(any(f"`{field.name}` {field.unit}" in row for row in rows) for field in given if field.unit)
+
+
+def test_every_wiring_is_drawn_said_and_of_pins_that_are_what_they_are_called():
+    """Each GPIO, voltage and ground on docs/hardware.md with the place of the header behind it."""
+    page = hardware.PAGE.read_text("utf-8")
+    for name, drawing in wiring.DRAWINGS.items():
+        assert f"![{drawing.says}](img/wiring-{name}.svg)" in page, name
+    said = re.findall(r"(GPIO\d+|[35](?:\.3)? V|ground) \(pin (\d+)\)", page)
+    assert len(said) > 20
+    assert [(what, place) for what, place in said if wiring.named(int(place)) != what] == []
+    for drawing in wiring.DRAWINGS.values():  # “GPIO17, pin 11”, in what a picture says to who does not see it
+        for what, place in re.findall(r"(GPIO\d+|[35](?:\.3)? V|ground), pin (\d+)", drawing.says):
+            assert wiring.named(int(place)) == what, drawing.says
+
+
+@pytest.mark.parametrize("file", [CONFIGURATION, drivers.PAGE], ids=lambda file: file.stem)
+def test_every_key_has_a_meaning(file):
+    said = keys.meanings(file.read_text("utf-8"))
+    assert not [place for place, meaning in said if not meaning], f"write the last column in docs/{file.name}"
+
+
+@pytest.mark.parametrize(
+    ("file", "described"), [(CONFIGURATION, config_tables), (drivers.PAGE, drivers.all_tables)],
+    ids=["configuration", "drivers"],
+)  # fmt: skip
+def test_the_reference_names_every_key(file, described):
     """Whatever the tables of both halves accept, and nothing else."""
-    there = {place for place, _ in _meanings(CONFIGURATION.read_text("utf-8"))}
+    there = {place for place, _ in keys.meanings(file.read_text("utf-8"))}
     accepted = {
         (heading.lower(), key)
-        for heading, kind, hidden in config_tables() for key, name in keys(kind).items() if name not in hidden
+        for heading, kind, hidden in described() for key, name in decode.keys(kind).items() if name not in hidden
     }  # fmt: skip
     assert there == accepted
+
+
+@pytest.mark.parametrize("name", source.names())
+def test_every_driver_has_a_configuration_and_tells_its_fields(name):
+    """Which is decoded as all are, and as a sensor with this driver has fields."""
+    page = drivers.PAGE.read_text("utf-8")
+    assert drivers.of_example(page, name), f"## `{name}` in docs/drivers.md lacks a configuration"
 
 
 # ── pages ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -451,19 +454,15 @@ asyncio.run(main())
     assert said.split() == ["ok", "True"]
 
 
-def test_the_promised_sensor_keeps_the_contract_with_the_line_that_the_contract_asks_for(tmp_path):
-    """A driver without a line in the contract's table is told which one; with it, and nothing else, it passes."""
+def test_a_driver_without_a_line_in_the_contract_is_told_which_one(tmp_path):
+    """That with such a line a driver passes: tests/test_own_driver.py."""
     folder = house(tmp_path)
     for name in ("tests/hw", "tests/data"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     contract = folder / "tests/hw/sensors/test_contract.py"
     code = f"import pytest; print(int(pytest.main(['-q', '-p', 'no:cacheprovider', '-k', 'processes', '{contract}'])))"
-    line = re.search(r"add to `given` in \S+test_contract.py a configuration that works here: (.*)", run(code, folder))
-    assert line
-    text = contract.read_text("utf-8")
-    contract.write_text(text.replace("given = {\n", f"given = {{\n            {line[1]}\n"), "utf-8")
     said = run(code, folder)
-    assert said.splitlines()[-1] == "0", said
+    assert re.search(r"add to `given` in \S+test_contract.py a configuration that works here: \S", said), said
 
 
 def test_the_promised_verb_answers(tmp_path):
@@ -506,10 +505,14 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=inspect.getdoc(sys.modules[__name__]))
     arguments.add_argument("--write", action="store_true", required=True)
     arguments.parse_args()
+    drivers.PAGE.write_text(drivers.with_all_sections(drivers.PAGE.read_text("utf-8")), "utf-8")
     for (file, name), make in GENERATED.items():
         page = file.read_text("utf-8")
         file.write_text(renewed(page, name, make), "utf-8")
         print(file.relative_to(ROOT), name)
+    for file, picture in drawn().items():
+        file.write_text(picture, "utf-8")
+        print(file.relative_to(ROOT))
 
 
 if __name__ == "__main__":

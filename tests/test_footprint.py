@@ -13,12 +13,16 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from knoop_bench.meter import Meter
 from knoop_bench.prosody import Prosody
+from knoop_bench.stand_ins import STAND_INS
 from knoop_bench.witness import EVENTS, READINGS, Witness
+from knoop_hw import source
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "examples" / "demo"
@@ -148,6 +152,113 @@ async def main():
         await asyncio.sleep(0.1)
 asyncio.run(main())
 """
+
+
+# What a driver may load when its sensor is opened, and nobody else. One that is not here needs no library.
+SEALED = "p1, sealed"
+LIBRARIES = {
+    "lines": {"serial"}, "modbus": {"serial", "pymodbus"}, "nmea": {"serial", "pynmea2"}, "p1": {"serial"},
+    SEALED: {"serial", "cryptography"}, "simulated": {"gpiozero", "colorzero"},  # the latter by its board
+}  # fmt: skip
+# Each driver in a copy of one process that has loaded what any board does: as good as a process of its own, and 20
+# times as fast. What is loaded only counts when the sensor works: then its channel has a reading.
+EACH_ALONE = """
+import json, os, sys
+from pathlib import Path
+from knoop_hw.cli import NOT_HERE, load
+sys.modules.update(dict.fromkeys(NOT_HERE))
+import asyncio
+from knoop_hw.board import Board
+from knoop_hw.clock import SystemClock
+
+def told():
+    return sorted(name for name, module in sys.modules.items() if module is not None)
+
+async def opened(config):
+    async with asyncio.timeout(10), Board(config, clock=SystemClock()) as board:
+        while not any(reading.value is not None for reading in board.latest.values()):
+            await asyncio.sleep(0.01)
+        return told()
+
+for file in sys.argv[1:]:
+    if not (pid := os.fork()):
+        code = 1
+        try:
+            config = load(Path(file))
+            print(json.dumps([told(), asyncio.run(opened(config))]), flush=True)
+            code = 0
+        finally:
+            os._exit(code)
+    if os.waitpid(pid, 0)[1]:
+        sys.exit(f"{file} failed")
+"""
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """By driver: the modules when its table has been read, and when its sensor has a reading."""
+    return asyncio.run(_alone(tmp_path_factory.mktemp("alone")))
+
+
+async def _alone(folder: Path) -> dict[str, tuple[set[str], set[str]]]:
+    async with AsyncExitStack() as stack:
+        tables = {}
+        for name in source.names():
+            if name not in STAND_INS:
+                pytest.fail(f"there is nothing for '{name}' to read; add it to STAND_INS in knoop_bench/stand_ins.py")
+            place = folder / name
+            place.mkdir()
+            tables[name] = await stack.enter_async_context(STAND_INS[name].opened(place, True))
+        key = folder / "key"
+        key.touch(0o600)
+        key.write_text("AA" * 16, "ascii")
+        meter = await stack.enter_async_context(Meter([ROOT / "tests/data/p1/sealed/smarty-made.bin"], every_s=0.01))
+        tables[SEALED] = f"""
+[sensor.it]
+driver = "p1"
+protocol = "luxembourg"
+device = "{meter.device}"
+key_file = "{key}"
+"""
+        files = [folder / f"{name}.toml" for name in tables]
+        for file, text in zip(files, tables.values(), strict=True):
+            file.write_text(text, "utf-8")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", AS_ON_A_NODE + EACH_ALONE, *map(str, files), stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )  # fmt: skip
+        out, complaint = await process.communicate()
+        assert process.returncode == 0, complaint.decode()
+        said = [tuple(set(names) for names in json.loads(line)) for line in out.splitlines()]
+        return dict(zip(tables, said, strict=True))
+
+
+def _packages(modules: set[str]) -> set[str]:
+    """The libraries among them, and what of ours does not belong to the hardware half."""
+    found = {name.partition(".")[0] for name in modules} - sys.stdlib_module_names
+    return {name for name in found if not name.startswith("_")} - {"knoop_hw"}
+
+
+@pytest.mark.parametrize("name", [*source.names(), SEALED])
+class TestADriverAlone:
+    def test_its_table_loads_it_and_no_library(self, alone, name):
+        modules, _ = alone[name]
+        assert _drivers(modules) == {f"knoop_hw.sensors.{name.partition(',')[0]}"}
+        assert not _packages(modules)
+
+    def test_its_sensor_loads_its_own_libraries_and_no_other_driver(self, alone, name):
+        _, modules = alone[name]
+        assert _drivers(modules) == {f"knoop_hw.sensors.{name.partition(',')[0]}"}
+        assert _packages(modules) == LIBRARIES.get(name, set())
+
+    def test_it_needs_no_network(self, alone, name):
+        _, modules = alone[name]
+        assert not modules & {"_ssl", "ssl", "_hashlib", "http", "http.client", "urllib.request", "socketserver"}
+        assert not modules & {"xml.etree", "multiprocessing", "concurrent.futures.process", "sqlite3"}
+
+
+def _drivers(modules: set[str]) -> set[str]:
+    return {name for name in modules if name.startswith("knoop_hw.sensors.")}
 
 
 @pytest.mark.prosody

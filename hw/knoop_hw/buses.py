@@ -58,7 +58,7 @@ def text_of(file: Path) -> str:
     """What a file of sysfs says, "" where it is not or says an error."""
     try:
         return file.read_text("utf-8", "replace").strip("\0\n ")
-    except OSError:
+    except (OSError, TypeError):  # TypeError is what Python makes of EAGAIN there: a read that returned None
         return ""
 
 

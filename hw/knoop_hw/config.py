@@ -12,14 +12,16 @@ from knoop_hw import source, units
 from knoop_hw.decode import Document, into, keys, suggest
 from knoop_hw.decode import load as load_file
 from knoop_hw.errors import ConfigError, Problem
-from knoop_hw.filters import NUMERIC, Options
+from knoop_hw.filters import NUMERIC, Options, foreign
 from knoop_hw.locate import Place
 from knoop_hw.model import NAME, Channel
+from knoop_hw.remote_tables import Remote
 from knoop_hw.scenario import World
 from knoop_hw.scenario import read as read_scenario
 from knoop_hw.tables import KERNEL_PWM, BoardTable, Config, Input, Output, Sensor, SensorField, SensorHead
 
 TABLES = ("board", "input", "output", "sensor")
+AGENTS = frozenset({"alert", "network"})  # what the other half's channels begin with (docs/adr/0019-which-half.md)
 
 
 def load(document: Document, problems: list[Problem]) -> Config:
@@ -43,7 +45,10 @@ class _Loader:
                 self.wrong((kind,), f"expected tables such as [{kind}.door]")
         board = self._into(BoardTable, self._document.data.get("board", {}), ("board",)) or BoardTable()
         inputs = [made for name, raw in self._tables("input") if (made := self._line(Input, "input", name, raw))]
-        outputs = [made for name, raw in self._tables("output") if (made := self._line(Output, "output", name, raw))]
+        on_lines = [(name, raw) for name, raw in self._tables("output") if not _in_a_device(raw)]
+        outputs = [made for name, raw in on_lines if (made := self._line(Output, "output", name, raw))]
+        in_devices = [(name, raw) for name, raw in self._tables("output") if _in_a_device(raw)]
+        remotes = [made for name, raw in in_devices if (made := self._remote(name, raw))]
         self._unique_names()
         self._unique_pins(board, inputs, outputs)
         self._pulses(board, outputs)
@@ -51,9 +56,10 @@ class _Loader:
         world = self._world(board)
         sensors = [made for name, raw in self._tables("sensor") if (made := self._sensor(name, raw, world))]
         self._unique_devices(sensors)
+        self._told(remotes, sensors)
         return Config(
-            board=board, inputs=tuple(inputs), outputs=tuple(outputs), sensors=tuple(sensors), world=world,
-            written=self._written(board), file=self._document.file,
+            board=board, inputs=tuple(inputs), outputs=tuple(outputs), remotes=tuple(remotes), sensors=tuple(sensors),
+            world=world, written=self._written(board), file=self._document.file,
         )  # fmt: skip
 
     def _written(self, board: BoardTable) -> dict[str, Any]:
@@ -74,14 +80,65 @@ class _Loader:
     def _line(self, kind: type[Any], table: str, name: str, raw: object) -> Any:
         return self._into(kind, raw, (table, name), given={"name": name})
 
+    def _remote(self, name: str, raw: Mapping[str, Any]) -> Remote | None:
+        """An output in a device: its keys, and those that the driver of its sensor has for what is written."""
+        place: Place = ("output", name)
+        sensors = dict(self._tables("sensor"))
+        sensor = raw["sensor"]
+        if not isinstance(sensor, str) or sensor not in sensors:
+            there = suggest(str(sensor), sensors) if sensors else "add its table"
+            self.wrong((*place, "sensor"), f"there is no sensor '{sensor}'; {there}")
+            return None
+        driver_name = sensors[sensor].get("driver") if isinstance(sensors[sensor], Mapping) else None
+        if driver_name not in source.names():
+            return None  # that has been said of the sensor
+        write = getattr(source.load(driver_name), "Write", None)
+        if write is None:
+            self.wrong((*place, "sensor"), f"its driver '{driver_name}' only reads; name a sensor that can be written")
+            return None
+        if "pin" in raw:
+            self.wrong((*place, "pin"), "an output is on a pin or in a device; leave out 'pin' or 'sensor'")
+        general = {key: field_name for key, field_name in keys(Remote).items() if field_name not in {"name", "to"}}
+        said = {key: raw[key] for key in raw if key in general}
+        kind = said.get("kind", "switch")
+        given = {"name": name, "kind": kind if kind in ("switch", "number") else "switch"}
+        given = {key: value for key, value in given.items() if key in {f.name for f in fields(write)}}
+        own = {key for key, field_name in keys(write).items() if field_name not in given}
+        for key in raw.keys() - own - general.keys() - {"pin"}:
+            self.wrong((*place, key), f"unknown key; {suggest(key, sorted({*own, *general}))}")
+        to = self._into(write, {key: raw[key] for key in raw if key in own}, place, given=given)
+        made = self._into(Remote, said, place, given={"name": name, "to": to})
+        return made if to is not None else None
+
+    def _told(self, remotes: list[Remote], sensors: list[Sensor]) -> None:
+        """What one output writes no other does: it would not know of it. And what it may be told can be told."""
+        there = {sensor.name: sensor for sensor in sensors}
+        taken: dict[object, str] = {}
+        for remote in remotes:
+            if (sensor := there.get(remote.sensor)) is None:
+                continue  # that has been said
+            driver: Any = source.load(sensor.driver)
+            places = driver.moves(sensor.config, remote.to) if hasattr(driver, "moves") else ()
+            if (other := next((taken[place] for place in places if place in taken), None)) is not None:
+                text = f"writes what output.{other} writes; one thing has one output, which may have 'aliases'"
+                self.wrong(("output", remote.name), text)
+            taken |= dict.fromkeys(places, remote.name)
+            ends = zip(("minimum", "maximum"), remote.span or (), strict=False) if hasattr(driver, "check") else ()
+            for key, level in ends:
+                try:
+                    driver.check(remote.to, level)
+                except ValueError as error:
+                    self.wrong(("output", remote.name, key), f"{error}; correct one of them")
+
     def _unique_names(self) -> None:
         taken: dict[str, str] = {}
         for kind in TABLES[1:]:
             for name, _ in self._tables(kind):
                 if not re.fullmatch(NAME, name) or "." in name:
                     self.wrong((kind, name), "a name is a lower-case letter, then letters, digits or _")
-                elif name == "alert":
-                    self.wrong((kind, name), "'alert' is what the agent's own channels begin with; choose another name")
+                elif name in AGENTS:
+                    text = f"'{name}' is what the agent's own channels begin with; choose another name"
+                    self.wrong((kind, name), text)
                 elif name in taken:
                     self.wrong((kind, name), f"the name is already taken by {taken[name]}; choose another")
                 taken.setdefault(name, f"{kind}.{name}")
@@ -121,6 +178,8 @@ class _Loader:
                     self.wrong(place, "an output cannot be interlocked with itself")
                 elif other not in there:
                     self.wrong(place, f"there is no output '{other}'; {suggest(other, sorted(there - {output.name}))}")
+                elif _in_a_device(self._document.data["output"][other]):
+                    self.wrong(place, f"'{other}' lives in a device, and only lines of the board keep apart")
                 elif other in partners:
                     partners[output.name].add(other)
                     partners[other].add(output.name)
@@ -212,14 +271,20 @@ class _Loader:
             there = [item.name for item in given if item.name]
             self.wrong(("sensor", name, key), f"unknown key; {suggest(key, there)}")
         for item in given:
-            special = self._into(Options, tables.get(item.name, {}), ("sensor", name, item.name)) or Options()
+            place: Place = ("sensor", name, item.name) if item.name else ("sensor", name)
+            special = self._into(Options, tables.get(item.name, {}), place) or Options()
             own = item.label or item.name.replace("_", " ")
             label = f"{head.label} {own}".strip() if head.label else item.label
             composed = tuple(f"{alias} {own}" if item.name else alias for alias in head.aliases)
-            options = special.over(replace(Options.of(head), label=label))
+            try:
+                options = special.over(replace(Options.of(head), label=label))
+            except ValueError as error:  # what each says is right, but not both together
+                key, _, text = str(error).partition(": ")
+                self.wrong((*place, key), text)
+                continue
             options = replace(options, aliases=(*composed, *special.aliases))
-            if item.type != "number":
-                options = replace(options, **dict.fromkeys(NUMERIC, None))
+            self._foreign(item, special if item.name else head, place)
+            options = options.fitting(item.type).over_defaults(item.defaults.fitting(item.type))
             digits = options.digits if options.digits is not None else item.digits
             yield SensorField(
                 field=item,
@@ -227,17 +292,41 @@ class _Loader:
                 channel=_channel(f"{name}.{item.name}" if item.name else name, item, options, digits),
             )
 
+    def _foreign(self, item: source.Field, said: Options, place: Place) -> None:
+        """What is said of one value must go with it; what is said of a whole sensor holds where it can."""
+        for option in foreign(item.type):
+            if getattr(said, option) is not None:
+                kinds = "a number" if option in NUMERIC else "a number or text"
+                text = f"the value is {item.type}, and only {kinds} can have this; leave it out"
+                self.wrong((*place, option.removesuffix("_s")), text)
+
     def _unique_devices(self, sensors: list[Sensor]) -> None:
-        taken: dict[Path, str] = {}
+        """A port has one reader, unless it is a bus that its driver shares between sensors: they agree on its settings.
+
+        Such a driver's Config says `shared: ClassVar[bool] = True`, and in `PORT` which keys are the port's.
+        """
+        taken: dict[Path, Sensor] = {}
         for sensor in sensors:
             device = getattr(sensor.config, "device", None)
             if not isinstance(device, Path):
                 continue
             port = device.resolve()  # /dev/serial/by-id/… and /dev/ttyUSB0 may be one
-            if port in taken:
-                text = f"{device} is already taken by {taken[port]}; a port has one reader"
+            first = taken.setdefault(port, sensor)
+            if first is sensor:
+                continue
+            if first.driver != sensor.driver or not getattr(sensor.config, "shared", False):
+                text = f"{device} is already taken by sensor.{first.name}; a port has one reader"
                 self.wrong(("sensor", sensor.name, "device"), text)
-            taken.setdefault(port, f"sensor.{sensor.name}")
+                continue
+            for key in sensor.config.PORT:
+                ours, theirs = getattr(sensor.config, key), getattr(first.config, key)
+                if ours != theirs:
+                    text = f"{ours} here, but sensor.{first.name} has {theirs} on the same {device}; give both the same"
+                    self.wrong(("sensor", sensor.name, key), text)
+
+
+def _in_a_device(output: object) -> bool:
+    return isinstance(output, Mapping) and "sensor" in output
 
 
 def _channel(name: str, item: source.Field, options: Options, digits: int | None) -> Channel:

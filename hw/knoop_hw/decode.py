@@ -11,7 +11,6 @@ value for that field.
 from __future__ import annotations
 
 import difflib
-import math
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -55,12 +54,12 @@ class Between:
 
 
 def _quantity(units: Mapping[str, float]) -> Callable[[Any], float]:
-    shape = re.compile(rf"(\d+(?:\.\d+)?) ?({'|'.join(units)})")
+    shape = re.compile(rf"([0-9]+(?:\.[0-9]+)?) ?({'|'.join(units)})")
 
     def parse(raw: Any) -> float:
         if isinstance(raw, str) and (match := shape.fullmatch(raw.strip())):
-            return float(match[1]) * units[match[2]]
-        if isinstance(raw, int | float) and not isinstance(raw, bool) and math.isfinite(raw) and raw >= 0:
+            raw = float(match[1]) * units[match[2]]
+        if isinstance(raw, int | float) and not isinstance(raw, bool) and 0 <= raw < 1e18:  # a number as ns, too
             return float(raw)
         raise ValueError(raw)
 
@@ -305,7 +304,7 @@ class _Decoder:
                 return self.wrong(path, f"expected a path in quotes, not {_show(raw)}")
             return Path(self._document.where(path)[0]).parent / Path(raw).expanduser()
         fits = isinstance(raw, (int, float) if kind is float else kind) and (kind is bool or not isinstance(raw, bool))
-        if not fits or (isinstance(raw, float) and not math.isfinite(raw)):
+        if not fits or (isinstance(raw, int | float) and not abs(raw) < 1e300):  # nan is not, and floats end at 1e308
             return self.wrong(path, f"expected {_PLAIN[kind]}, not {_show(raw)}")
         return kind(raw)
 

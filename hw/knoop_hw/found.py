@@ -21,10 +21,13 @@ from knoop_hw.functions import LAST_LINE, TREE, Function, functions
 from knoop_hw.pins import BOARD
 from knoop_hw.sensed import Camera, Sensed, cameras, sensors
 
-# By-id names of the chips in cables sold for P1 ports: FT232R in most, PL2303 and CH340 in cheap ones. A guess only.
-_METER_CABLES = ("P1", "FTDI", "Prolific", "1a86")
+# In the by-id names of cables that say what they are for, as "P1_Converter_Cable"; most have the name of their chip
+# only (FT232R, CH340), and that is in every other adapter, too.
+_METER_CABLE = re.compile(r"(?<![a-z0-9])p1(?![a-z0-9])|dsmr|slimme|smart.?meter", re.IGNORECASE)
+_RECEIVERS = ("u-blox", "GPS", "GNSS", "SiRF")  # in the by-id names of receivers and of the chips in them
 _DEBUG = Path("sys/kernel/debug")
 GPIO = "GPIO lines"  # as `unseen` calls them where no chip could be asked
+LEVELS = "levels"  # as it calls what the lines show
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,7 @@ class SerialPort:
     node: str = ""
     usable: bool
     perhaps_meter: bool = False
+    perhaps_gps: bool = False
     console: bool = False
 
 
@@ -140,6 +144,14 @@ def _told(look: Look, unseen: list[Unseen]) -> dict[Chip, tuple[chips.Line, ...]
     return told
 
 
+def levels_unseen(*names: str) -> Unseen:
+    """That the levels of lines were not read, and how to see those of these."""
+    return Unseen(
+        what=LEVELS, why="only root reads them without asking for a line, which may change it",
+        remedy=f"sudo knoop probe; or as inputs: knoop probe --watch {' '.join(names)}",
+    )  # fmt: skip
+
+
 def _missed(sentence: str) -> Unseen:
     why, _, remedy = sentence.partition("; ")
     return Unseen(what=GPIO, why=why, remedy=remedy or "see what `gpioinfo` says")
@@ -159,10 +171,7 @@ def _lines(
         return "", ()
     held, muxed = functions(root), _muxed(root)
     if not rights.may(root / _DEBUG):
-        unseen.append(Unseen(
-            what="levels", why="only root reads them without asking for a line, which may change it",
-            remedy="sudo knoop probe; or as inputs: knoop probe --watch GPIO17",
-        ))  # fmt: skip
+        unseen.append(levels_unseen("GPIO17"))
     positions = {number: position for position, number in BOARD.items()} if pi else {}
     made = []
     for number in range(LAST_LINE + 1):
@@ -204,7 +213,8 @@ def _usb_ports(root: Path) -> Iterator[SerialPort]:
     for port in sorted((root / "dev/serial/by-id").glob("*")):
         yield SerialPort(
             device=Path("/") / port.relative_to(root), usable=rights.may(port), node=port.resolve().name,
-            perhaps_meter=any(mark in port.name for mark in _METER_CABLES),
+            perhaps_meter=_METER_CABLE.search(port.name) is not None,
+            perhaps_gps=any(mark in port.name for mark in _RECEIVERS),
         )
 
 

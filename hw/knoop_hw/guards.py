@@ -21,12 +21,14 @@ Level = bool | float
 class Limits:
     """What holds for one output; times in seconds, None: no limit.
 
-    `pwm` outputs have levels from 0 to 100 %. An output with `pulse_s` is on for so long and never longer: asking
-    again while it is on prolongs nothing, and nothing returns to on.
+    An output with a `span` has levels from the one to the other, in `unit`; without one it is a switch. An output with
+    `pulse_s` is on for so long and never longer: asking again while it is on prolongs nothing, and nothing returns to
+    on.
     """
 
-    pwm: bool = False
-    safe: Literal["off", "on", "keep"] = "off"
+    span: tuple[float, float] | None = None
+    unit: str = ""
+    safe: Literal["off", "on", "keep"] | float = "off"
     max_on_s: float | None = None
     pulse_s: float | None = None
     min_off_s: float = 0.0
@@ -34,13 +36,15 @@ class Limits:
     dead_man_s: float | None = None
 
     def level(self, on: bool) -> Level:
-        """On or off as this output's value."""
-        return (100.0 if on else 0.0) if self.pwm else on
+        """On or off as this output's value: the ends of its span."""
+        return on if self.span is None else self.span[on]
 
     @property
     def safe_level(self) -> Level | None:
         """The level that harms nobody; None: the one it has."""
-        return None if self.safe == "keep" else self.level(self.safe == "on")
+        if isinstance(self.safe, str):
+            return None if self.safe == "keep" else self.level(self.safe == "on")
+        return self.safe
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +60,14 @@ class Guard:
     """The limits of one output and what happened to it so far.
 
     An output that starts off counts as just switched off, by `min_off_s` and by those interlocked with it: a board
-    that restarts again and again wears out no compressor, and what a former process had on may still turn.
+    that restarts again and again wears out no compressor, and what a former process had on may still turn. One of
+    which nobody knows how it is (`value` None) counts as on where it may be too long, and as off where it must rest.
     """
 
-    def __init__(self, name: str, limits: Limits, *, value: Level, now_ns: int) -> None:
+    def __init__(self, name: str, limits: Limits, *, value: Level | None, now_ns: int) -> None:
         self.name, self.limits = name, limits
-        self._value = value
+        self._unknown_ns = now_ns if value is None else None  # since when nobody knows how it is
+        self._value = limits.level(on=True) if value is None else value
         self._since_ns = now_ns  # of being on or off, whatever the level
         self._beat_ns = now_ns
         self._lease: tuple[int, Level] | None = None  # until when, and what then
@@ -73,9 +79,28 @@ class Guard:
         return bool(self._value)
 
     @property
+    def known(self) -> bool:
+        """Whether anybody knows how it is."""
+        return self._unknown_ns is None
+
+    @property
+    def sure(self) -> bool:
+        """Whether it is known, and showed it when it was told."""
+        return self.known and self._unsure_ns is None
+
+    @property
     def value(self) -> Level:
         """The level it has, as far as is known."""
         return self._value
+
+    def lost(self, now_ns: int) -> None:
+        """Its device was away and keeps its level: nobody knows any more which one that is.
+
+        What was on may not be on for longer because of that, and a lease still ends.
+        """
+        if not self.on:
+            self._value, self._since_ns = self.limits.level(on=True), now_ns
+        self._unknown_ns = now_ns
 
     @property
     def lasting(self) -> Level:
@@ -89,6 +114,12 @@ class Guard:
         """Since when it has been off; None while it is on, or may be."""
         return None if self.on or self._unsure_ns is not None else self._since_ns
 
+    def found(self, value: Level, *, now_ns: int) -> None:
+        """It was looked at, and nobody knew: a lease still ends, and what is off rests from now on."""
+        if not value:
+            self._since_ns = now_ns
+        self._value, self._unknown_ns = value, None
+
     def request(self, value: object, *, now_ns: int, others: Iterable[Guard] = (), for_s: float | None = None) -> Level:
         """The level to apply, when it may be applied now. `others` are the outputs it is interlocked with.
 
@@ -97,6 +128,9 @@ class Guard:
         level = self._valid(value)
         if for_s is not None and for_s <= 0:
             raise SetRefused("range", f"{self.name}: a time must be longer than {_time(for_s)}")
+        if for_s is not None and not self.known:
+            text = "nobody knows to what it would return; set it without a time first"
+            raise SetRefused("range", f"{self.name}: {text}")
         if not level:
             return level
         limits = self.limits
@@ -106,8 +140,9 @@ class Guard:
         if limits.pulse_s is not None and for_s is not None and for_s > limits.pulse_s:
             text = f"{self.name}: gives pulses of {_time(limits.pulse_s)} (pulse); ask for no more"
             raise SetRefused("range", text)
-        if not self.on:
-            left_s = limits.min_off_s - (now_ns - self._since_ns) / 1e9
+        if not self.on or self._unknown_ns is not None:
+            since_ns = self._since_ns if self._unknown_ns is None else self._unknown_ns
+            left_s = limits.min_off_s - (now_ns - since_ns) / 1e9
             if left_s > 0:
                 rest = f"rests for another {_time(left_s)} (min_off {_time(limits.min_off_s)})"
                 raise SetRefused("min-off", f"{self.name}: {rest}; try again then")
@@ -116,13 +151,16 @@ class Guard:
         return level
 
     def _valid(self, value: object) -> Level:
+        span = self.limits.span
         if isinstance(value, bool):
-            return self.limits.level(value)
-        if not self.limits.pwm:
+            if span is None or not span[0]:  # a dimmer: off is nothing, on is all
+                return self.limits.level(value)
+        elif span is None:
             raise SetRefused("range", f"{self.name}: is on or off; {value} is neither")
-        if not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 100:
-            raise SetRefused("range", f"{self.name}: takes 0 to 100 %, not {value}")
-        return float(value)
+        elif isinstance(value, int | float) and math.isfinite(value) and span[0] <= value <= span[1]:
+            return float(value)
+        takes = f"{span[0]:g} to {span[1]:g} {self.limits.unit}".rstrip()
+        raise SetRefused("range", f"{self.name}: takes {takes}, not {value}")
 
     def _apart(self, other: Guard, now_ns: int) -> None:
         if other.off_since_ns is None:
@@ -138,7 +176,7 @@ class Guard:
         former = self.lasting
         if bool(value) != self.on or (self._unsure_ns is not None and not value):  # only now it is known to be off
             self._since_ns = now_ns
-        self._value = value
+        self._value, self._unknown_ns = value, None
         self._lease = self._unsure_ns = None
         if for_s is not None and not forced and former != value:
             self._lease = (now_ns + int(for_s * 1e9), former)
@@ -157,16 +195,19 @@ class Guard:
 
         Raises SetRefused also when the beat is overdue and the level is not the safe one (`dead-man`, never sent).
         """
-        limits = self.limits
-        if limits.dead_man_s is not None and value != limits.safe_level:
-            silent_s = (now_ns - self._beat_ns) / 1e9
-            if silent_s >= limits.dead_man_s:
-                raise SetRefused("dead-man", f"{self.name}: the agent has been silent for {_time(silent_s)} (dead_man)")
+        if value != self.limits.safe_level and self.deserted(now_ns):
+            silent = _time((now_ns - self._beat_ns) / 1e9)
+            raise SetRefused("dead-man", f"{self.name}: the agent has been silent for {silent} (dead_man)")
         return self.request(value, now_ns=now_ns, others=others)
 
     def follow(self, value: Level, *, at_ns: int) -> None:
         """Be due to have this level then, as after a lease."""
         self._lease = (at_ns, value)
+
+    def deserted(self, now_ns: int) -> bool:
+        """Whether the agent has been silent for too long."""
+        dead_man_s = self.limits.dead_man_s
+        return dead_man_s is not None and now_ns - self._beat_ns >= int(dead_man_s * 1e9)
 
     def beat(self, now_ns: int) -> None:
         """The agent lives."""
@@ -192,7 +233,7 @@ class Guard:
             coming.append(Due(self._since_ns + int(limits.max_on_s * 1e9), limits.level(False), "max_on"))
         if limits.pulse_s is not None and self.on:
             coming.append(Due(self._since_ns + int(limits.pulse_s * 1e9), limits.level(False), "pulse"))
-        if limits.dead_man_s is not None and safe is not None and self._value != safe:
+        if limits.dead_man_s is not None and safe is not None and (self._value != safe or not self.known):
             coming.append(Due(self._beat_ns + int(limits.dead_man_s * 1e9), safe, "dead_man"))
         if self._unsure_ns is not None and safe is not None:
             coming.append(Due(self._unsure_ns, safe, "fault"))

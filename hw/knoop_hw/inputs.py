@@ -52,7 +52,7 @@ class Inputs:
 
     def _meaning(self, config: Input) -> Meaning:
         match config.kind:
-            case "contact":
+            case "contact" | "motion":
                 return Contact(config, self._report)
             case "button":
                 return Button(config, self._report)

@@ -60,6 +60,8 @@ def in_a_thread(work: Callable[[], T], *, name: str) -> asyncio.Future[T]:
     def run() -> None:
         try:
             outcome.set_result(work())
+        except StopIteration as error:  # no future takes it, and one that is never done waits for ever
+            outcome.set_exception(RuntimeError(f"{error!r} is no answer"))
         except BaseException as error:  # noqa: BLE001 -- raised where it is awaited
             outcome.set_exception(error)
 

@@ -50,7 +50,7 @@ class InputLine:
         import gpiozero  # noqa: PLC0415 -- 2.3 MB that importing knoop_hw must not cost
 
         pull: dict[str, Any] = {"up": {"pull_up": True}, "down": {"pull_up": False}}
-        bias = pull.get(config.pull, {"pull_up": None, "active_state": True})
+        bias = pull.get(config.bias, {"pull_up": None, "active_state": True})
         place = f"input.{config.name}"
         self._place = f"{place}: {config.pin}"
         _call(config, factory)

@@ -109,9 +109,9 @@ class Outputs:
     def _add(self, config: Output, factory: Any, initial: bool) -> None:
         line = OutputLine(config, factory=factory, initial=initial)
         limits = Limits(
-            pwm=config.kind == "pwm", safe=config.safe, max_on_s=config.max_on_s, pulse_s=config.pulse_s,
-            min_off_s=config.min_off_s, interlock_wait_s=config.interlock_wait_s,
-            dead_man_s=config.dead_man_s,
+            span=(0.0, 100.0) if config.kind == "pwm" else None, unit="%", safe=config.safe,
+            max_on_s=config.max_on_s, pulse_s=config.pulse_s, min_off_s=config.min_off_s,
+            interlock_wait_s=config.interlock_wait_s, dead_man_s=config.dead_man_s,
         )  # fmt: skip
         guard = Guard(config.name, limits, value=limits.level(initial), now_ns=self._clock.boottime_ns())
         self._open[config.name] = _Open(config, line, guard)
@@ -243,7 +243,7 @@ class Outputs:
             self._enforce()
 
     def _enforce(self) -> None:
-        now_ns = self._clock.boottime_ns()
+        now_ns, refused_one = self._clock.boottime_ns(), False
         for name, output in self._open.items():
             due = output.guard.due()
             if due is None or max(due.at_ns, self._retry_ns.get(name, 0)) > now_ns:
@@ -256,6 +256,7 @@ class Outputs:
                 self._apply(output, due.value, forced=True)
                 log.info("%s: set to %s by %s", name, due.value, due.cause)
             except SetRefused as refused:
+                refused_one = True
                 output.guard.let_go()
                 self._remember()
                 log.warning("%s: does not return to %s after its lease: %s", name, due.value, refused)
@@ -263,6 +264,8 @@ class Outputs:
                 if name not in self._retry_ns:
                     log.error("%s; trying again every second", error)
                 self._retry_ns[name] = now_ns + RETRY_NS
+        if refused_one:  # what is due after it must not wait: the next beat would take the dead man back
+            self._enforce()
         self._timer.at(self._due_ns())
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from functools import partial
 
 from knoop_hw.clock import Clock
-from knoop_hw.filters import NUMERIC, Filter, Options
+from knoop_hw.decode import time_of
+from knoop_hw.filters import FILTERING, Filter, Options, shown
 from knoop_hw.kept import Kept
 from knoop_hw.model import Channel, Quality, Reading, Value
 from knoop_hw.tables import Config
 from knoop_hw.timer import Timer
+from knoop_hw.trouble import Trouble
+
+log = logging.getLogger(__name__)
 
 
 class Pipes:
@@ -26,6 +31,7 @@ class Pipes:
         self._options: dict[str, Options] = {}
         self._filters: dict[str, Filter] = {}
         self._timers: dict[str, Timer] = {}
+        self._troubles: dict[str, Trouble] = {}
         self._arrived = asyncio.Event()
         self.follow(config)
 
@@ -47,6 +53,7 @@ class Pipes:
                 self._filters[name] = Filter(
                     options[name], minimum=channel.minimum, maximum=channel.maximum, repeats=channel.kind == "button"
                 )
+                self._troubles.pop(name, None)
                 if before is not None:
                     self._filters[name].follow(before)
             if name not in self._timers:
@@ -60,11 +67,28 @@ class Pipes:
 
     def _forget(self, name: str) -> None:
         del self._filters[name]
+        self._troubles.pop(name, None)
         self.latest.pop(name, None)
 
     def put(self, name: str, value: Value, quality: Quality, at_ns: int) -> None:
         """One sample of a channel; what passes its filter becomes a reading."""
-        self._number(name, self._filters[name].feed(value, quality, at_ns))
+        passed = self._filters[name].feed(value, quality, at_ns)
+        self._number(name, passed)
+        if self._filters[name].fault:
+            self._object(name, value, at_ns)
+        elif name in self._troubles and passed is not None and passed[0] is not None:
+            self._troubles[name].over()
+
+    def _object(self, name: str, value: Value, at_ns: int) -> None:
+        """One line when a filter begins to object to what is sampled; one follows when it no longer does."""
+        trouble = self._troubles.setdefault(name, Trouble(name, log=log))
+        options = self._options[name]
+        if self._filters[name].fault == "stale":
+            reason = f"{value!r:.60} for {time_of(options.stale_s or 0)} without any change; a warning until it moves"
+            trouble.is_(reason, at_ns, end="moves again")
+        else:
+            limits = f" ({shown(options.valid)} is)" if options.valid else ""
+            trouble.is_(f"{value!r:.60} is not valid{limits}; an error until it is", at_ns, end="is valid again")
 
     def _elapse(self, name: str) -> None:
         self._number(name, self._filters[name].elapse(self._clock.boottime_ns()))
@@ -93,11 +117,10 @@ class Pipes:
 
 def _options_of(config: Config) -> dict[str, Options]:
     options: dict[str, Options] = {ch.name: given for line in config.inputs for ch, given in line.channels()}
-    options |= {line.name: line for line in config.outputs}
+    options |= {line.name: line for line in config.outputs} | {remote.name: remote for remote in config.remotes}
     return options | {item.channel.name: item.options for sensor in config.sensors for item in sensor.fields}
 
 
 def _judged(channel: Channel, options: Options) -> tuple[object, ...]:
     """What a filter is made of: a new label is no reason for a new one."""
-    made_of = (*NUMERIC, "min_interval_s", "heartbeat_s")
-    return (channel.minimum, channel.maximum, *(getattr(options, name) for name in made_of))
+    return (channel.minimum, channel.maximum, *(getattr(options, name) for name in FILTERING))

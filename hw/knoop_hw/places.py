@@ -36,6 +36,13 @@ def state_directory(name: str) -> Path:
     return folder
 
 
+def credential(name: str) -> Path | None:
+    """The file of this name that systemd passed (LoadCredential=, systemd.exec(5)); None when it did not."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY", "")
+    file = Path(folder, name)
+    return file if folder and file.is_file() else None
+
+
 def board_socket(config: Path) -> Path:
     """Where the halves of this configuration meet: the system's socket for the system's file, else the user's own."""
     own = os.environ.get("XDG_RUNTIME_DIR", "")

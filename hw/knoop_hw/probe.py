@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+from knoop_hw import proposed
 from knoop_hw.buses import Bus
-from knoop_hw.found import GPIO, Found, Line, SerialPort
+from knoop_hw.found import GPIO, LEVELS, Found, Line, SerialPort, levels_unseen
 from knoop_hw.functions import CONFIG_TXT
 from knoop_hw.pins import line_of
 from knoop_hw.sensed import Camera, Measured, Sensed
-from knoop_hw.toml_text import comment, quoted
 
 WIDTH = 80
 SECTIONS = ("lines", "i2c", "spi", "w1", "pwm", "serial", "sensors", "cameras")  # what can be asked for, and line names
@@ -41,13 +41,15 @@ def narrowed(found: Found, what: Sequence[str]) -> Found:
         return found
     lines = found.lines if "lines" in what else tuple(line for line in found.lines if line.name in what)
     devices = {"serial", *BUSES} & {*what}
-    about = {GPIO: _lines_asked(what), "levels": lines}
+    about = {GPIO: _lines_asked(what), LEVELS: lines}
+    unseen = (missed for missed in found.unseen if about.get(missed.what, devices))
+    own = [] if "lines" in what else [line.name for line in lines]
     return replace(
         found, chips=found.chips if "lines" in what else (), lines=lines,
         buses=tuple(bus for bus in found.buses if bus.kind in what),
         serial=found.serial if "serial" in what else (), sensors=found.sensors if "sensors" in what else (),
         cameras=found.cameras if "cameras" in what else (),
-        unseen=tuple(missed for missed in found.unseen if about.get(missed.what, devices)),
+        unseen=tuple(levels_unseen(*own) if own and missed.what == LEVELS else missed for missed in unseen),
     )  # fmt: skip
 
 
@@ -169,18 +171,23 @@ def _section(title: str, rows: Iterable[str], *, asked: bool) -> Iterator[str]:
 def _port(port: SerialPort) -> str:
     said = [port.node if port.node != port.device.name else "", "this board's own" if port.kind == "board" else ""]
     said += ["perhaps a smart meter's P1 cable" if port.perhaps_meter else ""]
+    said += ["a GPS receiver, it seems" if port.perhaps_gps else ""]
     said += ["the kernel writes its messages there (console= in cmdline.txt)" if port.console else ""]
-    return _row(str(port.device), "; ".join(filter(None, said)) or "USB")
+    said += ["USB" if port.kind == "usb" and not (port.perhaps_meter or port.perhaps_gps) else ""]
+    return _row(str(port.device), "; ".join(filter(None, said)))
 
 
 def _sensor(sensor: Sensed) -> str:
     kind = "" if sensor.kind == "thermal" else f" ({sensor.kind})"
-    return _row(f"{sensor.name}{kind}", ", ".join(map(_measured, sensor.channels)) or "no channels that we know")
+    where = "" if sensor.address in {"", sensor.name} else f"{sensor.address}: "
+    return _row(f"{sensor.name}{kind}", where + (", ".join(map(_measured, sensor.channels)) or "no channels"))
 
 
 def _measured(item: Measured) -> str:
+    """By the name that it has in node.toml, where it can have one."""
     value = "" if item.value is None else f"{item.value:.6g}"
-    return " ".join(filter(None, (item.name, value, item.unit)))
+    label = f"({item.label})" if item.label else ""
+    return " ".join(filter(None, (item.field or item.name, label, value, item.unit)))
 
 
 def _camera(camera: Camera) -> str:
@@ -205,8 +212,7 @@ def _row(name: str, said: str) -> str:
 
 def as_toml(found: Found) -> str:
     """Sections of node.toml for what was found; what needs a choice is behind a #."""
-    parts = [part for part in (_board(found), _machine(), *_meters(found), *_lines_to_use(found), *_later(found))
-             if part]  # fmt: skip
+    parts = [part for part in (_board(found), _machine(), *proposed.sensors(found), *_lines_to_use(found)) if part]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
@@ -223,15 +229,6 @@ def _machine() -> list[str]:
     return ["[sensor.machine]", 'driver = "system"   # load, memory, disk, uptime, temperature', 'every = "1min"']
 
 
-def _meters(found: Found) -> Iterator[list[str]]:
-    ports = [port for port in found.serial if port.kind == "usb"]
-    for number, port in enumerate(sorted(ports, key=lambda port: not port.perhaps_meter), 1):
-        yield [
-            "# If a smart meter is on this cable:", f"#[sensor.meter{number if number > 1 else ''}]", '#driver = "p1"',
-            f"#device = {quoted(str(port.device))}", '#min_interval = "10s"',
-        ]  # fmt: skip
-
-
 def _lines_to_use(found: Found) -> Iterator[list[str]]:
     free = [line.name for line in found.lines
             if line.state != "used" and not line.function and line.position not in {27, 28}]  # a HAT's EEPROM
@@ -244,13 +241,3 @@ def _lines_to_use(found: Found) -> Iterator[list[str]]:
     door, lamp = sorted(free, key=lambda name: name not in {"GPIO17", "GPIO27"})[:2]  # those of most tutorials
     yield ["# A contact between a line and ground; which line is yours?", "#[input.door]", f'#pin = "{door}"']
     yield ["# Something to switch; which line for which relay: docs/outputs.md", "#[output.lamp]", f'#pin = "{lamp}"']
-
-
-def _later(found: Found) -> Iterator[list[str]]:
-    """What the kernel knows and Knoop does not: a driver for it would be called so."""
-    known = [(str(sensor.kind), sensor.name, sensor.path) for sensor in found.sensors if sensor.kind != "thermal"]
-    known += [("onewire", device.name, f"/sys/bus/w1/devices/{device.address}")
-              for bus in found.buses if bus.kind == "w1" for device in bus.devices]  # fmt: skip
-    for driver, name, path in known:
-        if driver not in found.drivers:
-            yield [f"# Known to the kernel; a driver in Knoop comes later: {comment(name)}", f"#   {comment(path)}"]

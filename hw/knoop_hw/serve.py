@@ -65,6 +65,7 @@ async def serve(
                 board.release()  # outputs first, before anything that may have to wait
                 notify("STOPPING=1")
                 await end(tasks)
+                await board.released()
                 await half.drain()
                 await end([accepting])
     return 0
@@ -108,7 +109,7 @@ class _Half:
                 continue
             if code == self._code:
                 log.info("upgrade: the hardware half's code is as it was; staying")
-            elif moved := self._board.outputs.moved_by_a_restart():
+            elif moved := self._board.moved_by_a_restart():
                 log.warning(
                     "upgrade: a restart would move %s; the new code is used from the next start on", ", ".join(moved)
                 )
@@ -142,7 +143,7 @@ async def make_safe(file: Path, *, load: Callable[[], Config], state: Path) -> i
     clock = SystemClock()
     with lock(state / "lock", taken=f"{state} is in use by a knoop-hw that is running; stop it, then all is safe"):
         config = Left(state, boot_id=clock.boot_id).recall(file) or load()
-        failed = Board(config, clock=clock).to_safe()
+        failed = await Board(config, clock=clock).to_safe()
     for error in failed:
         log.error("%s", error)
     return 74 if failed else 0

@@ -8,21 +8,32 @@ the table: only the modules a configuration names are imported, and a driver imp
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import pkgutil
-from collections.abc import AsyncIterator, Callable, Mapping
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from knoop_hw.clock import Clock
+from knoop_hw.errors import DeviceError
+from knoop_hw.filters import Options
 from knoop_hw.life import in_a_thread
 from knoop_hw.model import Class, Quality, Type, Value
+
+T = TypeVar("T")
+NOTHING_SAID = Options()
+PATIENCE_S = 10.0  # the kernel gives up on an I²C transfer after 1 s and on a USB request after 5 s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Field:
-    """One value a driver gives. `name` is empty when the channel carries the sensor's own name."""
+    """One value a driver gives. `name` is empty when the channel carries the sensor's own name.
+
+    `defaults` are what the driver would rather have of `filters.Options`: each gives way to what node.toml says.
+    """
 
     name: str
     type: Type = "number"
@@ -30,6 +41,7 @@ class Field:
     cls: Class = "telemetry"
     digits: int | None = None
     label: str = ""
+    defaults: Options = NOTHING_SAID
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +70,29 @@ class Source(Protocol):
         ...
 
 
+class Writable(Source, Protocol):
+    """An open sensor with outputs in it.
+
+    Its driver has a frozen dataclass `Write`: the keys of `[output.NAME]` that are its own.
+    """
+
+    async def write(self, to: Any, value: bool | float) -> bool | float | None:
+        """Set what `to`, a `Write` of this driver, names; returns what the device then shows.
+
+        None where it cannot tell. Bounded in time; raises DeviceError.
+        """
+        ...
+
+
+@runtime_checkable
+class Shows(Writable, Protocol):
+    """One that can be asked how an output is, without writing: after a start, for those that keep their level."""
+
+    async def shown(self, to: Any) -> bool | float | None:
+        """What the device shows of what `to` names; None where it cannot tell. Bounded in time; raises DeviceError."""
+        ...
+
+
 class Driver(Protocol):
     """A module of `sensors/`."""
 
@@ -75,6 +110,13 @@ class Driver(Protocol):
         ...
 
 
+def check_names(key: str, names: Iterable[str]) -> None:
+    """Refuse names of values that no channel can have (ValueError); they stand at `key`."""
+    for name in names:
+        if not re.fullmatch(r"[a-z0-9_]+", name):  # the second part of model.NAME
+            raise ValueError(f"{key}: '{name}' is no name; take lower-case letters, digits and _")
+
+
 def names() -> tuple[str, ...]:
     """The drivers there are, without importing one."""
     from knoop_hw import sensors  # noqa: PLC0415 -- the folder, not a driver
@@ -89,17 +131,52 @@ def load(name: str) -> Driver:
     return importlib.import_module(f"knoop_hw.sensors.{name}")
 
 
+class Stuck(DeviceError):
+    """A blocking call has not returned in time, and cannot be stopped: its thread is left to it.
+
+    `returned` is done when it has after all, however; nobody must call again before.
+    """
+
+    def __init__(self, text: str, *, returned: asyncio.Future[Any]) -> None:
+        self.returned = returned
+        super().__init__(text)
+
+
+async def answer(work: Callable[[], T], *, clock: Clock, limit_s: float = PATIENCE_S) -> T:
+    """What the blocking `work` returns or raises, in a thread of its own. Raises Stuck after `limit_s`."""
+    working = in_a_thread(work, name="knoop-poll")
+    patience = asyncio.ensure_future(clock.sleep(limit_s))
+    either: set[asyncio.Future[Any]] = {working, patience}
+    try:
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        working.cancel()  # it is left behind
+        raise
+    finally:
+        patience.cancel()
+    if working.done():
+        return working.result()
+    working.add_done_callback(_heard)
+    raise Stuck(f"it has not answered for {limit_s:g} s", returned=working)
+
+
+def _heard(late: asyncio.Future[Any]) -> None:
+    """What came too late, or went wrong too late, is nobody's."""
+    if not late.cancelled():
+        late.exception()
+
+
 async def poll(
-    read: Callable[[], tuple[Sample, ...]], *, every_s: float, clock: Clock
+    read: Callable[[], tuple[Sample, ...]], *, every_s: float, clock: Clock, limit_s: float = PATIENCE_S
 ) -> AsyncIterator[tuple[Sample, ...]]:
     """Run the blocking `read` every `every_s` seconds in a thread: a slow bus delays only itself.
 
-    An exception of `read` ends the iteration; the board decides what it means for the channels. A `read` that
-    hangs is left behind when the iteration is cancelled.
+    An exception of `read` ends the iteration; `sense` decides what it means for the channels. A `read` that has not
+    returned after `limit_s` raises Stuck; one that hangs is left behind when the iteration is cancelled.
     """
     while True:
         started_ns = clock.boottime_ns()
-        yield await in_a_thread(read, name="knoop-poll")
+        yield await answer(read, clock=clock, limit_s=limit_s)
         await clock.sleep(every_s - (clock.boottime_ns() - started_ns) / 1e9)
 
 
@@ -107,17 +184,18 @@ async def poll(
 class Polled:
     """A Source that needs no class of its own: `read` gives field → value, every `every_s` seconds.
 
-    It blocks in a thread, as in `poll`; a field that it leaves out is `missing`.
+    It blocks in a thread for at most `limit_s`, as in `poll`; a field that it leaves out is `missing`.
     """
 
     fields: tuple[Field, ...]
     read: Callable[[], Mapping[str, Value]]
     every_s: float
     clock: Clock
+    limit_s: float = PATIENCE_S
 
     def samples(self) -> AsyncIterator[tuple[Sample, ...]]:
-        """What `read` gives, stamped when it began; raises what it raises."""
-        return poll(self._take, every_s=self.every_s, clock=self.clock)
+        """What `read` gives, stamped when it began; raises what it raises, and Stuck."""
+        return poll(self._take, every_s=self.every_s, clock=self.clock, limit_s=self.limit_s)
 
     def _take(self) -> tuple[Sample, ...]:
         at_ns, values = self.clock.boottime_ns(), self.read()

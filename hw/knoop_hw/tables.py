@@ -8,17 +8,25 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from knoop_hw import source, units
-from knoop_hw.decode import SECONDS, Between, Scalar, Seconds, seconds_of, suggest
+from knoop_hw.decode import Between, Scalar, Seconds, suggest
 from knoop_hw.filters import NUMERIC, Options
 from knoop_hw.model import Channel, Kind, Type
 from knoop_hw.pins import Pin
+from knoop_hw.remote_tables import DeadMan, Remote
 from knoop_hw.scenario import World
 
 # What desktops take for a double click and what telephones take for a long press are 400 to 500 ms; a hand on a
 # wall switch is slower to let go, so that a press is long later.
 DOUBLE_S, LONG_S = 0.4, 0.8
-_TYPES: dict[Kind, Type] = {"contact": "boolean", "button": "text", "counter": "number"}
-_NO_NUMBER = {"contact": "a contact is true or false", "button": "a button is clicked or held"}
+Bias = Literal["up", "down", "none"]
+_TYPES: dict[Kind, Type] = {"contact": "boolean", "motion": "boolean", "button": "text", "counter": "number"}
+_NOT_SAMPLED = "stale: a line tells its changes, and may rest for a year; only a sensor's value can be stale"
+_NO_NUMBER = {
+    "contact": "a contact is true or false", "motion": "motion is true or false",
+    "button": "a button is clicked or held",
+}  # fmt: skip
+# A motion sensor drives its line high; one whose wire is off shall be at rest. What else there is connects to ground.
+_BIAS: dict[Kind, Bias] = {"motion": "down"}
 
 
 KERNEL_PWM = ("GPIO12", "GPIO13", "GPIO18", "GPIO19")  # the header's lines with the kernel's pulses (`pwm`)
@@ -67,14 +75,17 @@ class Rate(Options):
 
     def __post_init__(self) -> None:
         """Refuse what is said of the total already (ValueError)."""
+        Options.__post_init__(self)
         for name in ("offset", "multiply"):
             if getattr(self, name) is not None:
                 raise ValueError(f"{name}: a rate follows from its counter; give that '{name}'")
+        if self.stale_s is not None:
+            raise ValueError(_NOT_SAMPLED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Input(Options):
-    """`[input.N]`. `pull` is the bias of the line.
+    """`[input.N]`. `pull` is the bias of the line; None: down for a motion sensor, up for all else.
 
     `active_low` None: true for a button that pulls its line down (pull = "up"), else false. `debounce_s` is
     how long a level must rest before it counts; 20 ms outlasts the bounce of common switches (1-10 ms) and is
@@ -85,8 +96,8 @@ class Input(Options):
 
     name: str
     pin: Pin
-    kind: Literal["contact", "button", "counter"] = "contact"
-    pull: Literal["up", "down", "none"] = "up"
+    kind: Literal["contact", "motion", "button", "counter"] = "contact"
+    pull: Bias | None = None
     active_low: bool | None = None
     debounce_s: Annotated[Seconds, Between(0, 10)] = 0.02
     double_s: Annotated[Seconds, Between(0, 5)] = DOUBLE_S
@@ -96,6 +107,9 @@ class Input(Options):
 
     def __post_init__(self) -> None:
         """Refuse what its kind cannot have (ValueError)."""
+        Options.__post_init__(self)
+        if self.stale_s is not None:
+            raise ValueError(_NOT_SAMPLED)
         if self.kind != "counter":
             for name in (*NUMERIC, "digits", "unit", "rate"):
                 if getattr(self, name) not in {None, ""}:
@@ -118,12 +132,17 @@ class Input(Options):
     def line(self) -> tuple[object, ...]:
         """What the line is opened with: where this is the same, a reload leaves it open."""
         gestures = (self.double_s, self.long_s)
-        return self.name, self.pin, self.kind, self.pull, self.inverted, self.debounce_s, gestures
+        return self.name, self.pin, self.kind, self.bias, self.inverted, self.debounce_s, gestures
+
+    @property
+    def bias(self) -> Bias:
+        """What holds the line while nothing else does."""
+        return self.pull or _BIAS.get(self.kind, "up")
 
     @property
     def inverted(self) -> bool:
         """Whether a low line means true."""
-        return self.kind == "button" and self.pull == "up" if self.active_low is None else self.active_low
+        return self.kind == "button" and self.bias == "up" if self.active_low is None else self.active_low
 
     def channels(self) -> tuple[tuple[Channel, Options], ...]:
         """As the agent sees it, each with the options that hold for it; a counter with a rate is two."""
@@ -150,18 +169,6 @@ class Input(Options):
         return f"{self.name}.rate"
 
 
-def _dead_man(raw: Any) -> float | None:
-    if isinstance(raw, bool):
-        return 2.0 if raw else None
-    seconds = seconds_of(raw)
-    if not 1 <= seconds <= 3600:  # the agent beats every 0.5 s: one lost beat must not move an output
-        raise ValueError(raw)
-    return seconds
-
-
-_DEAD_MAN = {"anyOf": [{"type": "boolean"}, *SECONDS.schema["anyOf"]]}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output(Options):
     """`[output.N]`. `initial` is the level at start, `safe` the one at the end and when the dead man lets go.
@@ -183,14 +190,12 @@ class Output(Options):
     min_off_s: Seconds = 0.0
     interlock: tuple[str, ...] = ()
     interlock_wait_s: Seconds = 0.0
-    dead_man_s: Annotated[
-        float | None, Scalar('true, false or a time from "1s" to "1h"', _dead_man, "_s", _DEAD_MAN)
-    ] = None
+    dead_man_s: DeadMan = None
     confirm: bool = False
 
     def __post_init__(self) -> None:
         """Refuse limits that contradict each other (ValueError)."""
-        for name in (*NUMERIC, "min_interval_s"):
+        for name in (*NUMERIC, "min_interval_s", "stale_s"):
             if getattr(self, name) is not None:
                 raise ValueError(f"{name.removesuffix('_s')}: every change of an output is a reading; leave it out")
         if self.digits is not None and self.kind == "switch":
@@ -270,11 +275,15 @@ class Sensor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """All of it. `world` is the weather of a simulated board; `written` are the tables of `file` that say so."""
+    """All of it. `outputs` are lines of the board, `remotes` outputs that live in devices.
+
+    `world` is the weather of a simulated board; `written` are the tables of `file` that say so.
+    """
 
     board: BoardTable = BoardTable()
     inputs: tuple[Input, ...] = ()
     outputs: tuple[Output, ...] = ()
+    remotes: tuple[Remote, ...] = ()
     sensors: tuple[Sensor, ...] = ()
     world: World | None = None
     written: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
@@ -291,5 +300,6 @@ class Config:
     def channels(self) -> tuple[Channel, ...]:
         """Every channel, in the order of the tables."""
         inputs = (channel for line in self.inputs for channel, _ in line.channels())
-        outputs = (line.channel() for line in self.outputs)
+        written: tuple[Output | Remote, ...] = (*self.outputs, *self.remotes)
+        outputs = (output.channel() for output in written)
         return (*inputs, *outputs, *(item.channel for sensor in self.sensors for item in sensor.fields))

@@ -9,15 +9,16 @@ What verbs see is in `household`, what lives as long as one login in `presence`.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from knoop import __version__, commands, payload
+from knoop import __version__, commands, geoloc, payload
 from knoop.access import EVERYBODY, Role
 from knoop.alerts import Transition
 from knoop.board import Absence, BoardClient
@@ -35,6 +36,8 @@ from knoop.router import Router
 from knoop.state import State
 from knoop.store import Store
 from knoop.together import first
+from knoop.whereabouts import Whereabouts
+from knoop.wifi import Wifi
 from knoop.xmpp import adhoc, compat
 from knoop.xmpp.link import Link
 from knoop.xmpp.outbound import message
@@ -79,6 +82,9 @@ class Agent:
             config, clock=clock, outbox=self.router, people=house.people, readers=house.readers, health=house.health,
             voice=Voice(sentence=house.sentence, personal=house.personal, may_hear=house.telling.may_hear),
             about=self._about, present=self._present, on_link=self._linked, rooms=self._rooms(),
+            whereabouts=Whereabouts(
+                wanted=bool(config.publish.geolocation), place=self._place, readers=house.readers, clock=clock
+            ),
         )
         self.conversation = Conversation(
             house, execution=self.execution, voice=house.voice, send=self._say, write=self.presence.send
@@ -187,8 +193,16 @@ class Agent:
     def _works(self) -> tuple[Coroutine[Any, Any, None], ...]:
         return (
             self._board.listen(self.router), self._board.beat(), self.router.run(), self._tick(),
-            self.house.alarms.save(self._state), self._link.run(self.presence.serve),
+            self.house.alarms.save(self._state), self._link.run(self.presence.serve), *self._own(),
         )
+
+    def _own(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """The channels that are ours to measure (docs/adr/0019)."""
+        house = self.house
+        if house.config.network:
+            yield Wifi(
+                house.config.network, run=house.run, clock=self._clock, now_ns=lambda: house.now_ns, put=self.router.put
+            ).run()
 
     async def _feed(self) -> None:
         """While the hardware half is waited for: there is nothing that a start of this one would mend."""
@@ -281,10 +295,19 @@ class Agent:
 
     def _about(self) -> ET.Element:
         assert self._board.hello is not None, "the board says hello before any session"
+        channels = self.house.all_channels
+        own = [channel.name for channel in channels if channel.name not in self._board.channels]
+        both = hashlib.sha256(" ".join([self._board.hello.digest, *own]).encode())  # the board's are in its digest
         return payload.about(
-            version=__version__, digest=self._board.hello.digest, channels=self.house.all_channels,
-            verbs=commands.table(),
+            version=__version__, digest=both.hexdigest()[:16], channels=channels, verbs=commands.table()
         )
+
+    def _place(self) -> ET.Element | None:
+        """Where the node is; a board that is away knows nothing of now."""
+        hello, sensor = self._board.hello, self.house.config.publish.geolocation
+        if hello is None or self._board.away_since_ns is not None:
+            return None
+        return geoloc.place(sensor, self.house.channels, self.house.latest, run=hello.run)
 
     def _present(self) -> list[tuple[str, ET.Element]]:
         return payload.state(self.house.all_channels, self.house.latest, at_ns=self.house.now_ns)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from knoop.jid import Jid
 from knoop.record import Record
 from knoop_hw.clock import Clock
-from knoop_hw.model import Channel
+from knoop_hw.model import Channel, Kind
 
 if TYPE_CHECKING:
     from knoop.access import Access, Role
@@ -250,15 +250,40 @@ class Command:
     rooms: Literal["", "name", "all"] = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wording:
+    """How a value of one kind of channel is said: `now`, `aged`, `before` the last start, in an `alert`."""
+
+    now: str = N_("{channel} is {value}.")
+    aged: str = N_("{channel} is {value}, as of {age} ago.")
+    before: str = N_("{channel} was {value} before the last start.")
+    alert: str = N_("{head}: {channel} is {value}")
+
+
+_PLAIN = Wording()
+_WORDINGS: Mapping[Kind, Wording] = {
+    # A button is nothing now: something was done to it.
+    "button": Wording(now=N_("{channel}: {value}."), aged=N_("{channel}: {value}, {age} ago.")),
+    # A motion sensor is called as the place that it sees.
+    "motion": Wording(
+        now=N_("There is {value} in {channel}."), aged=N_("There is {value} in {channel}, as of {age} ago."),
+        before=N_("There was {value} in {channel} before the last start."), alert=N_("{head}: {value} in {channel}"),
+    ),
+}  # fmt: skip
+
+
+def wording(channel: Channel) -> Wording:
+    """How this channel's values are said."""
+    return _WORDINGS.get(channel.kind, _PLAIN)
+
+
 def reading(channel: Channel, record: Record | None) -> Sentence:
     """What a channel is now, in one sentence."""
     if record is None:
         return Sentence(N_("{channel} has not reported yet."), {"channel": channel})
     if record.value is None:
         return Sentence(N_("{channel} has no value now ({value})."), {"channel": channel, "value": record})
-    if channel.kind == "button":  # which is nothing now: something was done to it
-        return Sentence(N_("{channel}: {value}."), {"channel": channel, "value": record})
-    return Sentence(N_("{channel} is {value}."), {"channel": channel, "value": record})
+    return Sentence(wording(channel).now, {"channel": channel, "value": record})
 
 
 def dated(house: House, name: str) -> Sentence:
@@ -269,13 +294,11 @@ def dated(house: House, name: str) -> Sentence:
         return now
     age_s = _age_s(house, record)
     if age_s is None:
-        return Sentence(N_("{channel} was {value} before the last start."), {"channel": channel, "value": record})
+        return Sentence(wording(channel).before, {"channel": channel, "value": record})
     values = {"channel": channel, "value": record, "age": Span(age_s)}
     if channel.kind == "button":  # when it was is the half of it
-        return Sentence(N_("{channel}: {value}, {age} ago."), values | {"age": Span(max(1, round(age_s)))})
-    if age_s < OLD_S:
-        return now
-    return Sentence(N_("{channel} is {value}, as of {age} ago."), values)
+        return Sentence(wording(channel).aged, values | {"age": Span(max(1, round(age_s)))})
+    return now if age_s < OLD_S else Sentence(wording(channel).aged, values)
 
 
 def _age_s(house: House, record: Record) -> float | None:

@@ -10,7 +10,9 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 
 from knoop.access import Hours, Person, Role
 from knoop.alerts import Rule
+from knoop.geoloc import missing
 from knoop.jid import Jid
+from knoop.network import Network
 from knoop.parse.naming import clashes
 from knoop.rules import AlertTable
 from knoop.rules import load as load_rules
@@ -18,12 +20,12 @@ from knoop_hw import config as hw_config
 from knoop_hw import decode, include, tables
 from knoop_hw.decode import Between, Document, Seconds, Size
 from knoop_hw.errors import ConfigError, Problem
-from knoop_hw.model import Class
+from knoop_hw.model import Channel, Class
 
 T = TypeVar("T")
 # Keys of the plan that this version does not have: saying so is kinder than "unknown".
 PLANNED = frozenset({("people", "encryption"), ("publish", "microblog")})
-TABLES = ("node", "xmpp", "people", "room", "alert", "publish", "storage")
+TABLES = ("node", "xmpp", "people", "room", "alert", "network", "publish", "storage")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +97,13 @@ class Room:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Publish:
-    """`[publish]`: `pep` keeps the readings at our own account, a service's JID there; `off` publishes nothing."""
+    """`[publish]`: `pep` keeps the readings at our own account, a service's JID there; `off` publishes nothing.
+
+    `geolocation`: the sensor whose place our own account tells those who may read everything (XEP-0080).
+    """
 
     pubsub: str = "pep"
+    geolocation: str = ""
 
     @property
     def service(self) -> str:
@@ -126,6 +132,7 @@ class Config:
     rules: tuple[Rule, ...]
     publish: Publish
     storage: Storage
+    network: Network | None
     hw: tables.Config = field(repr=False)
     files: tuple[str, ...] = field(default=(), compare=False)
     """What was read, the included ones behind the file that includes them."""
@@ -142,7 +149,15 @@ def load(path: Path, *, jid: Callable[[str], Jid], words: Collection[str] = ()) 
     document = include.load(path)
     problems: list[Problem] = []
     hw = hw_config.load(document, problems)
-    return _Loader(path, document, problems, hw, jid, words).load()
+    raw, network = document.data.get("network"), None
+    if raw is not None:
+        network = decode.into(Network, raw, document=document, path=("network",), problems=problems)
+    return _Loader(path, document, problems, hw, jid, words, network).load()
+
+
+def channels(hw: tables.Config, network: Network | None) -> tuple[Channel, ...]:
+    """Every channel with a value: the board's, then the agent's own."""
+    return (*hw.channels(), *([network.channel] if network else []))
 
 
 def _planned(problem: Problem) -> Problem:
@@ -159,6 +174,11 @@ class _Loader:
     hw: tables.Config
     jid: Callable[[str], Jid]
     words: Collection[str]
+    network: Network | None
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        return channels(self.hw, self.network)
 
     def load(self) -> Config:
         self._no_verbs()
@@ -178,7 +198,7 @@ class _Loader:
             self._trusted(rooms, account, xmpp.muc_service)
         alerts = self._many(AlertTable, "alert")
         rules = load_rules(
-            alerts, self.hw, people, missing_s=node.missing_s if node else 0.0, jid=self.jid,
+            alerts, self.hw, people, channels=self.channels, missing_s=node.missing_s if node else 0.0, jid=self.jid,
             problem=lambda alert, key, text: self._problem(("alert", alert, *([key] if key else [])), text),
         )
         self.problems[:] = [_planned(problem) for problem in self.problems]
@@ -186,7 +206,8 @@ class _Loader:
             raise ConfigError(self.problems)
         return Config(
             file=self.path, node=node, xmpp=xmpp, jid=account, people=people, rooms=rooms, rules=rules,
-            publish=publish, storage=storage, hw=self.hw, files=self.document.read, notes=self.document.notes,
+            publish=publish, storage=storage, network=self.network, hw=self.hw, files=self.document.read,
+            notes=self.document.notes,
         )  # fmt: skip
 
     def _trusted(self, rooms: Mapping[Jid, Room], account: Jid, muc_service: str) -> None:
@@ -216,13 +237,13 @@ class _Loader:
     def _no_clashes(self) -> None:
         tables = {table: self.document.data.get(table) for table in ("input", "output", "sensor")}
         homes = {name: table for table, there in tables.items() if isinstance(there, dict) for name in there}
-        for channel, text in clashes(self.hw.channels(), self.words):
+        for channel, text in clashes(self.channels, self.words):
             device = channel.name.partition(".")[0]
-            self._problem((homes.get(device, ""), device, "aliases"), text)
+            self._problem((homes[device], device, "aliases") if device in homes else (device, "aliases"), text)
 
     def _people(self) -> tuple[Person, ...]:
         tables = self._addressed(PersonTable, "people")
-        names = {name for channel in self.hw.channels() for name in (channel.name, channel.name.partition(".")[0])}
+        names = {name for channel in self.channels for name in (channel.name, channel.name.partition(".")[0])}
         for jid, entry in tables.items():
             for name in entry.only:
                 if name not in names:
@@ -240,6 +261,13 @@ class _Loader:
 
     def _publish(self) -> Publish | None:
         publish = self._one(Publish, "publish")
+        if publish is not None and publish.geolocation:
+            if publish.pubsub == "off":
+                text = 'pubsub = "off" publishes nothing; leave one of them out'
+            else:
+                text = missing(publish.geolocation, self.hw.channels())
+            if text:
+                self._problem(("publish", "geolocation"), text)
         if publish is None or publish.pubsub in {"pep", "off"}:
             return publish
         where = ("publish", "pubsub")

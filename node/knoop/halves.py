@@ -61,7 +61,7 @@ class Inside:
         await self._board.reload(config.hw)
 
     async def beat(self) -> None:
-        self._board.outputs.beat()
+        self._board.beat()
 
     def close(self) -> None:
         if self._serving is not None:

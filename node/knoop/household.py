@@ -69,8 +69,9 @@ class Household:
 
     @property
     def channels(self) -> Mapping[str, Channel]:
-        """Every channel of the board, by name."""
-        return self._board.channels
+        """Every channel with a value, by name: the board's, then our own."""
+        network = self.config.network
+        return {**self._board.channels, network.SIGNAL: network.channel} if network else self._board.channels
 
     @property
     def all_channels(self) -> tuple[Channel, ...]:

@@ -73,11 +73,13 @@ def watched(names: Collection[str], *, pull: str, there: Config | None) -> tuple
             chosen_inputs |= {device: inputs[device]} if device in inputs else {}
             chosen_sensors |= {device: sensors[device]} if device in sensors else {}
             wanted.add(name)
-        elif device in {line.name for line in there.outputs}:
+        elif device in {line.name for line in there.outputs} | {remote.name for remote in there.remotes}:
             raise Absent(f"'{name}' is an output, and probe opens none; ask the node: it says where it is")
         else:
             raise Absent(f"there is no '{name}'; {suggest(name, sorted({*inputs, *sensors}))}")
-    config = replace(there, inputs=tuple(chosen_inputs.values()), outputs=(), sensors=tuple(chosen_sensors.values()))
+    config = replace(
+        there, inputs=tuple(chosen_inputs.values()), outputs=(), remotes=(), sensors=tuple(chosen_sensors.values())
+    )
     shown = {
         channel.name: lines.get(channel.name, channel.name) for channel in config.channels()
         if {channel.name, channel.name.partition(".")[0]} & wanted

@@ -19,6 +19,7 @@ from knoop.jid import Jid
 from knoop.publishers import Voice
 from knoop.router import Router
 from knoop.together import together
+from knoop.whereabouts import Whereabouts
 from knoop.xmpp import compat, nodes, roster
 from knoop.xmpp.inbound import CLIENT
 from knoop.xmpp.session import Session
@@ -40,7 +41,7 @@ class Presence:
         self, config: Config, *, clock: Clock, outbox: Router, people: Callable[[], Collection[Jid]],
         readers: Callable[[], Collection[Jid]], health: Callable[[], Health], voice: Voice,
         about: Callable[[], ET.Element], present: Callable[[], list[tuple[str, ET.Element]]],
-        on_link: Callable[[bool], None], rooms: Mapping[Jid, InRoom],
+        on_link: Callable[[bool], None], rooms: Mapping[Jid, InRoom], whereabouts: Whereabouts,
     ) -> None:  # fmt: skip
         self.up = False
         self._config = config
@@ -55,6 +56,7 @@ class Presence:
         self._on_link = on_link
         self.session: Session | None = None
         self._rooms = rooms
+        self._whereabouts = whereabouts
         self._rights_changed = asyncio.Event()
         self._configured = asyncio.Event()
 
@@ -68,7 +70,8 @@ class Presence:
             self.show()  # first: who answers what is said next must find us online
             self._on_link(True)
             log.info("connected as %s (%s TLS)", session.jid, session.mode)
-            works = [session.lost(), self._sinks(session)]
+            there = self._persist(lambda: self._whereabouts.serve(session), "the node's place (XEP-0080)")
+            works = [session.lost(), self._sinks(session), there]
             if self._config.publish.pubsub != "off":
                 works.append(self._persist(lambda: self._state(session), "the pub-sub nodes"))
             await together(*works)
@@ -100,6 +103,7 @@ class Presence:
     def rights_changed(self) -> None:
         """Let roster, whitelist and sinks follow the rights at once."""
         self._rights_changed.set()
+        self._whereabouts.rights_changed()
 
     def stanza(self, presence: ET.Element) -> None:
         """A presence of the stream: a room's, a subscription request, or somebody's mood."""

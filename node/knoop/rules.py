@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -13,6 +13,7 @@ from knoop.condition import Condition
 from knoop.jid import Jid
 from knoop_hw import decode, tables
 from knoop_hw.decode import Between, Seconds
+from knoop_hw.model import Channel
 
 Tell = Callable[[str, str, str], None]  # alert, key ('' for the table), what is wrong
 
@@ -38,11 +39,15 @@ class AlertTable:
 
 
 def load(
-    given: Mapping[str, AlertTable], hw: tables.Config, people: Sequence[Person], *, missing_s: float,
-    jid: Callable[[str], Jid], problem: Tell,
+    given: Mapping[str, AlertTable], hw: tables.Config, people: Sequence[Person], *, channels: Iterable[Channel],
+    missing_s: float, jid: Callable[[str], Jid], problem: Tell,
 ) -> tuple[Rule, ...]:  # fmt: skip
-    """The rules of these tables, and one for each device that may go missing; what is wrong goes to `problem`."""
-    return tuple(_Loader(given, hw, people, missing_s, jid, problem).rules())
+    """The rules of these tables, and one for each device that may go missing; what is wrong goes to `problem`.
+
+    `channels` are all that an alert may be about; of those that are no device's nothing goes missing.
+    """
+    there = {channel.name: channel for channel in channels}
+    return tuple(_Loader(given, hw, people, there, missing_s, jid, problem).rules())
 
 
 def absences(hw: tables.Config) -> Iterator[Absence]:
@@ -51,6 +56,10 @@ def absences(hw: tables.Config) -> Iterator[Absence]:
         yield Absence(line.name, (line.name,), line.label)
     for output in hw.outputs:
         yield Absence(output.name, (output.name,), output.label)
+    seen = {sensor.name for sensor in hw.sensors if sensor.fields}
+    for remote in hw.remotes:  # of a device that is only written to; else its sensor's values are missing with it
+        if remote.sensor not in seen and remote.initial_level is not None:  # nobody knows how one is that keeps its own
+            yield Absence(remote.name, (remote.name,), remote.label)
     for sensor in hw.sensors:
         if names := tuple(item.channel.name for item in sensor.fields):
             label = sensor.fields[0].channel.label
@@ -63,6 +72,7 @@ class _Loader:
     given: Mapping[str, AlertTable]
     hw: tables.Config
     people: Sequence[Person]
+    channels: Mapping[str, Channel]
     missing_s: float
     jid: Callable[[str], Jid]
     problem: Tell
@@ -113,7 +123,7 @@ class _Loader:
     def _condition(self, alert: str, key: str, text: str) -> Condition | None:
         try:
             condition = Condition.parse(text)
-            condition.check({channel.name: channel for channel in self.hw.channels()})
+            condition.check(self.channels)
         except ValueError as error:
             self.problem(alert, key, str(error))
             return None

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from knoop.alerts import PREFIX, Absence, Alerts, AlertState, Rule, Severity
-from knoop.command import N_, Instant, Reply, Sentence, Span, reading
+from knoop.command import N_, Instant, Reply, Sentence, Span, reading, wording
 from knoop.record import Record
 from knoop.reminders import Hearing
 from knoop_hw.model import Channel, Kind, Value
@@ -32,6 +32,7 @@ _JOINER = "\u200d"  # holds 👩‍🌾 together
 _DECIMAL = {"nl": ","}
 _STATES: Mapping[Kind, tuple[str, str]] = {
     "contact": (N_("closed"), N_("open")),
+    "motion": (N_("no motion"), N_("motion")),
     "button": (N_("released"), N_("pressed")),  # of readings from before a button said gestures
 }
 _GESTURES = {"click": N_("pressed"), "double": N_("pressed twice"), "long": N_("held")}
@@ -152,7 +153,7 @@ class Voice:
         if watched is None or value is None:
             return head
         what = {"channel": watched, "value": self.value(watched, value)}
-        return Sentence(N_("{head}: {channel} is {value}"), {"head": head, **what})
+        return Sentence(wording(watched).alert, {"head": head, **what})
 
     def _reminded(self, what: Sentence, rule: Rule | None, state: AlertState | None, hearing: Hearing) -> Sentence:
         missing = rule is not None and isinstance(rule.when, Absence)  # which has said since when

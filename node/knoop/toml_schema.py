@@ -7,29 +7,32 @@ It knows each key by itself: names, types, choices, bounds. What keys must be to
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from knoop import config, rules
+from knoop.network import Network
 from knoop_hw import source, tables
 from knoop_hw.decode import Between, Scalar, key_of
 from knoop_hw.filters import Options
 from knoop_hw.include import MIGRATIONS
+from knoop_hw.remote_tables import Remote
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 CHANNEL = "^[a-z][a-z0-9_]*$"
 ONE: Mapping[str, type[Any]] = {
     "node": config.Node, "xmpp": config.Xmpp, "publish": config.Publish, "storage": config.Storage,
+    "network": Network,
     "board": tables.BoardTable,
 }  # fmt: skip
 MANY: Mapping[str, tuple[type[Any], str]] = {
     "people": (config.PersonTable, ""), "room": (config.Room, ""), "alert": (rules.AlertTable, CHANNEL),
-    "input": (tables.Input, CHANNEL), "output": (tables.Output, CHANNEL),
+    "input": (tables.Input, CHANNEL),
 }  # fmt: skip
-GIVEN = frozenset({"name", "world"})  # fields of channels and drivers that no key sets
+GIVEN = frozenset({"name", "world", "to"})  # fields of channels and drivers that no key sets
 
 PLAIN: Mapping[type, str] = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
@@ -50,6 +53,7 @@ def schema() -> Schema:
             "version": {"type": "integer", "minimum": 1, "maximum": len(MIGRATIONS) + 1},
             **{table: _table(kind) for table, kind in ONE.items()},
             **many,
+            "output": _many({"anyOf": [_table(tables.Output, skip=GIVEN), *_remotes()]}, CHANNEL),
             "sensor": _many({"anyOf": [_sensor(name) for name in source.names()]}, CHANNEL),
         },
         "additionalProperties": False,
@@ -70,6 +74,14 @@ def _sensor(name: str) -> Schema:
     field = _table(Options)
     text = inspect.getdoc(driver)
     return {**own, "description": _first(text or ""), "properties": keys, "additionalProperties": field}
+
+
+def _remotes() -> Iterator[Schema]:
+    """`[output.NAME]` in a device, for each driver that can write; `kind` is the output's own."""
+    for name in source.names():
+        if (write := getattr(source.load(name), "Write", None)) is not None:
+            general, own = _table(Remote, skip=GIVEN), _table(write, skip={*GIVEN, "kind"})
+            yield {**general, "properties": {**own["properties"], **general["properties"]}}
 
 
 def _table(kind: type[Any], *, skip: Collection[str] = ()) -> Schema:

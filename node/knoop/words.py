@@ -153,16 +153,18 @@ UNITS = {  # as people say a unit → as `Channel.unit` has it, folded
 class Quantity:
     """What can be measured: as people ask for it, and how a channel that measures it is known.
 
-    `units` are those of `Channel.unit`. `sure`: nothing else has these units. `stems` are in a word of such a channel's
-    names where the unit alone does not tell.
+    `units` are those of `Channel.unit`, `kinds` of what has none. `sure`: nothing else has these. `stems` are in a word
+    of such a channel's names where the unit alone does not tell.
     """
 
     said: frozenset[str]
-    units: frozenset[str]
+    units: frozenset[str] = frozenset()
+    kinds: frozenset[str] = frozenset()
     sure: bool = False
     stems: frozenset[str] = frozenset()
 
 
+MOTION = _set("motion movement beweging bewegingen")
 QUANTITIES = (
     Quantity(_set("""
         temp temps temperature temperatures warm hot cold heat degrees temperatuur temperaturen heet koud warmte graden
@@ -171,6 +173,7 @@ QUANTITIES = (
     Quantity(_set("energy energie"), _set("Wh kWh MJ GJ"), sure=True),
     Quantity(_set("voltage spanning"), _set("V mV"), sure=True),
     Quantity(_set("pressure luchtdruk"), _set("hPa mbar Pa kPa"), sure=True),
+    Quantity(MOTION, kinds=_set("motion"), sure=True),
     Quantity(_set("humid humidity moist moisture wet damp dry vochtig vochtigheid vocht nat droog"), _set("%"),
              stems=_set("humid moist vocht")),
     Quantity(_set("level full empty water niveau peil vol leeg"), _set("l m³ % cm m mm")),

@@ -21,6 +21,7 @@ from typing import Any
 
 from tests.board import cpio, recipe
 from tests.board.guest_agent import RECORD
+from tests.board.monitor import Monitor
 from tests.board.qtest import Lines, Qtest
 
 BOOT_S = 240.0  # 10 s on two idle cores
@@ -146,6 +147,7 @@ class Guest:
     process: subprocess.Popen[bytes]
     line: socket.socket
     qtest: Qtest
+    monitor: Monitor
     ready: Mapping[str, Any] = field(default_factory=dict)
     lines: Lines | None = None
     _console: bytearray = field(default_factory=bytearray)
@@ -211,6 +213,20 @@ class Guest:
             texts.append(answer["text"])
             offset = answer["offset"]
 
+    def load(self, *modules: str) -> None:
+        """Have the kernel load modules of recipe.LATER that are not there yet, each after those that it needs."""
+        there = {line.split()[0] for line in self.read("/proc/modules").splitlines()}
+        for module in modules:
+            if module.replace("-", "_") not in there:
+                code, said = self.run("/bin/busybox", "insmod", f"/lib/modules/{module}.ko")
+                assert code == 0, f"{module}: {said}"
+
+    def wait_for(self, path: str, within_s: float = BOUND_S) -> None:
+        """Return when a file is there."""
+        deadline = time.monotonic() + within_s
+        while self.run("/bin/busybox", "test", "-e", path)[0]:
+            assert time.monotonic() < deadline, f"no {path} within {within_s:g} s"
+
     def boottime_ns(self) -> int:
         """The guest's clock, as its programs stamp with."""
         return int(self.call("clock")["at_ns"])
@@ -259,6 +275,7 @@ class Guest:
             self.line.shutdown(socket.SHUT_RDWR)
         self.line.close()
         self.qtest.close()
+        self.monitor.close()
         end(self.process)
 
     def listen(self) -> None:
@@ -321,11 +338,12 @@ def boot(folder: Path, *, machine: str = "virt") -> Guest:
     )
     said.close()
     try:
-        line = _connect(sockets["rig"], process, folder)
-        guest = Guest(folder, process, line, Qtest(_connect(sockets["qtest"], process, folder)))
+        line = connect(sockets["rig"], process, folder)
+        qtest, qmp = (connect(sockets[name], process, folder) for name in ("qtest", "qmp"))
+        guest = Guest(folder, process, line, Qtest(qtest), Monitor(qmp))
         threading.Thread(target=guest.listen, name="guest", daemon=True).start()
         if machine == "virt":
-            guest.lines = Lines(guest.qtest, _controller(sockets["qmp"], process, folder))
+            guest.lines = Lines(guest.qtest, _controller(guest.monitor))
         guest.until(lambda: bool(guest.ready), lambda: "no sign of life", BOOT_S)
     except BaseException:
         end(process)
@@ -361,6 +379,7 @@ def _virt(folder: Path) -> Sequence[str]:
         "-serial", f"file:{folder / 'console'}",
         "-device", "virtio-serial-device", "-device", "virtserialport,chardev=rig,name=rig",
         "-netdev", "user,id=net", "-device", "virtio-net-device,netdev=net",
+        "-device", "qemu-xhci,id=usb",
     )  # fmt: skip
 
 
@@ -372,27 +391,17 @@ def _raspi(base: recipe.Base) -> Sequence[str]:
     )  # fmt: skip
 
 
-def _controller(path: Path, process: subprocess.Popen[bytes], folder: Path) -> str:
+def _controller(monitor: Monitor) -> str:
     """Where the PL061 is in QEMU's tree of objects: its number differs between versions."""
-    with _connect(path, process, folder) as line, line.makefile("rwb", buffering=0) as monitor:
-
-        def ask(execute: str, **arguments: str) -> Any:
-            monitor.write(json.dumps({"execute": execute, "arguments": arguments}).encode() + b"\n")
-            while True:
-                answer = json.loads(monitor.readline())
-                if "return" in answer:
-                    return answer["return"]
-                assert "error" not in answer, answer
-
-        monitor.readline()
-        ask("qmp_capabilities")
-        unattached = "/machine/unattached"
-        (found,) = (item["name"] for item in ask("qom-list", path=unattached) if item["type"] == "child<pl061>")
-        return f"{unattached}/{found}"
+    unattached = "/machine/unattached"
+    (found,) = (item["name"] for item in monitor.ask("qom-list", path=unattached) if item["type"] == "child<pl061>")
+    return f"{unattached}/{found}"
 
 
-def _connect(path: Path, process: subprocess.Popen[bytes], folder: Path) -> socket.socket:
-    def connect() -> socket.socket:
+def connect(path: Path, process: subprocess.Popen[bytes], folder: Path) -> socket.socket:
+    """Connected to one of QEMU's sockets, as soon as it is there."""
+
+    def once() -> socket.socket:
         line = socket.socket(socket.AF_UNIX)
         try:
             line.connect(str(path))
@@ -401,7 +410,7 @@ def _connect(path: Path, process: subprocess.Popen[bytes], folder: Path) -> sock
             raise
         return line
 
-    return _eventually(connect, process, folder)
+    return _eventually(once, process, folder)
 
 
 def _eventually(make: Callable[[], Any], process: subprocess.Popen[bytes], folder: Path) -> Any:

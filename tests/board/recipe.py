@@ -39,11 +39,23 @@ SITE = f"usr/local/lib/{PYTHON}/dist-packages"  # Debian's Python looks there, a
 
 WANTED = re.compile(
     rf"(usr/)?lib/(aarch64-linux-gnu/([^/]+\.so[^/]*)?|ld-linux[^/]*|)|usr/bin/{PYTHON}|bin/busybox|usr/lib/{PYTHON}/.*"
+    r"|bin/udevadm|lib/systemd/systemd-udevd|lib/udev/rules\.d/(50-udev-default|60-serial)\.rules"
 )
 UNWANTED = re.compile(r".*/(lib(perl|icu|systemd-shared)[^/]*|test|idlelib|tkinter|lib2to3|ensurepip|distutils)(/.*)?")
 # A terminal and a network card of `-M virt`; PL061 and the Pi's pin controller are part of Debian's kernel.
 MODULES = ("virtio_mmio", "virtio_console", "failover", "net_failover", "virtio_net")
-LATER = ("i2c-bcm2835",)  # a driver of the Pi's, for a test that is there when it comes
+# Drivers for tests that load them (Guest.load), each behind those that it needs.
+USB = ("usb-common", "usbcore", "xhci-hcd", "xhci-pci")
+SERIAL = (*USB, "usbserial", "ftdi_sio")
+I2C = (*USB, "i2c-tiny-usb")
+HWMON = ("lm75", "tmp421")
+IIO = (
+    "industrialio", "dps310", "kfifo_buf", "industrialio-triggered-buffer", "st_sensors", "st_sensors_i2c", "st_magn",
+    "st_magn_i2c",
+)  # fmt: skip
+ONEWIRE = ("wire", "ds2482", "w1_therm")
+PIS = ("i2c-bcm2835", "bcm2835_thermal")
+LATER = (*SERIAL, *I2C, *HWMON, *IIO, *ONEWIRE, *PIS)
 PI = "bcm2837-rpi-3-b.dtb"
 
 

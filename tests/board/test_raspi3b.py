@@ -23,7 +23,22 @@ print(json.dumps({
     "GPIO17": chips.line_of("GPIO17", lines).number, "GPIO27": chips.line_of("GPIO27", lines).number,
 }))
 """
-TABLES = '[output.lamp]\npin = "GPIO17"\n\n[input.door]\npin = "GPIO27"\npull = "none"\n'
+TABLES = """
+[output.lamp]
+pin = "GPIO17"
+
+[input.door]
+pin = "GPIO27"
+pull = "none"
+
+[sensor.machine]
+driver = "system"
+
+[sensor.processor]
+driver = "hwmon"
+device = "cpu_thermal"
+fields = ["temperature"]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +64,7 @@ def test_the_chip_is_found_and_its_lines_have_a_pis_names(pi):
 
 
 def test_what_the_hardware_half_sets_is_on_the_line_and_what_is_on_the_line_it_reads(pi):
+    pi.load("bcm2835_thermal")
     pi.write("/root/node.toml", TABLES)
     places = ("--config", "/root/node.toml", "--socket", "/run/board.sock", "--state", "/tmp/state")
     program = pi.start("knoop-hw", *places)
@@ -61,6 +77,9 @@ def test_what_the_hardware_half_sets_is_on_the_line_and_what_is_on_the_line_it_r
         assert seam.set("lamp", False)["m"] == "done"
         assert not pi.qtest.register(GPLEV0) >> 17 & 1
         assert seam.wait("door", bool)[-1].value is False
+        for sensor in ("machine", "processor"):  # the same sensor behind both; QEMU's is always as warm
+            told = seam.wait(f"{sensor}.temperature", bool)[-1]
+            assert (told.quality, round(told.value, 1)) == ("ok", 25.2)
     finally:
         program.signal(15)
         assert program.wait() == 0, program.log

@@ -305,6 +305,9 @@ async def test_a_sensor_that_is_not_there_is_missing_and_nothing_else_notices(co
     async with Board(config, clock=clock) as board:
         agent = await connect(board)
         assert [channel.name for channel in agent.heard[0].channels] == ["door", "meter.power"]
+        async with asyncio.timeout(10):
+            while not agent.readings or agent.readings[-1].channel != "meter.power":  # a thread opens the port
+                await asyncio.sleep(0.001)
         assert [(r.value, r.quality) for r in agent.readings if r.channel == "meter.power"] == [(None, "missing")]
         await clock.advance(120)
         assert len([r for r in agent.readings if r.channel == "meter.power"]) == 1
@@ -431,6 +434,16 @@ async def test_a_board_with_sensors_only_closes_at_once_while_one_hangs(clock, h
         assert (problems, board.simulated) == ([], None)
         await hung.reading()
     assert hung.hangs, "closing waited for the sensor"
+
+
+async def test_a_reload_does_not_wait_for_a_sensor_that_is_stuck(configured, clock, hung):
+    tables = f'[sensor.pi]\ndriver = "system"\nroot = "{hung.root}"\n'
+    async with Board(configured(tables), clock=clock) as board:
+        await hung.reading()
+        await clock.advance(60)
+        assert board.latest["pi.load"].quality == "error"
+        await board.reload(configured(tables + 'every = "5s"\n'))
+        assert hung.hangs
 
 
 async def test_outputs_are_safe_before_an_agent_that_is_slow_to_hang_up(configured, clock):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from knoop_hw import config, decode, units
-from knoop_hw.filters import Delta
+from knoop_hw import config, decode, source, units
+from knoop_hw.filters import Delta, Options
 from knoop_hw.pins import BOARD, line_of
+from knoop_hw.source import Field
 
 
 def load(text: str, file: str = "node.toml") -> tuple[config.Config, list[str]]:
@@ -273,6 +274,33 @@ def test_an_empty_file_is_a_board_without_anything():
             "node.toml:4: input.bell.multiply: a button is clicked or held; only a counter has numbers",
         ),
         (
+            '[input.water]\npin = "GPIO5"\nkind = "counter"\nstale = "1h"',
+            "node.toml:4: input.water.stale: a line tells its changes, and may rest for a year; "
+            "only a sensor's value can be stale",
+        ),
+        (
+            '[input.water]\npin = "GPIO5"\nkind = "counter"\nvalid = [100, 0]',
+            "node.toml:4: input.water.valid: expected a low and a higher number such as [0, 100], not [100, 0]",
+        ),
+        (
+            '[output.lamp]\npin = "GPIO5"\nstale = "1h"',
+            "node.toml:3: output.lamp.stale: every change of an output is a reading; leave it out",
+        ),
+        (
+            '[sensor.pi]\ndriver = "system"\nstale = "500ms"',
+            'node.toml:3: sensor.pi.stale: expected at least 1s, not "500ms"',
+        ),
+        (
+            '[sensor.pi]\ndriver = "system"\nclamp = [0, 10]\n[sensor.pi.load]\nvalid = [10, 20]',
+            "node.toml:4: sensor.pi.load.clamp: valid = [10, 20] and clamp = [0, 10] have nothing in common, "
+            "so that no value would be one that was measured",
+        ),
+        (
+            '[sensor.pi]\ndriver = "system"\nmin_interval = "1min"\n[sensor.pi.load]\nheartbeat = "10s"',
+            "node.toml:5: sensor.pi.load.heartbeat: is shorter than min_interval (1min), "
+            "so that one of them is not kept; change one",
+        ),
+        (
             '[input.door]\npin = "GPIO5"\ndouble = "300ms"',
             'node.toml:3: input.door.double: only a button is pressed; set kind = "button"',
         ),
@@ -283,6 +311,10 @@ def test_an_empty_file_is_a_board_without_anything():
         (
             '[input.door]\npin = "GPIO5"\nrate = "1/min"',
             "node.toml:3: input.door.rate: a contact is true or false; only a counter has numbers",
+        ),
+        (
+            '[input.hall]\npin = "GPIO5"\nkind = "motion"\nunit = "l"',
+            "node.toml:4: input.hall.unit: motion is true or false; only a counter has numbers",
         ),
         (
             '[input.water]\npin = "GPIO5"\nkind = "counter"\nunit = "kWh"\nrate = "l/min"',
@@ -437,3 +469,51 @@ def test_board_numbers_are_those_of_gpiozero():
     theirs = {number: pin.name for number, pin in header.pins.items() if pin.name.startswith("GPIO")}
     assert {number: f"GPIO{line}" for number, line in BOARD.items()} == theirs
     assert line_of("BOARD40") == "GPIO21"
+
+
+class TestDefaults:
+    """What a driver would rather have, and what is said."""
+
+    @pytest.fixture(autouse=True)
+    def meter(self, monkeypatch):
+        """The driver `system` with three values of its own."""
+        sparing = Options(delta=Delta(2, relative=True), min_interval_s=10, heartbeat_s=300, stale_s=3600)
+        fields = tuple(
+            Field(name=name, type=kind, defaults=sparing)
+            for name, kind in (("power", "number"), ("tariff", "text"), ("valve", "boolean"))
+        )
+        monkeypatch.setattr(source.load("system"), "fields", lambda config: fields)
+
+    @staticmethod
+    def options(text):
+        loaded, problems = load(f'[sensor.meter]\ndriver = "system"\n{text}')
+        assert problems == []
+        return [item.options for item in loaded.sensors[0].fields]
+
+    def test_they_hold_where_nothing_is_said_for_values_that_can_have_them(self):
+        power, tariff, valve = self.options("")
+        assert (power.delta, power.min_interval_s, power.heartbeat_s, power.stale_s) == (
+            Delta(2, relative=True), 10, 300, 3600,
+        )  # fmt: skip
+        assert (tariff.delta, tariff.heartbeat_s, tariff.stale_s) == (None, 300, 3600)
+        assert (valve.delta, valve.heartbeat_s, valve.stale_s) == (None, 300, None)
+
+    def test_what_is_said_wins_key_by_key_and_a_field_over_its_sensor(self):
+        power, tariff, _ = self.options("delta = 5\nmin_interval = 0\n[sensor.meter.power]\ndelta = 0\nheartbeat = 0")
+        assert (power.delta, power.min_interval_s, power.heartbeat_s, power.stale_s) == (Delta(0), 0, 0, 3600)
+        assert (tariff.delta, tariff.min_interval_s, tariff.heartbeat_s) == (None, 0, 300)
+
+    def test_one_that_does_not_go_with_what_is_said_gives_way(self):
+        power, *_ = self.options('min_interval = "10min"')
+        assert (power.min_interval_s, power.heartbeat_s) == (600, None)
+
+    def test_what_a_value_cannot_have_is_said_where_it_is_said_of_it_alone(self):
+        _, problems = load(
+            '[sensor.meter]\ndriver = "system"\nmedian = 3\nstale = "1d"\n'
+            '[sensor.meter.tariff]\ndelta = 1\nstale = "1h"\n[sensor.meter.valve]\nstale = "1h"\n'
+        )
+        assert problems == [
+            "node.toml:6: sensor.meter.tariff.delta: the value is text, and only a number can have this; leave it out",
+            "node.toml:9: sensor.meter.valve.stale: the value is boolean, and only a number or text can have this; "
+            "leave it out",
+        ]

@@ -105,11 +105,20 @@ def test_times(text, seconds):
     assert read(f"debounce = {shown}")[0].debounce_s == seconds
 
 
-@pytest.mark.parametrize("text", ['"10"', '"s"', '"-1s"', "-1", "true", "inf", '"5 minutes"', "[]", '"1s 2s"'])
+@pytest.mark.parametrize(
+    "text", ['"10"', '"s"', '"-1s"', "-1", "true", "inf", "1e308", '"5 minutes"', '"٣s"', "[]", '"1s 2s"']
+)
 def test_what_is_no_time(text):
     made, [problem] = read(f"debounce = {text}")
     assert made is None
     assert problem.startswith('etc/node.toml:1: debounce: expected a time such as "50ms"')
+
+
+@pytest.mark.parametrize("text", ["inf", "nan", "-1e301", "1" + "0" * 400])
+def test_what_is_no_number(text):
+    """A whole number beyond all floats ended `knoop check` with a traceback."""
+    _, [problem] = read(f"share = {text}")
+    assert problem.startswith("etc/node.toml:1: share: expected a number, not ")
 
 
 def test_all_problems_at_once_each_with_its_line():

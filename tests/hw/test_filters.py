@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
+import re
 import statistics
+from dataclasses import fields
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knoop_hw.filters import Delta, Filter, Options
+from knoop_hw.filters import FILTERING, Delta, Filter, Options, foreign
 
 S = 1_000_000_000
 
@@ -57,6 +60,15 @@ def test_what_min_interval_holds_back_passes_when_it_has_elapsed():
     assert filter_.elapse(10 * S - 1) is None
     assert filter_.elapse(10 * S) == (3.0, "ok", 2 * S)  # with the time of the sample, not of the release
     assert filter_.due_ns is None
+
+
+def test_min_interval_counts_from_when_the_last_one_passed_not_from_its_sample():
+    """It counted from the sample: with one every 6 s, `min_interval = "10s"` thinned nothing out."""
+    filter_ = Filter(Options(min_interval_s=10))
+    assert passed(filter_, [(0, 1.0), (6, 2.0)]) == [(0, 1.0)]
+    assert filter_.elapse(10 * S) == (2.0, "ok", 6 * S)
+    assert passed(filter_, [(12, 3.0), (18, 4.0)]) == []
+    assert filter_.elapse(20 * S) == (4.0, "ok", 18 * S)
 
 
 def test_a_value_that_came_back_is_not_released():
@@ -118,18 +130,16 @@ def test_readings_are_min_interval_apart_and_the_newest_value_is_not_lost(sample
     for at, value in samples:
         due = filter_.due_ns
         if due is not None and due < at * S:
-            released = filter_.elapse(due)
-            times.append(due)
-            shown = released[0]
+            shown = filter_.elapse(due)[0]
+            times.append(due // S)
         result = filter_.feed(value, "ok", at * S)
         if result is not None:
-            times.append(at * S)
+            times.append(at)
             shown = result[0]
     if filter_.due_ns is not None:
         shown = filter_.elapse(filter_.due_ns)[0]
     assert shown == samples[-1][1]
-    # a value that was released late carries the time of its sample, so the next may follow it sooner
-    assert len(times) <= (samples[-1][0] - samples[0][0]) / interval * 2 + 2
+    assert all(b - a >= interval for a, b in itertools.pairwise(times))
 
 
 @given(timed)
@@ -185,3 +195,176 @@ def test_what_happens_passes_each_time():
     assert passed(filter_, [(0, "click"), (1, "click"), (2, "long"), (3, "long")]) == [
         (0, "click"), (1, "click"), (2, "long"), (3, "long"),
     ]  # fmt: skip
+
+
+def judged(filter_, samples):
+    """What passes of (seconds, value) pairs, with its quality instead of its time."""
+    fed = ((at, value, "error" if value is None else "ok") for at, value in samples)
+    results = (filter_.feed(value, quality, int(at * S)) for at, value, quality in fed)
+    return [result[:2] for result in results if result is not None]
+
+
+def test_what_is_not_valid_is_no_reading_and_never_reaches_the_median():
+    filter_ = Filter(Options(valid=(-40, 60), multiply=0.5, median=3))
+    assert judged(filter_, [(0, 42), (1, 170), (2, -81), (3, 44), (4, 46)]) == [
+        (21.0, "ok"), (None, "error"), (22.0, "ok"), (22.5, "ok"),
+    ]  # fmt: skip
+    assert judged(Filter(Options(valid=(0, math.inf))), [(0, 1e9), (1, -1)]) == [(1e9, "ok"), (None, "error")]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 10**400])
+def test_what_is_no_number_is_no_reading(value):
+    filter_ = Filter(Options(clamp=(0, 100)))
+    assert judged(filter_, [(0, value)]) == [(None, "error")]
+    assert filter_.fault == "invalid"
+    assert judged(Filter(Options(multiply=1e308)), [(0, 10.0)]) == [(None, "error")]
+
+
+def test_clamp_is_of_the_median_and_of_what_the_channel_can_have():
+    filter_ = Filter(Options(clamp=(0, 200)), minimum=10, maximum=100)
+    assert [value for value, _ in judged(filter_, [(0, -5), (1, 50), (2, 150)])] == [10, 50, 100]
+
+
+class TestStale:
+    """The same raw sample for so long: a sensor that hangs, or says what it said before."""
+
+    def test_it_is_a_warning_until_it_moves(self):
+        filter_ = Filter(Options(stale_s=10, delta=Delta(0.5)))
+        assert passed(filter_, [(at, 21.5) for at in range(10)]) == [(0, 21.5)]
+        assert filter_.feed(21.5, "ok", 10 * S) == (21.5, "warning", 10 * S)
+        assert filter_.fault == "stale"
+        assert filter_.feed(21.5, "ok", 11 * S) is None
+        assert filter_.feed(21.6, "ok", 12 * S) == (21.6, "ok", 12 * S)  # less than delta, but it moves
+        assert filter_.fault == ""
+
+    def test_raw_samples_count_not_what_the_median_and_clamp_make_of_them(self):
+        filter_ = Filter(Options(stale_s=10, median=3, clamp=(0, 10)))
+        samples = [(at, 20.0 + 0.1 * (at % 3 == 0)) for at in range(60)]
+        assert {quality for _, quality in judged(filter_, samples)} == {"ok"}
+
+    def test_a_heartbeat_repeats_the_warning(self):
+        filter_ = Filter(Options(stale_s=10, heartbeat_s=60, delta=Delta(0)))
+        passed(filter_, [(at, 1.0) for at in range(11)])
+        assert filter_.elapse(filter_.due_ns) == (1.0, "warning", 70 * S)
+
+    def test_min_interval_holds_neither_its_beginning_nor_its_end(self):
+        filter_ = Filter(Options(stale_s=10, min_interval_s=3600))
+        samples = [*((at, 1.0) for at in range(12)), (12, 2.0)]
+        assert judged(filter_, samples) == [(1.0, "ok"), (1.0, "warning"), (2.0, "ok")]
+
+    def test_time_without_samples_does_not_count(self):
+        filter_ = Filter(Options(stale_s=10))
+        assert judged(filter_, [(0, 1.0), (5, 1.0), (6, None), (1000, 1.0), (1004, 1.0), (1005, 1.0)]) == [
+            (1.0, "ok"), (1.0, "ok"), (None, "error"), (1.0, "ok"), (1.0, "ok"), (1.0, "warning"),
+        ]  # fmt: skip
+
+    def test_text_can_be_stale_and_an_estimate_too(self):
+        filter_ = Filter(Options(stale_s=10))
+        assert judged(filter_, [(0, "idle"), (10, "idle"), (11, "busy")]) == [
+            ("idle", "ok"), ("idle", "warning"), ("busy", "ok"),
+        ]  # fmt: skip
+        filter_.feed(5, "estimate", 20 * S)
+        assert filter_.feed(5, "estimate", 30 * S) == (5, "warning", 30 * S)
+
+    def test_a_filter_that_follows_another_goes_on_counting(self):
+        former, filter_ = Filter(Options(stale_s=10)), Filter(Options(stale_s=10, delta=Delta(1)))
+        judged(former, [(0, 1.0), (9, 1.0)])
+        filter_.follow(former)
+        assert judged(filter_, [(10, 1.0)]) == [(1.0, "warning")]
+
+
+ranges = st.tuples(st.integers(-30, 30), st.integers(1, 40)).map(lambda drawn: (drawn[0], drawn[0] + drawn[1]))
+samples_of_any_kind = st.lists(
+    st.tuples(st.integers(0, 9), st.one_of(st.none(), st.integers(-40, 40), st.sampled_from([0.5, math.nan, 1e300]))),
+    min_size=1, max_size=40,
+)  # fmt: skip
+
+
+@st.composite
+def any_options(draw):
+    valid, clamp = draw(st.none() | ranges), draw(st.none() | ranges)
+    if valid and clamp and max(valid[0], clamp[0]) >= min(valid[1], clamp[1]):
+        clamp = None
+    min_interval = draw(st.sampled_from([None, 0, 7]))
+    return Options(
+        valid=valid, clamp=clamp, stale_s=draw(st.none() | st.integers(1, 20)), median=draw(st.sampled_from([None, 3])),
+        offset=draw(st.sampled_from([None, 5])), min_interval_s=min_interval,
+        delta=draw(st.sampled_from([None, Delta(0)])), heartbeat_s=draw(st.sampled_from([None, 0, 15])),
+    )  # fmt: skip
+
+
+def by_the_book(options, samples):
+    """Value and quality of each of the (seconds, value) pairs: the whole history looked at anew each time."""
+    window = []
+    for index, (_, raw) in enumerate(samples):
+        low, high = options.valid or (-math.inf, math.inf)
+        value = None if raw is None else raw + (options.offset or 0)
+        if value is None or not low <= value <= high:  # nan is in no range
+            window = []
+            yield None, "error"
+            continue
+        window = [*window, value][-(options.median or 1) :]
+        value = statistics.median(window)
+        if options.clamp:
+            value = min(max(value, options.clamp[0]), options.clamp[1])
+        moved = max((i for i in range(index) if samples[i][1] not in {raw, None}), default=-1)
+        run = samples[index:moved:-1] if moved >= 0 else samples[index::-1]
+        same_s = sum(b[0] - a[0] for b, a in itertools.pairwise(run) if None not in {a[1], b[1]})
+        yield value, "warning" if options.stale_s and same_s >= options.stale_s else "ok"
+
+
+@settings(max_examples=200)
+@given(any_options(), samples_of_any_kind)
+def test_what_is_shown_is_what_the_samples_say_by_the_book(options, steps):
+    filter_ = Filter(options)
+    samples = [(sum(gap for gap, _ in steps[: i + 1]), value) for i, (_, value) in enumerate(steps)]
+    shown = ()
+    book = list(by_the_book(options, samples))
+    for (at, raw), (_, quality) in zip(samples, book, strict=True):
+        while filter_.due_ns is not None and filter_.due_ns < at * S:
+            shown = filter_.elapse(filter_.due_ns)
+        now = filter_.feed(raw, "error" if raw is None else "ok", at * S)
+        shown = now or shown
+        assert shown[1] == quality, "a change of quality passes at once"
+        assert (filter_.fault == "") == (quality == "ok" or raw is None)
+        if shown[0] is not None:
+            assert all(low <= shown[0] <= high for low, high in filter(None, (options.valid, options.clamp)))
+    if filter_.due_ns is not None:
+        shown = filter_.elapse(filter_.due_ns)
+    assert shown[:2] == book[-1], "the last change is not lost"
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"),
+    [
+        ({"valid": (0, 10), "clamp": (10, 20)}, "clamp: valid = [0, 10] and clamp = [10, 20] have nothing in common"),
+        ({"heartbeat_s": 5, "min_interval_s": 10}, "heartbeat: is shorter than min_interval (10s)"),
+        ({"heartbeat_s": 0.05}, "heartbeat: expected at least 100ms, or 0 for none"),
+    ],
+)
+def test_options_that_make_no_sense_together_are_refused(said, wrong):
+    with pytest.raises(ValueError, match=f"^{re.escape(wrong)}"):
+        Options(**said)
+
+
+def test_what_a_driver_would_rather_have_gives_way():
+    defaults = Options(delta=Delta(2, relative=True), heartbeat_s=300, valid=(0, 100), min_interval_s=10)
+    assert Options().over_defaults(defaults) == defaults
+    said = Options(delta=Delta(0), min_interval_s=0.0, heartbeat_s=0.0)
+    assert said.over_defaults(defaults) == Options(delta=Delta(0), min_interval_s=0.0, heartbeat_s=0.0, valid=(0, 100))
+    assert Options(min_interval_s=600).over_defaults(defaults).heartbeat_s is None  # both cannot be kept
+    assert Options(clamp=(200, 300)).over_defaults(defaults).valid is None
+
+
+def test_a_heartbeat_that_is_said_shortens_the_drivers_min_interval_and_does_not_drop_it():
+    """With `heartbeat = "1min"` a meter's energies were told with every sample: 8,640 times a day instead of 1,440."""
+    defaults = Options(min_interval_s=300, heartbeat_s=300)
+    assert Options(heartbeat_s=60).over_defaults(defaults) == Options(min_interval_s=60, heartbeat_s=60)
+    assert Options(heartbeat_s=900).over_defaults(defaults) == Options(min_interval_s=300, heartbeat_s=900)
+    assert Options(heartbeat_s=60, min_interval_s=0.0).over_defaults(defaults).min_interval_s == 0
+
+
+def test_a_filter_is_made_of_every_option_but_the_words():
+    words = {"label", "aliases", "cls", "digits"}
+    assert {field.name for field in fields(Options)} - words == set(FILTERING)
+    assert set(foreign("boolean")) - set(foreign("text")) == {"stale_s"}

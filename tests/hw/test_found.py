@@ -1,5 +1,6 @@
 """What is on a machine, and what is not: the folders of its kernel, nothing opened."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -225,10 +226,19 @@ def test_buses_are_in_the_order_of_their_numbers(tmp_path):
 def test_ports_on_usb_and_the_boards_own(pi):
     by_id = Path("/dev/serial/by-id")
     assert machine(pi).serial == (
-        SerialPort(device=by_id / CABLE, node="ttyUSB0", usable=True, perhaps_meter=True),
-        SerialPort(device=by_id / MODEM, node="ttyACM0", usable=True),
+        SerialPort(device=by_id / CABLE, node="ttyUSB0", usable=True),
+        SerialPort(device=by_id / MODEM, node="ttyACM0", usable=True, perhaps_gps=True),
         SerialPort(device=Path("/dev/serial0"), kind="board", node="ttyAMA0", usable=True),
     )
+
+
+@pytest.mark.parametrize(("name", "meter"), [
+    ("usb-FTDI_P1_Converter_Cable_P1Y2XXXX-if00-port0", True), ("usb-Smart_Meter_Cable-if00", True),
+    ("usb-1a86_USB_Serial-if00-port0", False), ("usb-FTDI_FT232R_USB_UART_AP1X0Z-if00-port0", False),
+])  # fmt: skip
+def test_a_cable_is_a_meters_where_its_name_says_so_and_not_by_its_chip(tmp_path, name, meter):
+    link(tmp_path, f"dev/serial/by-id/{name}", "../../ttyUSB0")
+    assert [port.perhaps_meter for port in machine(tmp_path).serial] == [meter]
 
 
 def test_a_port_with_the_kernels_console_says_so(pi):
@@ -256,27 +266,46 @@ def test_a_port_whose_device_went_is_there_and_not_usable(tmp_path):
 def test_sensors_of_the_kernel_with_their_channels(pi):
     there = [(sensor.kind, sensor.name, [item.name for item in sensor.channels]) for sensor in machine(pi).sensors]
     assert there == [
-        ("iio", "bme280", ["humidityrelative", "pressure", "temp"]), ("iio", "ads1115", ["voltage0", "voltage1"]),
-        ("hwmon", "w1_slave_temp", ["in0", "cellar"]), ("thermal", "cpu-thermal", ["temp"]),
+        ("iio", "bme280", ["temp", "humidityrelative", "pressure"]), ("iio", "ads1115", ["voltage0", "voltage1"]),
+        ("hwmon", "sht4x", ["temp1", "humidity1"]),
+        ("hwmon", "rp1_adc", ["temp1", "5 V"]), ("hwmon", "cpu_thermal", ["temp1"]),
+        ("thermal", "cpu-thermal", ["temp"]),
     ]  # fmt: skip
+
+
+def test_a_thermometer_on_1_wire_is_there_once(pi):
+    """w1_therm shows each as hwmon, too."""
+    assert (pi / "sys/class/hwmon/hwmon0/name").read_text() == "w1_slave_temp\n"
+    there = machine(pi)
+    assert "w1_slave_temp" not in {sensor.name for sensor in there.sensors}
+    assert "28-0316b0d6cdff" in {device.address for bus in there.buses for device in bus.devices}
 
 
 def test_their_values_in_our_units_when_asked(pi):
     """sysfs-bus-iio: (raw + offset) × scale, in milli-°C, milli-%, kPa, mV; the channel's own before its type's."""
-    told = {item.name: (item.value, item.unit) for sensor in machine(pi, values=True).sensors
-            for item in sensor.channels if sensor.kind != "thermal"}  # fmt: skip
+    told = {(sensor.device, item.field): (item.value, item.unit) for sensor in machine(pi, values=True).sensors
+            for item in sensor.channels if sensor.name not in {"cpu-thermal", "cpu_thermal"}}  # fmt: skip
     assert told == {
-        "temp": (21.44, "°C"), "pressure": (1013.25, "hPa"), "humidityrelative": (48.3, "%"),
-        "voltage0": ((1000 - 10) * 0.125, "mV"), "voltage1": ((20 - 10) * 2, "mV"),
-        "cellar": (19.875, "°C"), "in0": (5.012, "V"),
+        ("bme280", "temperature"): (21.44, "°C"), ("bme280", "humidity"): (48.3, "%"),
+        ("bme280", "pressure"): (1013.25, "hPa"), ("ads1115", "voltage0"): ((1000 - 10) * 0.125, "mV"),
+        ("ads1115", "voltage1"): ((20 - 10) * 2, "mV"),
+        ("sht4x", "temperature"): (20.125, "°C"), ("sht4x", "humidity"): (51.2, "%"),
+        ("rp1_adc", "temperature"): (40, "°C"), ("rp1_adc", "voltage1"): (5.012, "V"),
     }  # fmt: skip
 
 
 def test_two_channels_that_are_called_alike_keep_their_own_values(pi):
-    put(pi, {"sys/class/hwmon/hwmon0/temp2_input": "5000\n", "sys/class/hwmon/hwmon0/temp2_label": "cellar\n"})
+    put(pi, {"sys/class/hwmon/hwmon2/in2_input": "3300\n", "sys/class/hwmon/hwmon2/in2_label": "5 V\n"})
     told = [item.value for sensor in machine(pi, values=True).sensors
-            for item in sensor.channels if item.name == "cellar"]  # fmt: skip
-    assert told == [19.875, 5.0]
+            for item in sensor.channels if item.name == "5 V"]  # fmt: skip
+    assert told == [5.012, 3.3]
+
+
+def test_where_a_sensor_hangs_is_told(pi):
+    there = [(sensor.name, sensor.bus, sensor.address) for sensor in machine(pi).sensors]
+    assert [one for one in there if one[1] in {"i2c", "w1"}] == [
+        ("bme280", "i2c", "1-0076"), ("ads1115", "i2c", "1-0048"), ("sht4x", "i2c", "1-0044"),
+    ]  # fmt: skip
 
 
 def test_a_zone_tells_its_temperature_unasked(pi):
@@ -287,6 +316,27 @@ def test_a_zone_tells_its_temperature_unasked(pi):
 def test_a_sensor_that_says_nonsense_has_no_value(pi, content):
     put(pi, {"sys/bus/iio/devices/iio:device0/in_temp_input": content})
     assert [item.value for item in machine(pi, values=True).sensors[0].channels if item.name == "temp"] == [None]
+
+
+class Busy(io.FileIO):
+    """A file that answers EAGAIN: Python's lowest layer makes None of it, and its highest a TypeError of that."""
+
+    def readall(self):
+        return None
+
+    def readinto(self, _buffer):
+        return None
+
+
+def test_a_file_that_says_try_again_is_no_reason_to_fail(pi, monkeypatch):
+    really = io.open
+
+    def opened(file, *how, **more):
+        busy = str(file).endswith("/iio:device0/name")
+        return io.TextIOWrapper(io.BufferedReader(Busy(file))) if busy else really(file, *how, **more)
+
+    monkeypatch.setattr(io, "open", opened)
+    assert [sensor.name for sensor in machine(pi).sensors][:2] == ["iio:device0", "ads1115"]
 
 
 def test_cameras_but_no_decoders(pi):

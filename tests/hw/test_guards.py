@@ -38,7 +38,7 @@ class TestRange:
         assert refused(guard(), 1, 0)[0] == "range"
 
     def test_pwm_takes_percents_and_knows_on_and_off(self):
-        fan = guard("fan", value=0.0, pwm=True)
+        fan = guard("fan", value=0.0, span=(0.0, 100.0), unit="%")
         assert ask(fan, 40, 0) == 40.0
         assert ask(fan, True, 1) == 100.0
         assert ask(fan, False, 2) == 0.0
@@ -160,7 +160,7 @@ class TestLease:
         assert lamp.due() == Due(10 * S, False, "lease")
 
     def test_a_second_lease_still_returns_to_what_was_before_the_first(self):
-        fan = guard("fan", value=0.0, pwm=True)
+        fan = guard("fan", value=0.0, span=(0.0, 100.0), unit="%")
         ask(fan, 20, 0, for_s=10)
         ask(fan, 60, 5, for_s=10)
         assert fan.due() == Due(15 * S, 0.0, "lease")

@@ -51,7 +51,7 @@ def test_every_problem_names_the_file_and_line_that_hold_the_key(files, tmp_path
     assert said(caught.value, tmp_path) == [
         "common/lines.toml:5: output.lamp.sfe: unknown key; did you mean 'safe'?",
         "common/lines.toml:6: input.bell: 'pin' is missing",
-        'common/lines.toml:7: input.bell.kind: "x" is not one of contact, button, counter',
+        'common/lines.toml:7: input.bell.kind: "x" is not one of contact, motion, button, counter',
         "node.toml:4: output.lamp.label: expected text in quotes, not 3",
         "node.toml:5: input.door: 'pin' is missing",
         'node.toml:6: input.door.pull: "side" is not one of up, down, none',

@@ -22,6 +22,7 @@ from knoop_hw.simulated import SimulatedPin
 S = 1_000_000_000
 MS = 1_000_000
 DOOR = '[input.door]\npin = "GPIO17"\n'
+HALL = '[input.hall]\npin = "GPIO27"\nkind = "motion"\n'
 BELL = '[input.bell]\npin = "GPIO22"\nkind = "button"\n'
 WATER = '[input.water]\npin = "GPIO23"\nkind = "counter"\n'
 
@@ -107,6 +108,20 @@ class TestContact:
         board.simulated.drive("door", True)
         await clock.advance(1)
         assert values(board, "door") == [False, True]
+
+    async def test_motion_is_a_high_line_that_is_held_low_unless_said_otherwise(self, house, clock):
+        board = await house(HALL)
+        pin = board.simulated.factory.pin("GPIO27")
+        assert (pin.pull, pin.state) == ("down", False)
+        board.simulated.drive("hall", True)
+        await clock.advance(1)
+        assert pin.state
+        assert values(board, "hall") == [False, True]
+
+    async def test_a_motion_sensor_that_pulls_low_is_a_matter_of_configuration(self, house):
+        board = await house(HALL + 'pull = "up"\nactive_low = true\n')
+        pin = board.simulated.factory.pin("GPIO27")
+        assert (pin.pull, pin.state, values(board, "hall")) == ("up", True, [False])
 
     async def test_after_lost_edges_the_next_reading_says_so_also_when_nothing_changed(self, lossy, clock, caplog):
         inputs, lines, heard = lossy(DOOR)

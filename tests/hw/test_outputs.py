@@ -8,6 +8,7 @@ import shutil
 from contextlib import contextmanager, suppress
 
 import pytest
+from tests.hw.stopping import Stopping
 
 from knoop_hw.errors import SetRefused
 from knoop_hw.lines import OutputLine
@@ -363,6 +364,19 @@ class TestTheDeadMan:
             one.outputs.beat()
             await clock.advance(0.5)
         assert one.level("pump") is True
+
+
+    async def test_a_lease_that_ended_while_we_hung_does_not_hide_the_dead_man(self, configured):
+        """It is refused; then the beat that waited in the socket would make the agent one that never was silent."""
+        clock = Stopping()
+        one = Rig(configured('[output.fan]\npin = "GPIO18"\nkind = "pwm"\ndead_man = "5s"\n'), clock)
+        one.outputs.set("fan", 1.0)
+        one.outputs.set("fan", True, for_s=0.1)
+        clock.skip(6)
+        one.outputs.beat()
+        assert one.heard[-1] == ("fan", 0.0, "ok")
+        one.outputs.close()
+        one.board.close()
 
 
 class TestForcedOn:

@@ -299,7 +299,7 @@ async def test_outputs_keep_their_times_whatever_an_agent_does(served, what, cap
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", HOSTILE, str(path), what)
     try:
         async with asyncio.timeout(BOUND_S * 2):
-            while board._serving is None:
+            while board._talk.link is None:
                 await asyncio.sleep(0.01)
             board.outputs.set("lamp", True, for_s=0.5)
             board.outputs.set("heater", True)
@@ -343,7 +343,7 @@ async def test_a_storm_of_connections_leaves_one_agent(served):
             with contextlib.suppress(LinkClosed):
                 while True:
                     await end.receive()
-    assert board._serving is not None
+    assert board._talk.link is not None
     await link.close()
     for end in many:
         await end.close()

@@ -6,6 +6,7 @@ pinctrl-bcm2835.c's format; what a real one showed is said where it is used.
 
 from __future__ import annotations
 
+import shutil
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,19 +72,6 @@ def a_pi(root: Path) -> Path:
         "sys/class/tty/ttyAMA0/type": "32\n", "sys/class/tty/ttyAMA0/device/uevent": "",
         "sys/class/tty/ttyS9/type": "0\n", "sys/class/tty/ttyS9/device/uevent": "",
         "sys/class/thermal/thermal_zone0/type": "cpu-thermal\n", "sys/class/thermal/thermal_zone0/temp": "48312\n",
-        "sys/bus/iio/devices/iio:device0/name": "bme280\n",
-        "sys/bus/iio/devices/iio:device0/in_temp_input": "21440\n",
-        "sys/bus/iio/devices/iio:device0/in_pressure_input": "101.325\n",
-        "sys/bus/iio/devices/iio:device0/in_humidityrelative_input": "48300\n",
-        "sys/bus/iio/devices/iio:device1/name": "ads1115\n",
-        "sys/bus/iio/devices/iio:device1/in_voltage0_raw": "1000\n",
-        "sys/bus/iio/devices/iio:device1/in_voltage0_scale": "0.125\n",
-        "sys/bus/iio/devices/iio:device1/in_voltage1_raw": "20\n",
-        "sys/bus/iio/devices/iio:device1/in_voltage_offset": "-10\n",
-        "sys/bus/iio/devices/iio:device1/in_voltage_scale": "2\n",
-        "sys/class/hwmon/hwmon0/name": "w1_slave_temp\n",
-        "sys/class/hwmon/hwmon0/temp1_input": "19875\n", "sys/class/hwmon/hwmon0/temp1_label": "cellar\n",
-        "sys/class/hwmon/hwmon0/in0_input": "5012\n", "sys/class/hwmon/hwmon0/update_interval": "1000\n",
         "sys/bus/media/devices/media0/model": "bcm2835-codec\n",
         "sys/bus/media/devices/media1/model": "unicam\n",
         "sys/class/video4linux/v4l-subdev0/name": "imx219 10-0010\n",
@@ -97,7 +85,56 @@ def a_pi(root: Path) -> Path:
     link(root, f"dev/serial/by-id/{CABLE}", "../../ttyUSB0")
     link(root, f"dev/serial/by-id/{MODEM}", "../../ttyACM0")
     link(root, "dev/serial0", "ttyAMA0")
+    iio(root, 0, "i2c/1-0076", {
+        "name": "bme280", "in_temp_input": "21440", "in_pressure_input": "101.325",
+        "in_humidityrelative_input": "48300",
+    }, chip="bme280")  # fmt: skip
+    iio(root, 1, "i2c/1-0048", {
+        "name": "ads1115", "in_voltage0_raw": "1000", "in_voltage0_scale": "0.125", "in_voltage1_raw": "20",
+        "in_voltage_offset": "-10", "in_voltage_scale": "2",
+    }, chip="ads1115")  # fmt: skip
+    hwmon(root, 0, "w1/28-0316b0d6cdff", {"name": "w1_slave_temp", "temp1_input": "19875"})
+    hwmon(root, 1, "i2c/1-0044", {
+        "name": "sht4x", "temp1_input": "20125", "humidity1_input": "51200", "update_interval": "2000",
+    }, chip="sht4x")  # fmt: skip
+    hwmon(root, 2, "platform/rp1_adc", {
+        "name": "rp1_adc", "in1_input": "5012", "in1_label": "5 V", "temp1_input": "40000",
+    })  # fmt: skip
+    hwmon(root, 3, "thermal/thermal_zone0", {"name": "cpu_thermal", "temp1_input": "48312"})
     return root
+
+
+def iio(root: Path, number: int, parent: str, files: Mapping[str, str], *, chip: str = "") -> Path:
+    """An IIO device as drivers/base/core.c shows one: a folder below its parent, `bus/address`, and a link to it."""
+    return _shown(root, f"iio:device{number}", parent, files, chip=chip, where="sys/bus/iio/devices")
+
+
+def hwmon(root: Path, number: int, parent: str, files: Mapping[str, str], *, chip: str = "") -> Path:
+    """A hwmon device: of a class, so that it has a folder of that name in between, and a link `device` back."""
+    place = _shown(root, f"hwmon/hwmon{number}", parent, files, chip=chip, where="sys/class")
+    link(root, str(place.relative_to(root) / "device"), "../..")
+    return place
+
+
+def _shown(root: Path, name: str, parent: str, files: Mapping[str, str], *, chip: str, where: str) -> Path:
+    bus, _, address = parent.partition("/")
+    above = f"sys/devices/platform/soc/{address}"
+    put(root, {f"{above}/{name}/{file}": f"{content}\n" for file, content in files.items()})
+    if chip:
+        put(root, {f"{above}/name": f"{chip}\n"})
+    if not (root / above / "subsystem").is_symlink():
+        (root / f"sys/bus/{bus}").mkdir(parents=True, exist_ok=True)
+        link(root, f"{above}/subsystem", f"{'../' * 4}bus/{bus}")
+    link(root, f"{where}/{name}", f"{'../' * f'{where}/{name}'.count('/')}{above}/{name}")
+    return root / above / name
+
+
+def gone(root: Path, place: Path) -> None:
+    """The device that `iio` or `hwmon` made is no more."""
+    for shown in (*(root / "sys/bus/iio/devices").glob("*"), *(root / "sys/class/hwmon").glob("*")):
+        if shown.resolve() == place:
+            shown.unlink()
+    shutil.rmtree(place)
 
 
 NAMES = {0: "ID_SDA", 1: "ID_SCL", 2: "SDA1", 3: "SCL1", 4: "GPIO_GCLK", 14: "TXD1", 15: "RXD1"}

@@ -46,7 +46,14 @@ from knoop_bench.witness import EVENTS, READINGS, STATE, Witness
 pytestmark = pytest.mark.prosody
 
 P1 = Path(__file__).parents[1] / "data" / "p1"
-METER = '\n[sensor.meter]\ndriver = "p1"\ndevice = "{device}"\nfields = ["power", "energy_t1"]\n'
+METER = """
+[sensor.meter]
+driver = "p1"
+device = "{device}"
+fields = ["power", "energy_t1"]
+every = "0s"
+min_interval = "0s"
+"""
 
 
 @pytest.fixture

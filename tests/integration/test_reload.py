@@ -350,6 +350,24 @@ async def test_an_included_file_is_read_again_as_well(running):
         assert node.node.moves() == [True]
 
 
+async def test_the_agents_own_channel_comes_and_goes(running):
+    """`network.signal` needs nothing of the hardware half: it is asked, watched over and published as any other."""
+    table = '\n[network]\nevery = "1s"\nroot = "."\n[alert.weak]\nwhen = "network.signal < -75"\n'
+    async with running() as node:
+        wireless = node.node.folder / "proc/self/net/wireless"
+        wireless.parent.mkdir(parents=True)
+        wireless.write_text("\n\n wlan0: 0000   30.  -80.  -256        0      0      0      0     12        0\n")
+        await node.asks("network", "I do not understand")
+        node.write(board=BOARD + table)
+        await node.reload()
+        await node.told("Alert weak: network signal is −80 dBm")
+        await node.asks("network", "Network signal is −80 dBm")
+        await node.owner.wait(lambda seen: any(item.id.endswith("-network.signal-1") for item in seen.items))
+        node.write(board=BOARD)
+        await node.reload()
+        await node.asks("network", "I do not understand")
+
+
 async def test_a_terminal_that_goes_away_stops_the_node(running):
     """The hangup of a terminal that the node was started from is no wish for another configuration."""
     async with running() as node:

@@ -394,10 +394,29 @@ async def test_history_of_a_door_is_its_changes(house):
     await house.report("door", True)
     await house.clock.advance(120)
     assert (await house.ask(CLEO, "history door 1h")).splitlines() == [
-        "Front door, last 1 h: 2 readings.", "It was open 1 time, 2 min in all.", "10:15 closed", "10:16 open",
+        "Front door, last 1 h: 2 readings.", "In all: open 1 time, for 2 min.", "10:15 closed", "10:16 open",
     ]  # fmt: skip
     await house.clock.advance(7200)
     assert await house.ask(CLEO, "history door 1h") == "Front door: no change in the last 1 h, still open."
+
+
+async def test_motion_is_said_as_such_wherever_it_is(house):
+    house.channels = {**house.channels, "hall": Channel(name="hall", kind="motion", type="boolean", label="Hall")}
+    assert await house.ask(CLEO, "hall") == "Hall has not reported yet."
+    await house.report("hall", False)
+    assert "otion" not in await house.ask(CLEO, "status")
+    await house.clock.advance(700)
+    assert await house.ask(CLEO, "is there motion in the hall?") == "There is no motion in Hall, as of 11 min 40 s ago."
+    await house.report("hall", True)
+    assert "Motion: Hall." in (await house.ask(CLEO, "status")).splitlines()
+    assert "Beweging: Hall." in (await house.ask(BRAM, "status", "nl")).splitlines()
+    await house.clock.advance(120)
+    assert (await house.ask(BRAM, "history hall 1h", "nl")).splitlines() == [
+        "Hall, laatste 1 u: 2 metingen.", "In totaal: 1 keer beweging, samen 2 min.",
+        "10:15 geen beweging", "10:26 beweging",
+    ]  # fmt: skip
+    house.latest["hall"] = replace(house.latest["hall"], boot="another", at_ns=None)
+    assert await house.ask(CLEO, "hall") == "There was motion in Hall before the last start."
 
 
 async def test_a_button_says_what_was_done_to_it_and_when(house):

@@ -95,6 +95,21 @@ def test_devices_may_be_missing_in_peace(load):
     assert len(load(f'{never}[alert.air_missing]\nfor = "1h"\n').rules) == 2
 
 
+@pytest.mark.parametrize(
+    ("values", "keys", "names"),
+    [
+        ("", "", {"relay_missing"}),
+        ("", 'initial = "keep"\n', set()),  # without a reading of its own nobody knows how it is
+        ("[sensor.box.values]\nx = { column = 1 }\n", "", {"box_missing"}),
+    ],
+)
+def test_of_a_device_that_is_only_written_to_its_outputs_are_missing(load, values, keys, names):
+    box = '[sensor.box]\ndriver = "lines"\ndevice = "/dev/ttyACM0"\n' + values
+    relay = f'[output.relay]\nsensor = "box"\nwrite = "R{{value}}"\n{keys}'
+    there = {rule.name for rule in load(GOOD + box + relay).rules}
+    assert there - {"open", "door_missing", "air_missing"} == names
+
+
 def test_a_missing_device_is_called_what_people_call_it(load):
     labelled = GOOD.replace("[sensor.air]", '[sensor.air]\nlabel = "Living room"')
     labels = {rule.name: getattr(rule.when, "label", None) for rule in load(labelled).rules}
@@ -142,6 +157,8 @@ def test_a_missing_device_is_called_what_people_call_it(load):
         ("[board]", "[bord]", "unknown table; did you mean 'board'?"),
         ("[board]", '[publish]\npubsub = "pepp"\n[board]', "'pepp' is neither 'pep' nor 'off' nor a service's address"),
         ("[board]", '[publish]\npubsub = ""\n[board]', "is neither 'pep' nor 'off'"),
+        ("[board]", '[publish]\ngeolocation = "gps"\n[board]', "geolocation: 'gps' is no sensor with the"),
+        ("[board]", '[publish]\npubsub = "off"\ngeolocation = "gps"\n[board]', "publishes nothing; leave one"),
         ("[board]", '[publish]\npubsub = "a b.example.org"\n[board]', "is not an XMPP address"),
         ("[board]", '[publish]\npubsub = "p.example.org/x"\n[board]', "bare address is meant: p.example.org"),
     ],

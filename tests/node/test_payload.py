@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import get_args
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -13,7 +14,7 @@ from tests.node.wire import validate
 
 from knoop import payload
 from knoop.record import Record
-from knoop_hw.model import Channel
+from knoop_hw.model import Channel, Kind
 
 RUN, BOOT = "k3v9q2xa", "6f1c2a54-0a5b-4a6e-9a53-1b2c3d4e5f60"
 AT = 1_795_342_503_120_000_000
@@ -207,6 +208,13 @@ def test_about_is_valid():
         "true",
     )
     assert lock.get("confirm") == "true"
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_about_knows_every_kind_of_channel(kind):
+    validate(payload.about(version="0.1.0", digest="5b1e", verbs=(), channels=[
+        Channel(name="it", kind=kind, type="boolean"),
+    ]))  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from knoop.errors import LinkError, Refusal
 from knoop.jid import Jid
 from knoop.presence import Presence
 from knoop.publishers import Voice
+from knoop.whereabouts import Whereabouts
 from knoop_hw.clock import FakeClock
 
 
@@ -29,6 +30,9 @@ class Session:
 
     async def lost(self):
         await asyncio.Event().wait()
+
+    async def iq(self, _kind, _child, *, to=""):
+        raise Refusal("item-not-found", f"nothing there {to}")
 
     def send(self, stanza):
         pass
@@ -59,6 +63,7 @@ def made(clock):
             may_hear=lambda _who, _record: True,
         ),
         about=lambda: None, present=list, on_link=lambda _up: None, rooms={},
+        whereabouts=Whereabouts(wanted=False, place=lambda: None, readers=frozenset, clock=clock),
     )
 
 

@@ -243,6 +243,18 @@ def test_no_output_is_ever_in_what_is_opened(node):
         assert config.outputs == ()
 
 
+def test_nothing_is_written_to_a_device_that_is_looked_at(node):
+    arduino = '\n[sensor.arduino]\ndriver = "lines"\ndevice = "/dev/ttyACM0"\n'
+    node.write_text(NODE + arduino + '[output.dimmer]\nsensor = "arduino"\nwrite = "B{value}"\n')
+    there = load(node)
+    assert [remote.name for remote in there.remotes] == ["dimmer"]
+    for names in ([], ["arduino"], ["door"]):
+        config, _ = live.watched(names, pull="none", there=there)
+        assert config.remotes == ()
+    with pytest.raises(live.Absent, match="'dimmer' is an output, and probe opens none"):
+        live.watched(["dimmer"], pull="none", there=there)
+
+
 def test_a_line_of_an_input_is_that_input(node):
     config, called = live.watched(["BOARD11"], pull="up", there=load(node))
     assert ([line.name for line in config.inputs], called) == (["door"], {"door": "door"})

@@ -40,6 +40,14 @@ def test_check_lists_every_file_it_read(file, tmp_path, capsys):
     assert (report["files"], report["notes"]) == ([str(file), str(common)], [])
 
 
+def test_check_takes_a_sensor_whose_device_is_a_name_and_no_path(file, capsys):
+    """Each node with `driver = "iio"` ended in a traceback: a text has no `exists`."""
+    air = '\n[sensor.air]\ndriver = "iio"\ndevice = "bme280"\nfields = ["temperature"]\n'
+    file.write_text(NODE + air, "utf-8")
+    assert cli.main(["check", "--config", str(file)]) == 0
+    assert f"{file}: fine: inputs 0, outputs 0, sensors 1" in capsys.readouterr().out
+
+
 def test_a_problem_of_an_included_file_is_told_there(file, tmp_path, capsys):
     (tmp_path / "common" / "common.toml").write_text(COMMON + "prt = 5222\n", "utf-8")
     assert cli.main(["check", "--config", str(file)]) == 78

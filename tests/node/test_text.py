@@ -41,6 +41,7 @@ CHANNELS = {
     channel.name: channel
     for channel in (
         Channel(name="door", kind="contact", type="boolean", label="Front door"),
+        Channel(name="hall", kind="motion", type="boolean", label="Hall"),
         Channel(name="button", kind="button", type="text"),
         Channel(name="lamp", kind="switch", type="boolean"),
         Channel(name="air.temperature", kind="sensor", type="number", unit="°C", digits=1),
@@ -161,6 +162,8 @@ def test_plurals_follow_the_count():
         ("uptime", float("inf"), "Uptime is inf s.", "Uptime is inf s."),
         ("door", True, "Front door is open.", "Front door is open."),
         ("door", False, "Front door is closed.", "Front door is dicht."),
+        ("hall", True, "There is motion in Hall.", "Er is beweging in Hall."),
+        ("hall", False, "There is no motion in Hall.", "Er is geen beweging in Hall."),
         ("button", "click", "Button: pressed.", "Button: ingedrukt."),
         ("button", "double", "Button: pressed twice.", "Button: twee keer ingedrukt."),
         ("button", "long", "Button: held.", "Button: lang ingedrukt."),
@@ -290,6 +293,14 @@ def test_what_the_node_says_by_itself(heard, alerts, english, dutch):
         return Voice(lang=lang, channels=CHANNELS, now_ns=NOON_NS, zone=UTC).event(heard, alerts)
 
     assert (said("en"), said("nl")) == (english, dutch)
+
+
+def test_an_alert_about_motion():
+    alerts = Alerts([Rule(name="burglar", when=Condition.parse("hall == true"), severity="critical")])
+    alerts.restore([AlertState(name="burglar", phase="raised", changed_ns=5, value=True)])
+    heard = alert("raised", "alert.burglar")
+    assert ENGLISH.event(heard, alerts) == "Critical alert burglar: motion in Hall."
+    assert DUTCH.event(heard, alerts) == "Kritiek alarm burglar: beweging in Hall."
 
 
 MISSING = Rule(name="air_missing", when=Absence("air", ("air.temperature", "air.humidity")), for_s=300)

@@ -34,6 +34,24 @@ kind = "pwm"
 interlock = ["lamp"]
 interlock_wait = "1s"
 dead_man = "5s"
+[output.dimmer]
+sensor = "arduino"
+write = "B{value}\\n"
+kind = "number"
+minimum = 0
+maximum = 255
+initial = 0
+safe = "keep"
+[output.valve]
+sensor = "bus"
+coil = 3
+max_on = "1h"
+[sensor.arduino]
+driver = "lines"
+device = "/dev/ttyACM0"
+[sensor.bus]
+driver = "modbus"
+device = "/dev/ttyUSB0"
 [input.bell]
 pin = "GPIO22"
 kind = "button"
@@ -56,6 +74,8 @@ unit = "mm"
 multiply = 0.2794
 delta = "2 %"
 median = 5
+valid = [0, 1e6]
+clamp = [0, 5000]
 [sensor.pi]
 driver = "system"
 every = "1min"
@@ -64,6 +84,8 @@ label = "Pi"
 label = "Load"
 class = "event"
 digits = 1
+stale = "1h"
+min_interval = 0
 [people]
 "anna@example.org" = "owner"
 [people."bram@example.org"]
@@ -89,6 +111,7 @@ retain = "7d"
 KNOWN = {
     "$schema", "title", "description", "default", "type", "properties", "additionalProperties", "propertyNames",
     "items", "enum", "const", "anyOf", "not", "pattern", "minLength", "minimum", "maximum", "multipleOf",
+    "minItems", "maxItems",
 }  # fmt: skip
 TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,), "array": (list,), "string": (str,), "boolean": (bool,), "integer": (int,),
@@ -122,6 +145,8 @@ def wrong(value: Any, rule: Any, path: str = "") -> Iterator[str]:
             yield f"{path}: {value!r} is out of bounds"
         if "multipleOf" in rule and value % rule["multipleOf"]:
             yield f"{path}: {value!r} is no multiple"
+    if isinstance(value, list) and not rule.get("minItems", 0) <= len(value) <= rule.get("maxItems", len(value)):
+        yield f"{path}: too few or too many"
     if isinstance(value, list) and "items" in rule:
         for index, item in enumerate(value):
             yield from wrong(item, rule["items"], f"{path}[{index}]")
@@ -184,6 +209,11 @@ def test_what_the_decoder_takes_is_valid(tmp_path):
         ("dead_man = true", 'dead_man = "soon"'),
         ("confirm = false", 'confirm = "no"'),
         ('interlock = ["lamp"]', 'interlock = "lamp"'),
+        ("maximum = 255", 'maximum = "255"'),
+        ("initial = 0", 'initial = "restore"'),
+        ("coil = 3", "coil = -1"),
+        ("coil = 3", 'coil = 3\nwrite = "B{value}"'),
+        ('sensor = "bus"', 'sensor = "bus"\npin = "GPIO4"'),
         ("long = 1.5", "long = -1"),
         ('double = "300ms"', 'double = "short"'),
         ('rate = "1/min"', "rate = 60"),
@@ -191,6 +221,10 @@ def test_what_the_decoder_takes_is_valid(tmp_path):
         ("multiply = 0.2794", 'multiply = "0.2794"'),
         ('delta = "2 %"', 'delta = "2 percent"'),
         ("median = 5", "median = 4"),
+        ("valid = [0, 1e6]", "valid = 1e6"),
+        ("clamp = [0, 5000]", "clamp = [0]"),
+        ("clamp = [0, 5000]", 'clamp = ["0", "1"]'),
+        ('stale = "1h"', "stale = 0.5"),
         ('driver = "system"', 'driver = "sytsem"'),
         ('every = "1min"\nlabel = "Pi"', 'evry = "1min"'),
         ("digits = 1", "digits = 10"),

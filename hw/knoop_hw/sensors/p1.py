@@ -1,264 +1,252 @@
-"""A Dutch or Belgian smart meter on its P1 port.
+"""A smart meter on its P1 port: Dutch, Belgian, Luxembourg's, and others that speak alike.
 
-Source: DSMR P1 Companion Standard 5.0.2 (Netbeheer Nederland), §5.2 CRC, §6.2 telegram, §6.12 OBIS codes; 2.2
-for the older meters; e-MUCS P1 1.7.1 (Fluvius) for Belgium. Why not dsmr-parser: docs/adr/0001-p1-parser.md.
+Sources: `p1_frames` and `p1_telegram`. Why not dsmr-parser: docs/adr/0001-p1-parser.md; what is believed, and how often
+it is told: docs/adr/0021-smart-meters.md.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import AsyncIterator, Mapping
+import stat
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
+from knoop_hw import places, rights
 from knoop_hw.clock import Clock
 from knoop_hw.decode import Between, Seconds, suggest
 from knoop_hw.errors import BadReading, DeviceError
+from knoop_hw.filters import Delta, Options
+from knoop_hw.p1_frames import TAG, Frames, SealedFrames
+from knoop_hw.p1_telegram import UNITS, parse
+from knoop_hw.p1_unchecked import Unchecked
 from knoop_hw.serialport import Framing, Port, open_port
 from knoop_hw.source import Field, Sample
 from knoop_hw.timer import within
 
 log = logging.getLogger(__name__)
 
-_PHASES = {
-    "l1": 20,
-    "l2": 40,
-    "l3": 60,
-}  # the phases' OBIS groups: 21.7.0, 41.7.0, 61.7.0 are the power of L1 to L3
-
-# OBIS code → (field, unit on the wire). Energy is kWh and power kW, as the meter's own display has them.
-_ELECTRICITY: dict[str, tuple[str, str]] = {
-    "1-0:1.7.0": ("power", "kW"), "1-0:2.7.0": ("power_returned", "kW"),
-    "1-0:1.8.1": ("energy_t1", "kWh"), "1-0:1.8.2": ("energy_t2", "kWh"),
-    "1-0:2.8.1": ("returned_t1", "kWh"), "1-0:2.8.2": ("returned_t2", "kWh"),
-    "0-0:96.14.0": ("tariff", ""),
-    "1-0:1.4.0": ("power_average", "kW"), "1-0:1.6.0": ("power_peak", "kW"),
-    "0-0:96.7.21": ("failures", ""), "0-0:96.7.9": ("long_failures", ""),
-    **{f"1-0:{group + 12}.7.0": (f"voltage_{phase}", "V") for phase, group in _PHASES.items()},
-    **{f"1-0:{group + 11}.7.0": (f"current_{phase}", "A") for phase, group in _PHASES.items()},
-    **{f"1-0:{group + 1}.7.0": (f"power_{phase}", "kW") for phase, group in _PHASES.items()},
-    **{f"1-0:{group + 2}.7.0": (f"power_returned_{phase}", "kW") for phase, group in _PHASES.items()},
-    **{f"1-0:{group + 12}.32.0": (f"sags_{phase}", "") for phase, group in _PHASES.items()},
-    **{f"1-0:{group + 12}.36.0": (f"swells_{phase}", "") for phase, group in _PHASES.items()},
+Protocol = Literal["dsmr4", "dsmr2", "luxembourg"]
+_SETTINGS: Mapping[Protocol, tuple[int, Framing]] = {
+    "dsmr4": (115_200, "8N1"), "dsmr2": (9_600, "7E1"), "luxembourg": (115_200, "8N1"),
 }  # fmt: skip
-# M-Bus device type (EN 13757-3) → (field, unit on the wire, unit shown).
-_METERS: dict[int, tuple[str, str, str]] = {
-    3: ("gas", "m3", "m³"), 7: ("water", "m3", "m³"), 4: ("heat", "GJ", "GJ"), 12: ("heat", "GJ", "GJ"),
+_WRONG: Mapping[Protocol, str] = {
+    "dsmr4": "with a wrong CRC", "dsmr2": "with spoiled lines", "luxembourg": "with a seal that the key does not fit",
 }  # fmt: skip
-
-FIELDS: dict[str, Field] = {
-    **{name: Field(name=name, unit=unit, digits=None if unit else 0) for name, unit in _ELECTRICITY.values()},
-    **{name: Field(name=name, unit=shown) for name, _, shown in _METERS.values()},
-}
 STANDARD = (
     "power", "power_returned", "energy_t1", "energy_t2", "returned_t1", "returned_t2", "tariff", "gas",
 )  # fmt: skip
+STANDARD_LUXEMBOURG = ("power", "power_returned", "energy", "returned", "gas")  # it has one tariff
 
-LONGEST = 8192  # bytes of a telegram; the longest seen, with 13 months of peak demand, is below 2 KiB
+# How often a value is told when node.toml does not say. The meter sends every 1 s; an SD card and a link want less.
+_AS_IT_MOVES = Options(delta=Delta(2, relative=True), heartbeat_s=300)  # 2 %: what a meter of class B is accurate to
+_COUNTS = Options(min_interval_s=300, heartbeat_s=300)  # a total: nothing is lost between two; gas is read no oftener
+_SELDOM = Options(delta=Delta(0), heartbeat_s=3600)  # a state or a count of events: at once, and a sign of life
+_DEFAULTS: tuple[tuple[str, Options], ...] = (
+    (r"power_peak.*|tariff|failures|long_failures|sags.*|swells.*|breaker|limit|fuse", _SELDOM),
+    (r"energy.*|returned.*|reactive_energy.*|gas|water|heat", _COUNTS),
+    (r"power.*|reactive.*|apparent.*", _AS_IT_MOVES),
+    (r"voltage.*", Options(delta=Delta(1), heartbeat_s=300)),  # of 230 V; the limit that matters is 10 % (EN 50160)
+    (r"current.*", Options(delta=Delta(0.2), heartbeat_s=300)),  # 46 W; most meters show whole amperes
+    (r"frequency", Options(delta=Delta(0.02), heartbeat_s=300)),  # the grid's own dead band
+)
+
+
+def _field(name: str, unit: str) -> Field:
+    defaults = next(options for pattern, options in _DEFAULTS if re.fullmatch(pattern, name))
+    return Field(name=name, unit=unit, digits=None if unit else 0, defaults=defaults)
+
+
+FIELDS: dict[str, Field] = {name: _field(name, unit) for name, unit in UNITS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """`device` is the port. `protocol`: "dsmr4" is DSMR 4 to 5 and Belgium, "dsmr2" is 2.2 and 3.0.
+    """`device` is the port.
 
-    `fields` are the values that become channels. `timeout_s` is how long the meter may be silent: it sends
-    every 1 s (DSMR 5) or 10 s.
+    `protocol`: "dsmr4" is DSMR 4 and 5, Belgium, and all that speak alike in the clear (115200 8N1, CRC); "dsmr2" is
+    2.2 and 3.0 (9600 7E1, no CRC); "luxembourg" is encrypted. `fields` are the values that become channels. The newest
+    telegram counts, at most one in `every`. `timeout_s` is how long the meter may be silent: it sends every 1 s (DSMR
+    5) or 10 s. `key_file` holds Luxembourg's key, 32 hexadecimal digits, readable by nobody else; systemd's credential
+    `sensor.NAME.key` goes before it.
     """
 
     name: str
     device: Path
-    protocol: Literal["dsmr4", "dsmr2"] = "dsmr4"
-    fields: tuple[str, ...] = STANDARD
+    protocol: Protocol = "dsmr4"
+    every_s: Annotated[Seconds, Between(0, 3600)] = 10.0
+    fields: tuple[str, ...] | None = None
     timeout_s: Annotated[Seconds, Between(2, 3600)] = 30.0
+    key_file: Path | None = None
 
     def __post_init__(self) -> None:
-        """Refuse fields that no meter has (ValueError)."""
-        for name in self.fields:
+        """Refuse fields that no meter has, and a key where none belongs (ValueError)."""
+        for name in self.fields or ():
             if name not in FIELDS:
                 raise ValueError(f"fields: '{name}' is not a value of a meter; {suggest(name, FIELDS)}")
-        if not self.fields or len(set(self.fields)) < len(self.fields):
+        if self.fields is not None and (not self.fields or len(set(self.fields)) < len(self.fields)):
             raise ValueError("fields: name each value once, and at least one")
+        if self.key_file is None:
+            return
+        if _KEY.fullmatch(self.key_file.name):
+            text = "this is the key itself; put it into a file that only Knoop can read (chmod 600) and name that file"
+            raise ValueError(f"key_file: {text}")
+        if self.protocol != "luxembourg":
+            raise ValueError('key_file: only protocol = "luxembourg" has a key; leave it out')
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The names of the values that become channels."""
+        return self.fields or (STANDARD_LUXEMBOURG if self.protocol == "luxembourg" else STANDARD)
 
 
 def fields(config: Config) -> tuple[Field, ...]:
-    """The configured ones, whether this meter sends them or not."""
-    return tuple(FIELDS[name] for name in config.fields)
-
-
-def crc16(data: bytes) -> int:
-    """CRC-16/ARC:
-
-    Polynomial x16+x15+x2+1, least significant bit first, no initial value (DSMR 5.0.2 §5.2.12).
-    """
-    crc = 0
-    for byte in data:
-        crc = crc >> 8 ^ _CRC[(crc ^ byte) & 0xFF]
-    return crc
-
-
-def _crc_of(byte: int) -> int:
-    for _ in range(8):
-        byte = byte >> 1 ^ (0xA001 if byte & 1 else 0)
-    return byte
-
-
-_CRC = tuple(map(_crc_of, range(256)))
-_HEADER = re.compile(rb"/[A-Za-z]{3}\d[^\r\n]{0,64}\r\n\r\n")
-
-
-class Frames:
-    """Cuts a stream of bytes into telegrams. Pure; whatever stands between telegrams is skipped.
-
-    Spoiled bytes cost the telegram they are in and no other: every `/` may begin a telegram, and the last one
-    in front of an end that fits it is taken. `spoiled` counts the ends that fitted none.
-    """
-
-    def __init__(self, *, crc: bool = True) -> None:
-        self._crc = crc
-        self._end = re.compile(rb"!([0-9A-Fa-f]{4})\r" if crc else rb"!()[\r\n]")
-        self._tail = 6 if crc else 2  # bytes from the exclamation mark that must be there to judge it
-        self._buffer = bytearray()
-        self._searched = 0
-        self.spoiled = 0
-
-    def feed(self, data: bytes) -> list[bytes]:
-        """The telegrams that `data` completes, from `/` to `!`."""
-        self._buffer += data
-        telegrams: list[bytes] = []
-        while (mark := self._buffer.find(b"!", self._searched)) >= 0:
-            if len(self._buffer) < mark + self._tail:
-                self._searched = mark
-                return telegrams
-            telegram = self._telegram(mark)
-            if telegram is not None:
-                telegrams.append(telegram)
-            elif b"/" in self._buffer[:mark]:
-                self.spoiled += 1
-            del self._buffer[: mark + 1]
-            self._searched = 0
-        self._searched = len(self._buffer)
-        if self._searched > LONGEST:
-            del self._buffer[: -LONGEST // 2]
-            self._searched = len(self._buffer)
-            self.spoiled += 1
-        return telegrams
-
-    def _telegram(self, mark: int) -> bytes | None:
-        end = self._end.match(self._buffer, mark)
-        if end is None:
-            return None
-        start = mark
-        while (start := self._buffer.rfind(b"/", 0, start)) >= 0:
-            if _HEADER.match(self._buffer, start, mark) is None:
-                continue
-            telegram = bytes(self._buffer[start : mark + 1])
-            if not self._crc or crc16(telegram) == int(end[1], 16):
-                return telegram
-        return None
-
-
-_LINE = re.compile(rb"^(\d-(\d{1,2}):(\d+\.\d+\.\d+))(?:\*255)?(\(.*\))\r?$", re.MULTILINE)
-_VALUE = re.compile(rb"\((\d+(?:\.\d+)?)(?:\*(\w+))?\)$")
-# DSMR 2.2 and 3.0 spread an M-Bus reading over two lines: the second holds only the value in brackets.
-_OLD_METER = re.compile(rb"^0-(\d):24\.3\.0\(.*\((m3|GJ)\)\r?\n\((\d+(?:\.\d+)?)\)\r?$", re.MULTILINE)
-
-
-def parse(telegram: bytes) -> dict[str, float]:
-    """Field → value, for every field of FIELDS in the telegram, in the units of FIELDS.
-
-    Of several meters of one type, the first that has a reading counts. Raises BadReading when nothing is
-    recognised.
-    """
-    values: dict[str, float] = {}
-    types: dict[bytes, int] = {}
-    readings: dict[bytes, tuple[float, str]] = {}
-    for code, bus, group, groups in _LINE.findall(telegram):
-        found = _VALUE.search(groups)
-        if found is None:
-            continue
-        number, unit = float(found[1]), found[2].decode("ascii", "replace") if found[2] else ""
-        name, expected = _ELECTRICITY.get(code.decode(), ("", ""))
-        if name and unit == expected:
-            values[name] = number
-        elif group == b"24.1.0":
-            types[bus] = int(number)
-        elif group.startswith(b"24.2.") and unit:
-            readings[bus] = (number, unit)
-    readings |= {bus: (float(number), unit.decode()) for bus, unit, number in _OLD_METER.findall(telegram)}
-    for bus, (number, unit) in sorted(readings.items()):
-        name, expected, _ = _METERS.get(types.get(bus, 0), ("", "", ""))
-        if name and unit == expected:
-            values.setdefault(name, number)
-    if not values:
-        raise BadReading("a telegram without a single known value")
-    return values
+    """The wanted ones, whether this meter sends them or not."""
+    return tuple(FIELDS[name] for name in config.wanted)
 
 
 @asynccontextmanager
 async def open(config: Config, *, clock: Clock) -> AsyncIterator[Meter]:  # noqa: A001 -- the contract's name
-    """Open the port; raises DeviceError."""
+    """Open the port; raises DeviceError, also when the key cannot be read."""
     baudrate, framing = _SETTINGS[config.protocol]
+    frames: Frames | SealedFrames = Frames(crc=config.protocol == "dsmr4")
+    if config.protocol == "luxembourg":
+        frames = SealedFrames(unsealer(read_key(config)))
     async with open_port(config.device, owner=f"sensor.{config.name}", baudrate=baudrate, framing=framing) as port:
-        yield Meter(config, port, clock)
+        yield Meter(config, port, frames, clock)
 
 
-_SETTINGS: Mapping[str, tuple[int, Framing]] = {"dsmr4": (115_200, "8N1"), "dsmr2": (9_600, "7E1")}
+_KEY = re.compile(r"[0-9A-Fa-f]{32}")
+# Security control byte, and the authentication key that all meters of Luxembourg have.
+AAD = bytes.fromhex("3000112233445566778899AABBCCDDEEFF")
+
+
+def read_key(config: Config) -> bytes:
+    """The 16 bytes of the meter's key; raises DeviceError with the remedy, and never with the key."""
+    owner = f"sensor.{config.name}"
+    credential = places.credential(f"{owner}.key")
+    file = credential or config.key_file
+    if file is None:
+        text = f"name a file in 'key_file', or give the credential '{owner}.key'; the grid operator knows the key"
+        raise DeviceError(f"{owner}: no key: {text}")
+    try:
+        mode = stat.S_IMODE(file.stat().st_mode)
+        text = file.read_text("ascii").strip()
+    except FileNotFoundError:
+        raise DeviceError(f"{owner}: {file} does not exist; put the key into it, mode 600") from None
+    except PermissionError:
+        raise DeviceError(f"{owner}: {file} may not be read by {rights.us()}; give it to that user (chown)") from None
+    except UnicodeDecodeError:
+        text = ""
+    except OSError as error:
+        raise DeviceError(f"{owner}: {file} cannot be read: {error.strerror}") from None
+    if mode & 0o077 and credential is None:  # systemd guards its own
+        raise DeviceError(f"{owner}: {file} can be read by others (mode {mode:o}); run: chmod 600 {file}")
+    if not _KEY.fullmatch(text):
+        raise DeviceError(f"{owner}: {file} holds no key; it is 32 hexadecimal digits, from the grid operator")
+    return bytes.fromhex(text)
+
+
+def unsealer(key: bytes, aad: bytes = AAD) -> Callable[[bytes, bytes], bytes | None]:
+    """What opens a frame: AES-128-GCM with a tag of 12 bytes; None when it was not sealed with this key."""
+    from cryptography.exceptions import InvalidTag  # noqa: PLC0415 -- the library of one country's meters
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes  # noqa: PLC0415
+
+    def unseal(nonce: bytes, sealed: bytes) -> bytes | None:
+        mode = modes.GCM(nonce, sealed[-TAG:], min_tag_length=TAG)
+        decryptor = Cipher(algorithms.AES(key), mode).decryptor()
+        decryptor.authenticate_additional_data(aad)
+        try:
+            return decryptor.update(sealed[:-TAG]) + decryptor.finalize()
+        except InvalidTag:
+            return None
+
+    return unseal
 
 
 class Meter:
-    """The open meter: one tuple of samples a telegram; a field that the telegram lacks is `missing`."""
+    """The open meter: one tuple of samples for a telegram; a field that the telegram lacks is `missing`."""
 
-    def __init__(self, config: Config, port: Port, clock: Clock) -> None:
-        self._config, self._port, self._clock = config, port, clock
-        self._spoiled = 0
+    def __init__(self, config: Config, port: Port, frames: Frames | SealedFrames, clock: Clock) -> None:
+        self._config, self._port, self._frames, self._clock = config, port, frames, clock
+        self._unchecked = Unchecked() if config.protocol == "dsmr2" else None
+        self._bytes = 0
+        self._heard = self._noted = False
         self.fields = fields(config)
 
     async def samples(self) -> AsyncIterator[tuple[Sample, ...]]:
-        """Raises DeviceError when the meter is silent for `timeout` or its port is gone."""
-        frames = Frames(crc=self._config.protocol == "dsmr4")
-        heard_ns = self._clock.boottime_ns()
+        """The first telegram, then the newest one when `every` has passed.
+
+        Raises DeviceError when there is none for `timeout`, or the port is gone.
+        """
+        heard_ns, due_ns = self._clock.boottime_ns(), 0
+        early_s = min(0.5, self._config.every_s / 2)  # half of the shortest period: a meter's second is not ours
         while True:
             left_s = self._config.timeout_s - (self._clock.boottime_ns() - heard_ns) / 1e9
             try:
-                data = await within(self._port.read(), max(left_s, 0.001), clock=self._clock)
+                telegram = await within(self._newest(), max(left_s, 0.001), clock=self._clock)
             except TimeoutError:
-                raise DeviceError(f"sensor.{self._config.name}: {self._silence(frames)}") from None
-            for telegram in frames.feed(data):
-                heard_ns = self._clock.boottime_ns()
+                raise DeviceError(f"sensor.{self._config.name}: {self._silence()}") from None
+            at_ns = self._clock.boottime_ns()
+            if at_ns >= due_ns:
                 try:
                     values = parse(telegram)
                 except BadReading:
-                    frames.spoiled += 1
-                else:
-                    yield self._samples(values, heard_ns)
-            self._count(frames.spoiled)
+                    continue
+                due_ns = at_ns + int((self._config.every_s - early_s) * 1e9)
+                yield self._samples(values, at_ns)
+            heard_ns = at_ns
+
+    async def _newest(self) -> bytes:
+        """The last telegram of those that arrive next."""
+        while True:
+            data = await self._port.read()
+            self._bytes += len(data)
+            telegrams = self._frames.feed(data)
+            if self._unchecked is not None:
+                now_ns = self._clock.boottime_ns()
+                telegrams = [telegram for telegram in telegrams if self._unchecked.believes(telegram, now_ns)]
+            self._count()
+            if telegrams:
+                self._heard = True
+                return telegrams[-1]
 
     def _samples(self, values: Mapping[str, float], at_ns: int) -> tuple[Sample, ...]:
         return tuple(
             Sample(
-                field=name,
-                value=values.get(name),
-                quality="ok" if name in values else "missing",
+                field=field.name,
+                value=values.get(field.name),
+                quality="ok" if field.name in values else "missing",
                 boottime_ns=at_ns,
             )
-            for name in self._config.fields
+            for field in self.fields
         )
 
-    def _silence(self, frames: Frames) -> str:
+    @property
+    def _dropped(self) -> int:
+        return self._frames.spoiled + (self._unchecked.doubted if self._unchecked else 0)
+
+    def _silence(self) -> str:
         waited = f"no telegram in {self._config.timeout_s:g} s"
-        if frames.spoiled:
-            return f"{waited}, but {frames.spoiled} with a wrong CRC; check the cable and 'protocol'"
+        if self._port.spoiled:
+            return f"{waited}, but {self._port.spoiled} bytes with a wrong parity; check the cable and 'protocol'"
+        if self._dropped:
+            suspect = "the key and the cable" if self._config.protocol == "luxembourg" else "the cable and 'protocol'"
+            return f"{waited}, but {self._dropped} {_WRONG[self._config.protocol]}; check {suspect}"
+        if self._bytes:
+            what = f"{self._bytes} bytes of something else"
+            return f"{waited}, but {what}; check 'protocol', and that the cable inverts the signal"
         return f"{waited}; check the cable (its request line must be high) and 'protocol'"
 
-    def _count(self, spoiled: int) -> None:
-        """One line when telegrams begin to arrive spoiled; the board says the rest."""
-        if spoiled > self._spoiled:
-            if self._spoiled == 0:
-                log.warning(
-                    "sensor.%s: a telegram with a wrong CRC was dropped; further ones are only counted",
-                    self._config.name,
-                )
-            self._spoiled = spoiled
+    def _count(self) -> None:
+        """One line when some begin to arrive spoiled; where all are, `_silence` says so."""
+        if self._dropped and self._heard and not self._noted:
+            self._noted = True
+            log.warning(
+                "sensor.%s: a telegram %s was dropped; further ones are only counted",
+                self._config.name,
+                _WRONG[self._config.protocol],
+            )

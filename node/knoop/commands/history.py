@@ -101,7 +101,7 @@ def _gestures(records: Sequence[Record]) -> list[Sentence]:
 
 
 def _times(timed: Sequence[tuple[int, Record]], until_ns: int) -> list[Sentence]:
-    """How often and how long it was on or open."""
+    """How often and how long it was on or open, or there was motion."""
     count, on_ns, before = 0, 0, None
     for (at_ns, record), end_ns in zip(timed, [*(at_ns for at_ns, _ in timed[1:]), until_ns], strict=True):
         if record.value is True:
@@ -111,10 +111,8 @@ def _times(timed: Sequence[tuple[int, Record]], until_ns: int) -> list[Sentence]
     if not count:
         return []
     values = {"state": replace(timed[-1][1], value=True, quality="ok"), "span": Span(round(on_ns / 1e9))}
-    return [
-        counted("It was {state} {count} time, {span} in all.", "It was {state} {count} times, {span} in all.", count,
-                **values)
-    ]  # fmt: skip
+    return [counted("In all: {state} {count} time, for {span}.", "In all: {state} {count} times, for {span}.", count,
+                    **values)]  # fmt: skip
 
 
 def _mean(points: Sequence[tuple[int, float | None]], until_ns: int) -> float:

@@ -47,7 +47,7 @@ async def run(request: Request, house: House) -> Reply:
         record = await house.set(channel.name, value, for_s=request.for_s, by=request.sender)
     except SetRefused as refused:
         return refuse(REFUSED.get(refused.reason, FAILED), channel=channel)
-    if record.value is None or not isclose(float(record.value), value, rel_tol=1e-3, abs_tol=1e-6):
+    if record.value is None or not isclose(float(record.value), value, rel_tol=1e-3, abs_tol=_near(channel)):
         return Reply((reading(channel, record), Sentence(N_("It did not follow: have a look at it."))), ok=False)
     if span is None:
         return Reply((reading(channel, record),))
@@ -59,6 +59,13 @@ def _fits(channel: Channel, value: bool | float) -> bool:
     if channel.type == "boolean":
         return isinstance(value, bool)
     return channel.type == "number" and not isinstance(value, bool) and isfinite(value)
+
+
+def _near(channel: Channel) -> float:
+    """What an output may round by: the hardware half, too, takes that for done."""
+    if channel.minimum is None or channel.maximum is None:
+        return 1e-6
+    return (channel.maximum - channel.minimum) / 100
 
 
 COMMAND = Command(

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from knoop.access import Role
 from knoop.alerts import PREFIX
 from knoop.command import N_, Command, House, Instant, Reply, Request, Sentence, Span, counted, readable
 from knoop.commands.silence import silent_now
-from knoop.record import Record
 from knoop.text import humane
-from knoop_hw.model import Channel
+from knoop_hw.model import Kind
 
 ALERTS = {
     "raised": N_("Alert {alert} since {time}: nobody has acknowledged it."),
     "acknowledged": N_("Alert {alert}, acknowledged by {person} ({time})."),
+}
+
+# What a status names while it is so, and whose kinds of channel.
+SO: Mapping[str, frozenset[Kind]] = {
+    N_("On: {channels}."): frozenset({"switch", "pwm", "number"}),
+    N_("Open: {channels}."): frozenset({"contact"}),
+    N_("Motion: {channels}."): frozenset({"motion"}),
 }
 
 
@@ -31,8 +39,9 @@ async def run(request: Request, house: House) -> Reply:
         lines += silent_now(state.name, house)
     if faulty:
         lines.append(Sentence(N_("No value from: {channels}."), {"channels": faulty}))
-    for message, wanted in ((N_("On: {channels}."), _is_on), (N_("Open: {channels}."), _is_open)):
-        there = tuple(c for n, c in mine.items() if wanted(c, house.latest.get(n)))
+    so = [channel for name, channel in mine.items() if (now := house.latest.get(name)) is not None and now.value]
+    for message, kinds in SO.items():
+        there = tuple(channel for channel in so if channel.kind in kinds)
         if there:
             lines.append(Sentence(message, {"channels": there}))
     if health.backlog:
@@ -58,14 +67,6 @@ def _first(house: House, alerts: int, *, waiting: bool, faulty: int) -> Sentence
     if faulty:
         return counted("🟠 {node}: {count} value missing.", "🟠 {node}: {count} values missing.", faulty, **values)
     return Sentence(N_("🟢 {node}: all is well."), values)
-
-
-def _is_on(channel: Channel, record: Record | None) -> bool:
-    return channel.writable and record is not None and bool(record.value)
-
-
-def _is_open(channel: Channel, record: Record | None) -> bool:
-    return channel.kind == "contact" and record is not None and record.value is True
 
 
 COMMAND = Command(

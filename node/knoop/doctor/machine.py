@@ -15,7 +15,7 @@ from knoop import places
 from knoop.config import Config
 from knoop.doctor.finding import Finding, not_looked_at, note, ok, problem, sentence
 from knoop_hw import places as common
-from knoop_hw import rights
+from knoop_hw import rights, thermal
 from knoop_hw.errors import ConfigError
 
 MIB, GIB = 2**20, 2**30
@@ -163,13 +163,8 @@ def lines(machine: Machine, config: Config) -> Iterator[Finding]:
 
 
 def temperature(machine: Machine) -> Iterator[Finding]:
-    """The hottest thermal zone (the kernel's sysfs-class-thermal: thousandths of °C)."""
-    found = []
-    for zone in (machine.root / "sys/class/thermal").glob("thermal_zone*/temp"):
-        try:
-            found.append(int(zone.read_text("ascii")) / 1000)
-        except (OSError, ValueError):  # a zone whose sensor is off
-            continue
+    """The hottest thermal zone."""
+    found = [known for zone in thermal.zones(machine.root) if (known := zone.known()) is not None]
     if not found:
         yield not_looked_at("temperature", "this machine shows none")
         return

@@ -154,7 +154,6 @@ def _sensors(answers: Answers) -> Iterator[str]:
         yield f"#[sensor.meter{number if number > 1 else ''}]"
         yield '#driver = "p1"'
         yield f"#device = {quoted(port.device)}"
-        yield '#min_interval = "10s"'
         if not port.usable:
             yield "# This user may not open it yet: `sudo adduser USER dialout`, then log in again."
 

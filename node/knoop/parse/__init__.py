@@ -183,7 +183,7 @@ class _Utterance:
         return self._topic(phrase) if not command.writes else self._unknown()
 
     def _watch(self, said: Sequence[str], changes: bool) -> Intent | Reply:
-        names = self.names.read(said, POLITE | INTERROGATIVES | {"it"})
+        names = self.names.read(said, POLITE | INTERROGATIVES | PLACING | {"it", "there", "er"})
         intent = Intent(verb="watch", channels=names, argument=" ".join(("watch", *names)))
         if not names:
             return self._unknown()

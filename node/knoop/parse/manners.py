@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from knoop.command import Command
-from knoop.words import ALL, COURTESY, FILLERS, INTERROGATIVES, QUESTION_WORDS, words
+from knoop.words import ALL, COURTESY, FILLERS, INTERROGATIVES, MOTION, QUESTION_WORDS, words
 
 Phrase = tuple[str, ...]
 
@@ -79,7 +79,7 @@ CHANGING = _set("""
     opens closes opened closed changes goes turns switches starts stops on off open running
     opengaat dichtgaat verandert wijzigt aangaat uitgaat aanspringt gaat wordt open dicht toe aan uit
 """)
-HAPPENS = CHANGING - _set("on off open closed running dicht toe aan uit")  # else `if` asks
+HAPPENS = MOTION | CHANGING - _set("on off open closed running dicht toe aan uit")  # else `if` asks
 NODE = _set("your yours knoop node software firmware current draai jouw je uw huidige")
 ALARMS = _set("alert alerts alarm alarms alarmen melding meldingen waarschuwing waarschuwingen of them")
 
@@ -118,7 +118,7 @@ def watched(said: Sequence[str]) -> tuple[Sequence[str], bool] | None:
     rest = said[head:]
     if not head or (said[head - 1] in {"if", "als"} and not HAPPENS & {*rest}):
         return None
-    return [word for word in rest if word not in CHANGING], bool(CHANGING & {*rest})
+    return [word for word in rest if word not in CHANGING], bool((CHANGING | MOTION) & {*rest})
 
 
 def topic(said: Sequence[str], verbs: Mapping[str, Command]) -> Command | None:

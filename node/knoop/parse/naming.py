@@ -173,7 +173,7 @@ class Names:
         if named or place:
             return self._measuring(quantity, named or self.matching(place)) or (() if named else self.matching(rest))
         if quantity.sure:
-            return self._measuring(quantity, tuple(self.channels))
+            return self._measuring(quantity, tuple(self.channels)) or self.matching(rest)
         return self.matching(rest) or (self._measuring(quantity, tuple(self.channels)) if quantity.stems else ())
 
     def _strange(self, word: str) -> bool:
@@ -188,7 +188,8 @@ class Names:
         return tuple(
             name
             for name, channel in self.channels.items()
-            if name.partition(".")[0] in devices and not channel.writable and channel.unit in quantity.units
+            if name.partition(".")[0] in devices and not channel.writable
+            and (channel.unit in quantity.units or channel.kind in quantity.kinds)
             and (not quantity.stems or any(stem in word for word in self._words[name] for stem in quantity.stems))
         )  # fmt: skip
 

@@ -22,6 +22,7 @@ PUBSUB = "{http://jabber.org/protocol/pubsub}"
 OWNER = "{http://jabber.org/protocol/pubsub#owner}"
 FORM = "{jabber:x:data}"
 CONFIG = "http://jabber.org/protocol/pubsub#node_config"
+PUBLISH_OPTIONS = "http://jabber.org/protocol/pubsub#publish-options"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +73,11 @@ _REMEDIES = {
 }
 
 
-def form(options: Mapping[str, str]) -> ET.Element:
-    """A submitted node_config form (XEP-0004)."""
+def form(options: Mapping[str, str], form_type: str = CONFIG) -> ET.Element:
+    """A submitted form (XEP-0004), of the type node_config."""
     element = ET.Element(f"{FORM}x", {"type": "submit"})
     kind = ET.SubElement(element, f"{FORM}field", {"var": "FORM_TYPE", "type": "hidden"})
-    ET.SubElement(kind, f"{FORM}value").text = CONFIG
+    ET.SubElement(kind, f"{FORM}value").text = form_type
     for name, value in options.items():
         field = ET.SubElement(element, f"{FORM}field", {"var": name})
         ET.SubElement(field, f"{FORM}value").text = value
@@ -219,12 +220,29 @@ def _bare(jid: str) -> str:
         return ""
 
 
-async def publish(session: Session, name: str, item_id: str, payload: ET.Element, *, service: str = "") -> None:
-    """Publish one item; returns when the server has it (§7.1.2). Raises Refusal or LinkError."""
+async def publish(
+    session: Session, name: str, item_id: str, payload: ET.Element, *, service: str = "",
+    only_if: Mapping[str, str] | None = None,
+) -> None:  # fmt: skip
+    """Publish one item; returns when the server has it (§7.1.2). Raises Refusal or LinkError.
+
+    `only_if`: the node must be configured so, or be made so (§7.1.5).
+    """
     pubsub = ET.Element(f"{PUBSUB}pubsub")
     table = ET.SubElement(pubsub, f"{PUBSUB}publish", {"node": name})
     ET.SubElement(table, f"{PUBSUB}item", {"id": item_id}).append(payload)
+    if only_if:
+        ET.SubElement(pubsub, f"{PUBSUB}publish-options").append(form(only_if, PUBLISH_OPTIONS))
     await session.iq("set", pubsub, to=service)
+
+
+async def has(session: Session, name: str, item_id: str, *, service: str = "") -> bool:
+    """Whether our node has this item (§6.5). Raises Refusal (`item-not-found`: there is no node) or LinkError."""
+    ask = ET.Element(f"{PUBSUB}pubsub")
+    table = ET.SubElement(ask, f"{PUBSUB}items", {"node": name})
+    ET.SubElement(table, f"{PUBSUB}item", {"id": item_id})
+    answer = await session.iq("get", ask, to=service)
+    return any(item.get("id") == item_id for item in answer.iter(f"{PUBSUB}item"))
 
 
 async def delete(session: Session, name: str, *, service: str = "") -> None:

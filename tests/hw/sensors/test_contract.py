@@ -14,34 +14,63 @@ from dataclasses import fields as dataclass_fields
 from pathlib import Path
 
 import pytest
+from tests.hw.sensors import test_onewire
+from tests.hw.trees import hwmon, iio
 
 from knoop_hw import source, units
 from knoop_hw.clock import SystemClock
 from knoop_hw.model import NAME
+from knoop_hw.registers import Register
 from knoop_hw.scenario import World
+from knoop_hw.values import Value
 
 P1 = Path(__file__).parents[2] / "data/p1/dsmr50.txt"
+GPS = (P1.parents[1] / "nmea/bu353s4-still.txt").read_bytes()[:800]  # four seconds
+POWER = Value(pattern=r"^1-0:1\.7\.0\((\d+\.\d+)\*kW", unit="kW")  # a telegram is lines of text, too
 
 
 @pytest.fixture
-async def prepared():
+async def prepared(tmp_path):
     """A configuration for each driver under which it can work here."""
-    master, slave = pty.openpty()
-    tty.setraw(slave)
+    test_onewire.plug(tmp_path, test_onewire.FLOW)
+    iio(tmp_path, 0, "i2c/1-0076", {"name": "bme280", "in_temp_input": "21440", "in_humidityrelative_input": "48300"})
+    hwmon(tmp_path, 0, "i2c/1-0044", {"name": "sht4x", "temp1_input": "20125", "humidity1_input": "51200"})
+    opened = []
 
-    async def talk():
-        while True:  # a meter does not wait for its reader
-            os.write(master, P1.read_bytes())
-            await asyncio.sleep(0.05)
+    def says(data):
+        """A port on which this comes again and again: a meter does not wait for its reader."""
+        master, slave = pty.openpty()
+        tty.setraw(slave)
 
-    talking = asyncio.create_task(talk())
+        async def talk():
+            while True:
+                os.write(master, data)
+                await asyncio.sleep(0.05)
+
+        opened.append((master, slave, asyncio.create_task(talk())))
+        return Path(os.ttyname(slave))
+
+    unit, bus = pty.openpty()
+    tty.setraw(bus)
+    answer = bytes.fromhex("01 04 04 43 66 33 34 1B 38")  # Eastron's example: 230.2 V
+    asyncio.get_running_loop().add_reader(unit, lambda: os.read(unit, 64) and os.write(unit, answer))
 
     def prepare(name):
-        driver = source.load(name)
+        driver, port = source.load(name), says(P1.read_bytes() + GPS)
         given = {
             "system": {},
+            "onewire": {"address": test_onewire.FLOW, "root": tmp_path},
+            "iio": {"name": "air", "device": "1-0076", "fields": ("temperature", "pressure"), "root": tmp_path},
+            "hwmon": {"name": "case", "device": "sht4x", "fields": ("temperature", "humidity"), "root": tmp_path},
             "simulated": {"name": "air", "world": World.empty()},
-            "p1": {"name": "meter", "device": Path(os.ttyname(slave)), "fields": tuple(source.load("p1").FIELDS)},
+            "modbus": {
+                "name": "grid", "device": Path(os.ttyname(bus)),
+                "registers": {"voltage": Register(at=0, table="input", type="float32", unit="V")},
+            },
+            "p1": {"name": "meter", "device": port, "fields": tuple(source.load("p1").FIELDS)},
+            "nmea": {"name": "gps", "device": port, "fields": tuple(source.load("nmea").FIELDS)},
+            "lines": {"name": "meter", "device": port, "values": {"power": POWER}},
+            "command": {"name": "air", "command": ("/bin/echo", "21.5"), "unit": "°C"},
         }
         if name not in given:
             keys = ", ".join(f'"{key.name}": …' for key in dataclass_fields(driver.Config) if key.default is MISSING)
@@ -49,9 +78,13 @@ async def prepared():
         return driver, driver.Config(**given[name])
 
     yield prepare
-    talking.cancel()
-    os.close(slave)
-    os.close(master)
+    asyncio.get_running_loop().remove_reader(unit)
+    os.close(bus)
+    os.close(unit)
+    for master, slave, talking in opened:
+        talking.cancel()
+        os.close(slave)
+        os.close(master)
 
 
 @pytest.mark.parametrize("name", source.names())
@@ -110,6 +143,7 @@ def test_importing_the_hardware_half_and_its_drivers_costs_no_library():
         "[source.load(name) for name in source.names()]\n"
         "print(*sorted({m.split('.')[0] for m in sys.modules} & set(sys.argv[1:])))"
     )
-    heavy = ["gpiozero", "serial", "lgpio", "dsmr_parser", "cryptography", "slixmpp", "knoop", "hypothesis"]
+    heavy = ["gpiozero", "serial", "lgpio", "dsmr_parser", "cryptography", "pymodbus", "pynmea2",
+             "slixmpp", "knoop", "hypothesis"]  # fmt: skip
     done = subprocess.run([sys.executable, "-c", program, *heavy], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == ""

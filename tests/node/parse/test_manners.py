@@ -9,6 +9,7 @@ from tests.node.house import CHANNELS, narrowed
 from tests.node.parse.test_parse import acts, refused, understood
 
 from knoop.command import Intent, Reply
+from knoop_hw.model import Channel
 
 SETS = [
     ("Good morning! Lamp on please.", "lamp", True), ("goodnight, lamp off", "lamp", False),
@@ -120,6 +121,38 @@ VERBS = [
 def test_a_verb_may_be_said_kindly(text, intent):
     got = understood(text)
     assert isinstance(got, Reply) if intent is None else got == intent
+
+
+HALL = CHANNELS | {
+    name: Channel(name=name, kind="motion", type="boolean", label=label, aliases=aliases)
+    for name, label, aliases in (("hall", "Hall", ("gang",)), ("garden", "Garden motion", ()))
+}
+BOTH = ("hall", "garden")
+
+
+@pytest.mark.parametrize(("text", "intent"), [
+    ("is there motion in the hall?", Intent(verb="read", channels=("hall",))),
+    ("is there any movement in the hall", Intent(verb="read", channels=("hall",))),
+    ("motion in the hall", Intent(verb="read", channels=("hall",))),
+    ("is er beweging in de gang?", Intent(verb="read", channels=("hall",))),
+    ("is there motion?", Intent(verb="read", channels=BOTH)),
+    ("beweging?", Intent(verb="read", channels=BOTH)),
+    ("garden motion", Intent(verb="read", channels=("garden",))),
+    ("is there motion in the garden?", Intent(verb="read", channels=("garden",))),
+    ("tell me when there is motion in the hall", Intent(verb="watch", channels=("hall",))),
+    ("let me know if there is motion in the hall", Intent(verb="watch", channels=("hall",))),
+    ("laat me weten als er beweging in de gang is", Intent(verb="watch", channels=("hall",))),
+    ("tell me when garden motion changes", Intent(verb="watch", channels=("garden",))),
+    ("tell me if there is motion in the hall?", Intent(verb="read", channels=("hall",))),
+    ("history hall motion 24h", Intent(verb="history", channels=("hall",), for_s=86400)),
+])  # fmt: skip
+def test_motion_is_asked_for_by_that_word(text, intent):
+    assert understood(text, HALL) == intent
+
+
+def test_where_only_a_name_speaks_of_motion_it_is_found():
+    channels = narrowed(["lamp"]) | {"mmwave.motion": Channel(name="mmwave.motion", kind="sensor", type="boolean")}
+    assert understood("motion?", channels) == Intent(verb="read", channels=("mmwave.motion",))
 
 
 def test_to_be_told_of_a_state_is_asked_about():
