@@ -13,15 +13,19 @@ from knoop_bench.certificates import Authority
 # A run started in the background inherits SIGINT as ignored, and so would every program that the tests start and stop.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+LOGGERS = ("", "knoop", "knoop_hw", "knoop_bench", "asyncio")  # whose levels `logs.configure` sets
 
-@pytest.fixture
+
+@pytest.fixture(autouse=True)
 def log_as_before() -> Iterator[None]:
-    """A command sets the log up for its whole process: for who calls `cli.main`."""
+    """A command sets the log up for its whole process, and some tests call `cli.main` in theirs."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers = root.handlers[:]
+    levels = {logging.getLogger(name): logging.getLogger(name).level for name in LOGGERS}
     yield
     root.handlers[:] = handlers
-    root.setLevel(level)
+    for logger, level in levels.items():
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")

@@ -22,12 +22,13 @@ from tests.node.house import ANNA, GreenHouse
 from knoop.alerts import Alerts
 from knoop.state import State
 from knoop.store import Store
-from knoop_hw import config, decode, found, p1_telegram, probe, source
+from knoop_hw import config, decode, found, probe, source
 from knoop_hw.chips import Chip, Line
 from knoop_hw.clock import SystemClock
 from knoop_hw.model import Value
-from knoop_hw.nmea_epochs import Epochs, Sentences
-from knoop_hw.values import Said, read
+from knoop_hw.protocols import p1_telegram
+from knoop_hw.protocols.nmea_epochs import Epochs, Sentences
+from knoop_hw.protocols.values import Said, read
 
 PAGE = Path(__file__).parents[1] / "docs" / "hardware.md"
 TELEGRAM = Path(__file__).parent / "data/p1/dsmr50.txt"

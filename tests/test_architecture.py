@@ -41,12 +41,11 @@ TIERS = (
           "- model clock units errors locate decode include messages logs notify runs places life toml_text"),
     _tier("deciding (hardware)", "tables, filters, guards: values in, values out", "knoop_hw",
           "config tables pins filters guards kept scenario source sensors gestures counting cap kernel_edges debounce "
-          "remote_tables told values registers overlays p1_frames p1_telegram p1_unchecked nmea_epochs"),
+          "remote_tables protocols protocols.*"),
     _tier("touching", "lines, ports, drivers, a simulated board", "knoop_hw",
           "timer lines meanings inputs whole totals outputs restore left pwm chips preflight "
-          "pinfactory gpiod_pins lgpio_pins serialport simulated trouble sensing rights functions firmware buses "
-          "attributes iio_abi hwmon_abi thermal kernel_sensors sensed found proposed "
-          "rtu leash probe jumper selftest link sock pipes talk device remote sensors.*"),
+          "pinfactory gpiod_pins lgpio_pins serialport simulated trouble sensing rights kernel kernel.* "
+          "found proposed rtu leash probe jumper selftest link sock pipes talk device remote sensors.*"),
     _tier("board", "all that is open, and the protocol", "knoop_hw", "board"),
     _tier("the hardware half", "a board as a process of its own", "knoop_hw", "serve cli __main__"),
     _tier("words", "addresses, records, errors", "knoop",
@@ -104,7 +103,7 @@ SEAM: Mapping[str, frozenset[str]] = {
         "chips", "cli", "found", "jumper", "pins", "places", "preflight", "probe", "selftest", "tables"
     )}),  # another command of the machine's, which needs no agent
     "knoop.live": frozenset({f"knoop_hw.{m}" for m in ("board", "decode", "pins", "tables")}),
-    "knoop.doctor.machine": frozenset({"knoop_hw.places", "knoop_hw.rights", "knoop_hw.thermal"}),
+    "knoop.doctor.machine": frozenset({"knoop_hw.places", "knoop_hw.rights", "knoop_hw.kernel.thermal"}),
     "knoop.init": frozenset({"knoop_hw.found"}),  # what to propose; it opens nothing
     "knoop.init.setup": frozenset({"knoop_hw.toml_text"}),
 }
@@ -138,12 +137,11 @@ MEASURES_THE_NODE = tuple(f"knoop_bench.{m}" for m in (
 PURE = (
     "knoop_hw.model", "knoop_hw.units", "knoop_hw.errors", "knoop_hw.locate", "knoop_hw.decode",
     "knoop_hw.include", "knoop_hw.messages",
-    "knoop_hw.remote_tables", "knoop_hw.told", "knoop_hw.probe", "knoop_hw.proposed", "knoop_hw.toml_text",
+    "knoop_hw.remote_tables", "knoop_hw.protocols", "knoop_hw.protocols.*",
+    "knoop_hw.probe", "knoop_hw.proposed", "knoop_hw.toml_text",
     "knoop_hw.config", "knoop_hw.tables", "knoop_hw.pins", "knoop_hw.filters", "knoop_hw.guards", "knoop_hw.kept",
-    "knoop_hw.gestures", "knoop_hw.counting", "knoop_hw.registers", "knoop_hw.overlays", "knoop_hw.cap",
+    "knoop_hw.gestures", "knoop_hw.counting", "knoop_hw.kernel.overlays", "knoop_hw.cap",
     "knoop_hw.kernel_edges", "knoop_hw.debounce",
-    "knoop_hw.values", "knoop_hw.p1_frames", "knoop_hw.p1_telegram", "knoop_hw.p1_unchecked",
-    "knoop_hw.nmea_epochs",
     "knoop.jid", "knoop.record", "knoop.errors", "knoop.health", "knoop.words", "knoop.slips",
     "knoop.parse.*", "knoop.access", "knoop.alerts",
     "knoop.condition", "knoop.geoloc", "knoop.network", "knoop.reminders", "knoop.rules",

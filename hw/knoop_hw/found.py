@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Literal
 
 from knoop_hw import chips, rights, source
-from knoop_hw.buses import Bus, buses, in_order, text_of
 from knoop_hw.chips import Chip
 from knoop_hw.errors import DeviceError
-from knoop_hw.functions import LAST_LINE, TREE, Function, functions
+from knoop_hw.kernel.buses import Bus, buses, in_order, text_of
+from knoop_hw.kernel.functions import LAST_LINE, TREE, Function, functions
+from knoop_hw.kernel.sensed import Camera, Sensed, cameras, sensors
 from knoop_hw.pins import BOARD
-from knoop_hw.sensed import Camera, Sensed, cameras, sensors
 
 # In the by-id names of cables that say what they are for, as "P1_Converter_Cable"; most have the name of their chip
 # only (FT232R, CH340), and that is in every other adapter, too.

@@ -12,7 +12,7 @@ from pathlib import Path
 from knoop_hw import chips
 from knoop_hw.chips import Chip, Line
 from knoop_hw.errors import DeviceError
-from knoop_hw.functions import CONFIG_TXT, Function, functions
+from knoop_hw.kernel.functions import CONFIG_TXT, Function, functions
 from knoop_hw.pwm import KernelPwm
 from knoop_hw.tables import Config, Input, Output
 

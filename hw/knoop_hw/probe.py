@@ -9,11 +9,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from knoop_hw import proposed
-from knoop_hw.buses import Bus
 from knoop_hw.found import GPIO, LEVELS, Found, Line, SerialPort, levels_unseen
-from knoop_hw.functions import CONFIG_TXT
+from knoop_hw.kernel.buses import Bus
+from knoop_hw.kernel.functions import CONFIG_TXT
+from knoop_hw.kernel.sensed import Camera, Measured, Sensed
 from knoop_hw.pins import line_of
-from knoop_hw.sensed import Camera, Measured, Sensed
 
 WIDTH = 80
 SECTIONS = ("lines", "i2c", "spi", "w1", "pwm", "serial", "sensors", "cameras")  # what can be asked for, and line names

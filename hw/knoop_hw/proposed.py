@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterator
 
 from knoop_hw.found import Found, SerialPort
-from knoop_hw.sensed import Sensed
+from knoop_hw.kernel.sensed import Sensed
 from knoop_hw.toml_text import comment, quoted
 
 WIDTH = 76  # with what stands around it below 80

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from knoop_hw.errors import DeviceError
-from knoop_hw.functions import Function, functions
+from knoop_hw.kernel.functions import Function, functions
 from knoop_hw.tables import KERNEL_PWM
 
 # The controller whose channels reach the header, by the name that its address gives it, and its lines' channels. Up to

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from knoop_hw.clock import Clock
 from knoop_hw.errors import DeviceError
 from knoop_hw.life import end
-from knoop_hw.registers import BITS, Table
+from knoop_hw.protocols.registers import BITS, Table
 from knoop_hw.serialport import Port, open_port
 from knoop_hw.timer import within
 

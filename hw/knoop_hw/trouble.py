@@ -28,7 +28,7 @@ class Trouble:
         self._counted += not self._lasts
         self._lasts = True
         if follow and self._told and reason != self._reason:
-            self._log.info("%s: now: %s", self._what, reason)
+            self._log.debug("%s: now: %s", self._what, reason)
         self._reason = reason
         if self._told or (len(self._told_ns) == MOST and now_ns - self._told_ns[0] < WITHIN_S * 1e9):
             return

@@ -12,14 +12,15 @@ import pytest
 from pynmea2 import parse as pynmea2_parse
 
 from knoop_bench import stand_ins
-from knoop_hw import hwmon_abi, iio_abi, p1_telegram, registers
 from knoop_hw.filters import Delta, Filter, Options
-from knoop_hw.nmea_epochs import Epochs, Sentences
-from knoop_hw.p1_frames import Frames
+from knoop_hw.kernel import hwmon_abi, iio_abi
+from knoop_hw.protocols import p1_telegram, registers
+from knoop_hw.protocols.nmea_epochs import Epochs, Sentences
+from knoop_hw.protocols.p1_frames import Frames
+from knoop_hw.protocols.values import Said, Value, read
 from knoop_hw.rtu import Codec
 from knoop_hw.sensors import onewire
 from knoop_hw.sensors.lines import Lines
-from knoop_hw.values import Said, Value, read
 
 TELEGRAM = (Path(__file__).parents[1] / "data" / "p1" / "dsmr50.txt").read_bytes()
 CHUNK = 62  # bytes that an FTDI adapter has for us at a time

@@ -10,7 +10,7 @@ from knoop_hw import config as hw_config
 from knoop_hw import decode
 from knoop_hw.chips import Chip, Line
 from knoop_hw.errors import DeviceError
-from knoop_hw.functions import Function
+from knoop_hw.kernel.functions import Function
 from knoop_hw.preflight import Machine, look, preflight
 from knoop_hw.pwm import KernelPwm
 

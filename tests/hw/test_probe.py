@@ -10,10 +10,10 @@ import pytest
 from tests.hw.trees import CABLE, a_pi, a_pis_chips, put
 
 from knoop_hw import config, decode, found, probe, source
-from knoop_hw.buses import FAMILIES, Attached
 from knoop_hw.clock import SystemClock
 from knoop_hw.found import Found
-from knoop_hw.sensed import Measured, Sensed
+from knoop_hw.kernel.buses import FAMILIES, Attached
+from knoop_hw.kernel.sensed import Measured, Sensed
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import itertools
+import logging
 import threading
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -145,7 +146,8 @@ async def moving(clock, true):
 
 
 def lines(caplog):
-    return [record.message for record in caplog.records if record.name == "knoop_hw.sensing"]
+    """What is logged without -v."""
+    return [line.message for line in caplog.records if line.name == "knoop_hw.sensing" and line.levelno > logging.DEBUG]
 
 
 def of(heard, channel):

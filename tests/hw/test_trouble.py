@@ -26,12 +26,12 @@ def test_a_line_when_it_begins_and_one_when_it_is_over(trouble, caplog):
 
 
 def test_another_reason_while_it_lasts_is_told_to_who_asks_for_more(trouble, caplog):
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     for second, reason in enumerate(("does not exist", "may not be opened", "may not be opened")):
         trouble.is_(reason, second * S, follow=True)
     trouble.over()
     assert [(record.levelname, record.message) for record in caplog.records] == [
-        ("WARNING", "sensor.air: does not exist"), ("INFO", "sensor.air: now: may not be opened"),
+        ("WARNING", "sensor.air: does not exist"), ("DEBUG", "sensor.air: now: may not be opened"),
         ("WARNING", "sensor.air: is back"),
     ]  # fmt: skip
 

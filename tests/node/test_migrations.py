@@ -14,8 +14,6 @@ from knoop.errors import StoreError
 from knoop.state import Grant, State
 from knoop.store import Store
 
-pytestmark = pytest.mark.usefixtures("log_as_before")
-
 # Word for word what version 1 of each file was made with: not the scripts of today, which a mistake may have changed.
 STATE_1 = """
 CREATE TABLE granted (jid TEXT PRIMARY KEY, role TEXT NOT NULL, only_json TEXT NOT NULL) STRICT;

@@ -13,8 +13,6 @@ from knoop_hw import include
 from knoop_hw.errors import DeviceError
 from knoop_hw.include import Moved
 
-pytestmark = pytest.mark.usefixtures("log_as_before")
-
 NODE = 'include = ["common/common.toml"]\n[node]\nname = "attic"\n'
 COMMON = '[xmpp]\njid = "attic@example.org"\npassword_file = "secret"\n'
 

@@ -273,7 +273,6 @@ def test_every_scalar_says_its_notation():
     assert [rule for rule in found if not rule.keys() & {"anyOf", "enum", "pattern", "type"}] == []
 
 
-@pytest.mark.usefixtures("log_as_before")
 def test_the_command_prints_it(capsys):
     assert cli.main(["schema"]) == 0
     assert json.loads(capsys.readouterr().out) == SCHEMA

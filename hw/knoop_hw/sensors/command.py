@@ -19,9 +19,9 @@ from knoop_hw.errors import BadReading, DeviceError
 from knoop_hw.leash import leashed
 from knoop_hw.model import Quality
 from knoop_hw.model import Value as Reading
+from knoop_hw.protocols.values import SIMPLER, Said, Value, check_unit, excerpt, fields_of, read, value_of
 from knoop_hw.source import Field, Sample, Stuck, check_names
 from knoop_hw.timer import within
-from knoop_hw.values import SIMPLER, Said, Value, check_unit, excerpt, fields_of, read, value_of
 
 MOST = 64 * 1024  # bytes of output; what prints more is not printing a value
 MOST_COMPLAINTS = 1024 * 1024  # bytes; reading them costs time, too, and only the last line is told

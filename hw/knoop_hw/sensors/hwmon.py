@@ -13,7 +13,7 @@ from typing import Annotated
 
 from knoop_hw.clock import Clock
 from knoop_hw.decode import Between, Seconds
-from knoop_hw.kernel_sensors import Readings, checked, opened
+from knoop_hw.kernel.sensors import Readings, checked, opened
 from knoop_hw.source import Field
 
 

@@ -17,11 +17,11 @@ from knoop_hw.clock import Clock
 from knoop_hw.decode import Between, Seconds
 from knoop_hw.errors import BadReading, DeviceError
 from knoop_hw.leash import leashed
+from knoop_hw.protocols.told import Write
+from knoop_hw.protocols.values import SIMPLER, Said, Value, excerpt, fields_of, read
 from knoop_hw.serialport import Framing, Port, open_port
 from knoop_hw.source import Field, Sample, check_names
 from knoop_hw.timer import within
-from knoop_hw.told import Write
-from knoop_hw.values import SIMPLER, Said, Value, excerpt, fields_of, read
 
 __all__ = ["Config", "Write", "fields", "open"]
 

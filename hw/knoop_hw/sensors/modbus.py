@@ -31,7 +31,7 @@ from knoop_hw.clock import Clock
 from knoop_hw.decode import Between, Seconds
 from knoop_hw.errors import DeviceError
 from knoop_hw.life import end
-from knoop_hw.registers import EXCEPTIONS, Block, Register, Write, parts, plan, values
+from knoop_hw.protocols.registers import EXCEPTIONS, Block, Register, Write, parts, plan, values
 from knoop_hw.rtu import Bus, Framing, NoAnswer, Request, join
 from knoop_hw.source import Field, Sample, check_names
 from knoop_hw.timer import within

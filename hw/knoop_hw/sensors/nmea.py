@@ -17,7 +17,7 @@ from knoop_hw.decode import Between, Seconds, suggest
 from knoop_hw.errors import DeviceError
 from knoop_hw.filters import Delta, Options
 from knoop_hw.model import Quality, Type
-from knoop_hw.nmea_epochs import UNITS, Epoch, Epochs, Sentences
+from knoop_hw.protocols.nmea_epochs import UNITS, Epoch, Epochs, Sentences
 from knoop_hw.serialport import Port, open_port
 from knoop_hw.source import Field, Sample
 from knoop_hw.timer import within

@@ -20,9 +20,9 @@ from knoop_hw.clock import Clock
 from knoop_hw.decode import Between, Seconds, suggest
 from knoop_hw.errors import BadReading, DeviceError
 from knoop_hw.filters import Delta, Options
-from knoop_hw.p1_frames import TAG, Frames, SealedFrames
-from knoop_hw.p1_telegram import UNITS, parse
-from knoop_hw.p1_unchecked import Unchecked
+from knoop_hw.protocols.p1_frames import TAG, Frames, SealedFrames
+from knoop_hw.protocols.p1_telegram import UNITS, parse
+from knoop_hw.protocols.p1_unchecked import Unchecked
 from knoop_hw.serialport import Framing, Port, open_port
 from knoop_hw.source import Field, Sample
 from knoop_hw.timer import within

@@ -17,10 +17,11 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated
 
-from knoop_hw import firmware, rights, thermal
+from knoop_hw import rights
 from knoop_hw.clock import Clock
 from knoop_hw.decode import Between, Seconds
 from knoop_hw.errors import BadReading
+from knoop_hw.kernel import firmware, thermal
 from knoop_hw.model import Value
 from knoop_hw.source import Field, Polled
 

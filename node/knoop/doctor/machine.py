@@ -15,8 +15,9 @@ from knoop import places
 from knoop.config import Config
 from knoop.doctor.finding import Finding, not_looked_at, note, ok, problem, sentence
 from knoop_hw import places as common
-from knoop_hw import rights, thermal
+from knoop_hw import rights
 from knoop_hw.errors import ConfigError
+from knoop_hw.kernel import thermal
 
 MIB, GIB = 2**20, 2**30
 LEAST_FREE = 16 * MIB  # below it SQLite's journal and the log soon fail

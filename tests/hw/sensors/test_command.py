@@ -17,11 +17,11 @@ from knoop_hw import config as hw_config
 from knoop_hw import decode
 from knoop_hw.clock import SystemClock
 from knoop_hw.errors import DeviceError
+from knoop_hw.protocols.values import Value
 from knoop_hw.sensing import sense
 from knoop_hw.sensors import command
 from knoop_hw.sensors.command import MOST, Config
 from knoop_hw.source import Stuck
-from knoop_hw.values import Value
 
 
 def shell(script, **more):

@@ -20,9 +20,9 @@ from tests.hw.trees import hwmon, iio
 from knoop_hw import source, units
 from knoop_hw.clock import SystemClock
 from knoop_hw.model import NAME
-from knoop_hw.registers import Register
+from knoop_hw.protocols.registers import Register
+from knoop_hw.protocols.values import Value
 from knoop_hw.scenario import World
-from knoop_hw.values import Value
 
 P1 = Path(__file__).parents[2] / "data/p1/dsmr50.txt"
 GPS = (P1.parents[1] / "nmea/bu353s4-still.txt").read_bytes()[:800]  # four seconds

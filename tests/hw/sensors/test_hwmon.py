@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from tests.hw.sensors.test_iio import answering
 from tests.hw.trees import gone, hwmon, link, put
 
-from knoop_hw import hwmon_abi, units
+from knoop_hw import units
 from knoop_hw.clock import SystemClock
 from knoop_hw.errors import BadReading, DeviceError
+from knoop_hw.kernel import hwmon_abi
 from knoop_hw.sensors import hwmon as driver
 from knoop_hw.sensors.hwmon import Config
 

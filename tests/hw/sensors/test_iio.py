@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.hw.trees import gone, iio
 
-from knoop_hw import iio_abi, units
+from knoop_hw import units
 from knoop_hw.clock import SystemClock
 from knoop_hw.errors import BadReading, DeviceError
+from knoop_hw.kernel import iio_abi
 from knoop_hw.sensors import iio as driver
 from knoop_hw.sensors.iio import Config
 

@@ -26,10 +26,10 @@ from knoop_hw import decode
 from knoop_hw.board import Board
 from knoop_hw.clock import SystemClock
 from knoop_hw.errors import DeviceError
+from knoop_hw.protocols.values import Value
 from knoop_hw.sensing import sense
 from knoop_hw.sensors import lines
 from knoop_hw.sensors.lines import LONGEST, MOST, Config, Lines, Write, checked
-from knoop_hw.values import Value
 
 VALUES = {
     "temperature": Value(pattern=r"^T=(-?\d+\.\d)\b", unit="°C"),

@@ -20,7 +20,7 @@ from knoop_hw import config as hw_config
 from knoop_hw import decode
 from knoop_hw.clock import SystemClock
 from knoop_hw.errors import DeviceError
-from knoop_hw.registers import Register, Write
+from knoop_hw.protocols.registers import Register, Write
 from knoop_hw.remote import Remotes
 from knoop_hw.sensing import sense
 from knoop_hw.sensors import modbus

@@ -16,7 +16,7 @@ from pynmea2 import parse
 from knoop_hw.clock import FakeClock, SystemClock
 from knoop_hw.errors import DeviceError
 from knoop_hw.filters import Delta, Filter
-from knoop_hw.nmea_epochs import Epochs, Sentences
+from knoop_hw.protocols.nmea_epochs import Epochs, Sentences
 from knoop_hw.sensors import nmea
 from knoop_hw.sensors.nmea import FIELDS, Config
 

@@ -16,8 +16,8 @@ from knoop_hw import config, decode
 from knoop_hw.clock import FakeClock, SystemClock
 from knoop_hw.errors import DeviceError
 from knoop_hw.filters import Delta, Filter, Options
-from knoop_hw.p1_frames import Frames, SealedFrames
-from knoop_hw.p1_telegram import parse
+from knoop_hw.protocols.p1_frames import Frames, SealedFrames
+from knoop_hw.protocols.p1_telegram import parse
 from knoop_hw.sensors import p1
 from knoop_hw.sensors.p1 import AAD, FIELDS, Config
 
@@ -308,7 +308,7 @@ def test_cryptography_is_loaded_for_a_key_only_and_without_ssl():
         "import sys; sys.modules['ssl'] = None\n"
         "from knoop_hw.sensors import p1\n"
         "assert not [name for name in sys.modules if name.startswith('cryptography')]\n"
-        "from knoop_hw.p1_frames import SealedFrames\n"
+        "from knoop_hw.protocols.p1_frames import SealedFrames\n"
         "print(len(SealedFrames(p1.unsealer(b'\\xaa' * 16)).feed(open(sys.argv[1], 'rb').read())))"
     )
     done = subprocess.run(

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from knoop_hw import firmware
 from knoop_hw.clock import SystemClock
 from knoop_hw.errors import BadReading
+from knoop_hw.kernel import firmware
 from knoop_hw.sensors import system
 
 

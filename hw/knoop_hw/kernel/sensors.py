@@ -16,12 +16,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from knoop_hw import hwmon_abi, iio_abi, overlays
-from knoop_hw.attributes import Channel
-from knoop_hw.buses import driver_of, in_order, text_of
 from knoop_hw.clock import Clock
 from knoop_hw.errors import BadReading, DeviceError
-from knoop_hw.functions import CONFIG_TXT, TREE
+from knoop_hw.kernel import hwmon_abi, iio_abi, overlays
+from knoop_hw.kernel.attributes import Channel
+from knoop_hw.kernel.buses import driver_of, in_order, text_of
+from knoop_hw.kernel.functions import CONFIG_TXT, TREE
 from knoop_hw.source import PATIENCE_S, Field, Sample, answer, poll
 
 log = logging.getLogger(__name__)

@@ -3,8 +3,8 @@
 import pytest
 from tests.hw.trees import put
 
-from knoop_hw import thermal
 from knoop_hw.errors import BadReading
+from knoop_hw.kernel import thermal
 
 ZONES = "sys/class/thermal/thermal_zone"
 

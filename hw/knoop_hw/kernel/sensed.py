@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from knoop_hw import kernel_sensors, thermal
-from knoop_hw.attributes import Channel
-from knoop_hw.buses import driver_of, in_order, text_of
 from knoop_hw.errors import BadReading
+from knoop_hw.kernel import sensors as kernel_sensors
+from knoop_hw.kernel import thermal
+from knoop_hw.kernel.attributes import Channel
+from knoop_hw.kernel.buses import driver_of, in_order, text_of
 
 # A camera's chip answers on an I²C bus, and its sub-device is called after both: `imx219 10-0010`.
 _CHIP = re.compile(r"(\w+) \d+-[0-9a-f]{4}")

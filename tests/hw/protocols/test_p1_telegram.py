@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from knoop_hw.errors import BadReading
-from knoop_hw.p1_frames import Frames
-from knoop_hw.p1_telegram import UNITS, parse
+from knoop_hw.protocols.p1_frames import Frames
+from knoop_hw.protocols.p1_telegram import UNITS, parse
 
-DATA = Path(__file__).parents[1] / "data/p1"
+DATA = Path(__file__).parents[2] / "data/p1"
 RAW = {path.stem: path.read_bytes() for path in sorted([*DATA.glob("*.txt"), *DATA.glob("old/*.txt")])}
 OLD = {path.stem for path in DATA.glob("old/*.txt")}
 

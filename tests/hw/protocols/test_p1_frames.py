@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knoop_hw.p1_frames import LONGEST, Frames, SealedFrames, intact
+from knoop_hw.protocols.p1_frames import LONGEST, Frames, SealedFrames, intact
 from knoop_hw.sensors.p1 import unsealer
 
-DATA = Path(__file__).parents[1] / "data/p1"
+DATA = Path(__file__).parents[2] / "data/p1"
 RAW = {path.stem: path.read_bytes() for path in sorted(DATA.glob("*.txt"))}
 FIVE = ("dsmr40", "dsmr42-kaifa", "dsmr50-two-mbus", "fluvius-13-months", "kamstrup-omnia")  # one of each maker
 SEALED = (DATA / "sealed/smarty-made.bin").read_bytes()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pymodbus.client.mixin import ModbusClientMixin as Theirs
 
-from knoop_hw.registers import MOST_BITS, Block, Register, Write, pack, parts, plan, unpack, values, words_of
+from knoop_hw.protocols.registers import MOST_BITS, Block, Register, Write, pack, parts, plan, unpack, values, words_of
 
 NUMBERS = ("uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64")
 ORDERS = ("big", "little")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from knoop_hw import config, decode
 from knoop_hw.errors import BadReading
 from knoop_hw.leash import leashed
-from knoop_hw.values import LONGEST_TEXT, Said, Value, excerpt, path_of, read
+from knoop_hw.protocols.values import LONGEST_TEXT, Said, Value, excerpt, path_of, read
 
 LINE = "T=-3.5 H=47 door=open"
 JSON = '{"bme": {"humidity": 47.5, "ok": true, "name": "attic"}, "list": [{"x": 1}, {"x": "2,5"}], "n": -0}'

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from pynmea2 import parse
 
-from knoop_hw.nmea_epochs import LONGEST, Epochs, Sentences, intact
+from knoop_hw.protocols.nmea_epochs import LONGEST, Epochs, Sentences, intact
 
-DATA = Path(__file__).parents[1] / "data/nmea"
+DATA = Path(__file__).parents[2] / "data/nmea"
 EVERY = sorted(DATA.glob("*.txt"))
 CAR, STILL = (DATA / "bt451-car.txt").read_bytes(), (DATA / "bu353s4-still.txt").read_bytes()
 RTK = (DATA / "trimble-rtk.txt").read_bytes()

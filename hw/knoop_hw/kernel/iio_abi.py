@@ -15,10 +15,10 @@ from decimal import Decimal
 from functools import partial
 from pathlib import Path
 
-from knoop_hw.attributes import Channel, number
-from knoop_hw.buses import text_of
 from knoop_hw.decode import suggest
 from knoop_hw.errors import BadReading
+from knoop_hw.kernel.attributes import Channel, number
+from knoop_hw.kernel.buses import text_of
 from knoop_hw.source import Field
 
 

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Literal
 
 from knoop_hw.errors import BadReading
-from knoop_hw.values import group_of, value_of
+from knoop_hw.protocols.values import group_of, value_of
 
 LONGEST = 1024  # characters
 # Other braces are the device's own, as in JSON. What may stand behind the colon is part of Python's own, and short:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from knoop_hw.p1_frames import Frames
-from knoop_hw.p1_telegram import parse
-from knoop_hw.p1_unchecked import Unchecked
+from knoop_hw.protocols.p1_frames import Frames
+from knoop_hw.protocols.p1_telegram import parse
+from knoop_hw.protocols.p1_unchecked import Unchecked
 
-DATA = Path(__file__).parents[1] / "data/p1/old"
+DATA = Path(__file__).parents[2] / "data/p1/old"
 RAW = {path.stem: path.read_bytes() for path in sorted(DATA.glob("*.txt"))}
 ISKRA = RAW["dsmr22-iskra"][: RAW["dsmr22-iskra"].index(b"!") + 1]
 TOTAL, POWER, GAS = b"1.8.1(39837.604*kWh)", b"2.7.0(0000.14*kW)", b"(13032.850)"

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from knoop_hw.errors import BadReading
-from knoop_hw.p1_telegram import parse
+from knoop_hw.protocols.p1_telegram import parse
 
 # The largest connection that has such a meter is 3 x 80 A at 230 V: 55 kW (Dutch small consumers).
 MOST_KW = 60.0

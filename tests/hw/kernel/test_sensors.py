@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from tests.hw.trees import gone, hwmon, iio, link, put, tree
 
-from knoop_hw import kernel_sensors, overlays
 from knoop_hw.errors import DeviceError
-from knoop_hw.kernel_sensors import devices, reference
+from knoop_hw.kernel import overlays
+from knoop_hw.kernel import sensors as kernel_sensors
+from knoop_hw.kernel.sensors import devices, reference
 from knoop_hw.life import end
 from knoop_hw.sensing import sense
 

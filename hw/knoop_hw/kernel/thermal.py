@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from knoop_hw.attributes import number
-from knoop_hw.buses import in_order, text_of
 from knoop_hw.errors import BadReading
+from knoop_hw.kernel.attributes import number
+from knoop_hw.kernel.buses import in_order, text_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

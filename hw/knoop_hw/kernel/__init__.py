@@ -1,0 +1,1 @@
+"""What the kernel knows of this machine: sysfs, the device tree, the firmware behind it."""

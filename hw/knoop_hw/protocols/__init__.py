@@ -1,0 +1,1 @@
+"""What devices on a serial port say, from bytes to values and back. Pure."""
