@@ -73,7 +73,9 @@ class Source(Protocol):
 class Writable(Source, Protocol):
     """An open sensor with outputs in it.
 
-    Its driver has a frozen dataclass `Write`: the keys of `[output.NAME]` that are its own.
+    Its driver has a frozen dataclass `Write`: the keys of `[output.NAME]` that are its own. It may have two functions
+    that are asked when the configuration is read: `moves(config, to) -> frozenset[object]`, what such an output moves,
+    which no second may, and `check(to, level)`, which raises ValueError for an end of its range that it cannot have.
     """
 
     async def write(self, to: Any, value: bool | float) -> bool | float | None:
@@ -142,20 +144,30 @@ class Stuck(DeviceError):
         super().__init__(text)
 
 
-async def answer(work: Callable[[], T], *, clock: Clock, limit_s: float = PATIENCE_S) -> T:
-    """What the blocking `work` returns or raises, in a thread of its own. Raises Stuck after `limit_s`."""
+async def answer(
+    work: Callable[[], T], *, clock: Clock, limit_s: float = PATIENCE_S, step_ns: Callable[[], int] | None = None
+) -> T:
+    """What the blocking `work` returns or raises, in a thread of its own. Raises Stuck after `limit_s`.
+
+    `step_ns`: when the step began that `work` is at, where each of several has so long.
+    """
+    began_ns = clock.boottime_ns()
     working = in_a_thread(work, name="knoop-poll")
-    patience = asyncio.ensure_future(clock.sleep(limit_s))
-    either: set[asyncio.Future[Any]] = {working, patience}
-    try:
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    except asyncio.CancelledError:
-        working.cancel()  # it is left behind
-        raise
-    finally:
-        patience.cancel()
-    if working.done():
-        return working.result()
+    left_s = limit_s
+    while left_s > 0:
+        patience = asyncio.ensure_future(clock.sleep(left_s))
+        either: set[asyncio.Future[Any]] = {working, patience}
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            working.cancel()  # it is left behind
+            raise
+        finally:
+            patience.cancel()
+        if working.done():
+            return working.result()
+        since_ns = max(began_ns, step_ns()) if step_ns else began_ns
+        left_s = limit_s - (clock.boottime_ns() - since_ns) / 1e9
     working.add_done_callback(_heard)
     raise Stuck(f"it has not answered for {limit_s:g} s", returned=working)
 
@@ -167,16 +179,18 @@ def _heard(late: asyncio.Future[Any]) -> None:
 
 
 async def poll(
-    read: Callable[[], tuple[Sample, ...]], *, every_s: float, clock: Clock, limit_s: float = PATIENCE_S
-) -> AsyncIterator[tuple[Sample, ...]]:
+    read: Callable[[], tuple[Sample, ...]], *, every_s: float, clock: Clock, limit_s: float = PATIENCE_S,
+    step_ns: Callable[[], int] | None = None,
+) -> AsyncIterator[tuple[Sample, ...]]:  # fmt: skip
     """Run the blocking `read` every `every_s` seconds in a thread: a slow bus delays only itself.
 
     An exception of `read` ends the iteration; `sense` decides what it means for the channels. A `read` that has not
-    returned after `limit_s` raises Stuck; one that hangs is left behind when the iteration is cancelled.
+    returned after `limit_s` raises Stuck, as `answer` does; one that hangs is left behind when the iteration is
+    cancelled.
     """
     while True:
         started_ns = clock.boottime_ns()
-        yield await answer(read, clock=clock, limit_s=limit_s)
+        yield await answer(read, clock=clock, limit_s=limit_s, step_ns=step_ns)
         await clock.sleep(every_s - (clock.boottime_ns() - started_ns) / 1e9)
 
 

@@ -62,6 +62,19 @@ async def test_a_read_that_does_not_answer_is_stuck_until_it_returns_however():
     assert (raised.value.returned.done(), asked) == (True, [True])
 
 
+async def test_each_step_of_a_read_has_its_time(clock):
+    free, began = threading.Event(), [0]
+    reading = asyncio.ensure_future(answer(lambda: free.wait(10), clock=clock, limit_s=10, step_ns=lambda: began[0]))
+    await clock.advance(8)
+    began[0] = clock.boottime_ns()
+    await clock.advance(9.9)
+    assert not reading.done()
+    await clock.advance(0.2)
+    with pytest.raises(Stuck, match=r"^it has not answered for 10 s$"):
+        await asyncio.wait_for(reading, 10)
+    free.set()
+
+
 async def test_nobody_hears_how_a_read_ended_that_was_left_behind(clock, caplog):
     free, mine = threading.Event(), asyncio.get_running_loop().create_future()
 

@@ -22,7 +22,7 @@ from knoop_hw.kernel import hwmon_abi, iio_abi, overlays
 from knoop_hw.kernel.attributes import Channel
 from knoop_hw.kernel.buses import driver_of, in_order, text_of
 from knoop_hw.kernel.functions import CONFIG_TXT, TREE
-from knoop_hw.source import PATIENCE_S, Field, Sample, answer, poll
+from knoop_hw.source import Field, Sample, answer, poll
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ def checked(kind: Kind, device: str, fields: tuple[str, ...]) -> tuple[Field, ..
     return tuple(made)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Readings:
     """An open device: a Source. A value that alone cannot be read is an error, the others are told."""
 
@@ -109,6 +109,7 @@ class Readings:
     channels: Mapping[str, Channel]
     every_s: float
     clock: Clock
+    _asked_ns: int = 0  # when the value was asked for that is being read
 
     def samples(self) -> AsyncIterator[tuple[Sample, ...]]:
         """Raises DeviceError when it is gone, OSError or BadReading when nothing can be read, and Stuck.
@@ -116,12 +117,12 @@ class Readings:
         Each value has its time: an SCD41 waits up to 5 s for its next measurement, for each of them
         (drivers/iio/chemical/scd4x.c).
         """
-        return poll(self._take, every_s=self.every_s, clock=self.clock, limit_s=PATIENCE_S * len(self.channels))
+        return poll(self._take, every_s=self.every_s, clock=self.clock, step_ns=lambda: self._asked_ns)
 
     def _take(self) -> tuple[Sample, ...]:
         samples, failures = [], []
         for field in self.fields:
-            at_ns = self.clock.boottime_ns()
+            at_ns = self._asked_ns = self.clock.boottime_ns()
             value = None
             failed = False
             if channel := self.channels.get(field.name):
