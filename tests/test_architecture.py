@@ -38,10 +38,10 @@ def _tier(name: str, does: str, package: str, modules: str) -> Tier:
 # From the bottom up. A module may import its own tier and those below.
 TIERS = (
     _tier("words of the seam", "what travels, time, TOML to dataclasses, errors", "knoop_hw",
-          "- model clock units errors locate decode include messages logs notify runs places life toml_text"),
+          "- model clock units errors locate mistaken decode include messages logs notify runs places life toml_text"),
     _tier("deciding (hardware)", "tables, filters, guards: values in, values out", "knoop_hw",
           "config tables pins filters guards kept scenario source sensors gestures counting cap kernel_edges debounce "
-          "remote_tables protocols protocols.*"),
+          "remote_tables protocols protocols.* kernel.overlays"),
     _tier("touching", "lines, ports, drivers, a simulated board", "knoop_hw",
           "timer lines meanings inputs whole totals outputs restore left pwm chips preflight "
           "pinfactory gpiod_pins lgpio_pins serialport simulated trouble sensing rights kernel kernel.* "
@@ -135,7 +135,7 @@ MEASURES_THE_NODE = tuple(f"knoop_bench.{m}" for m in (
 ))
 
 PURE = (
-    "knoop_hw.model", "knoop_hw.units", "knoop_hw.errors", "knoop_hw.locate", "knoop_hw.decode",
+    "knoop_hw.model", "knoop_hw.units", "knoop_hw.errors", "knoop_hw.locate", "knoop_hw.mistaken", "knoop_hw.decode",
     "knoop_hw.include", "knoop_hw.messages",
     "knoop_hw.remote_tables", "knoop_hw.protocols", "knoop_hw.protocols.*",
     "knoop_hw.probe", "knoop_hw.proposed", "knoop_hw.toml_text",

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from functools import partial
+from itertools import combinations, pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,16 @@ def test_every_wiring_is_drawn_said_and_of_pins_that_are_what_they_are_called():
     for drawing in wiring.DRAWINGS.values():  # “GPIO17, pin 11”, in what a picture says to who does not see it
         for what, place in re.findall(r"(GPIO\d+|[35](?:\.3)? V|ground), pin (\d+)", drawing.says):
             assert wiring.named(int(place)) == what, drawing.says
+
+
+@pytest.mark.parametrize("name", wiring.DRAWINGS)
+def test_no_two_wires_of_a_drawing_meet(name):
+    """Nor come nearer than 4 px: they are 2.5 wide."""
+    for one, other in combinations(wiring.routes(wiring.DRAWINGS[name]), 2):
+        for (a, b), (c, d) in product(pairwise(one), pairwise(other)):  # all are level or upright
+            apart = [max(min(a[axis], b[axis]) - max(c[axis], d[axis]), min(c[axis], d[axis]) - max(a[axis], b[axis]))
+                     for axis in (0, 1)]  # fmt: skip
+            assert max(apart) >= 4, (a, b, c, d)
 
 
 @pytest.mark.parametrize("file", [CONFIGURATION, drivers.PAGE], ids=lambda file: file.stem)

@@ -22,7 +22,6 @@ from knoop_bench.meter import Meter
 from knoop_bench.prosody import Prosody
 from knoop_bench.stand_ins import STAND_INS
 from knoop_bench.witness import EVENTS, READINGS, Witness
-from knoop_hw import source
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "examples" / "demo"
@@ -154,12 +153,9 @@ asyncio.run(main())
 """
 
 
-# What a driver may load when its sensor is opened, and nobody else. One that is not here needs no library.
+# What a driver may load when its sensor is opened, and nobody else.
 SEALED = "p1, sealed"
-LIBRARIES = {
-    "lines": {"serial"}, "modbus": {"serial", "pymodbus"}, "nmea": {"serial", "pynmea2"}, "p1": {"serial"},
-    SEALED: {"serial", "cryptography"}, "simulated": {"gpiozero", "colorzero"},  # the latter by its board
-}  # fmt: skip
+LIBRARIES = {name: stand_in.libraries for name, stand_in in STAND_INS.items()} | {SEALED: {"serial", "cryptography"}}
 # Each driver in a copy of one process that has loaded what any board does: as good as a process of its own, and 20
 # times as fast. What is loaded only counts when the sensor works: then its channel has a reading.
 EACH_ALONE = """
@@ -203,12 +199,10 @@ def alone(tmp_path_factory):
 async def _alone(folder: Path) -> dict[str, tuple[set[str], set[str]]]:
     async with AsyncExitStack() as stack:
         tables = {}
-        for name in source.names():
-            if name not in STAND_INS:
-                pytest.fail(f"there is nothing for '{name}' to read; add it to STAND_INS in knoop_bench/stand_ins.py")
+        for name, stand_in in STAND_INS.items():
             place = folder / name
             place.mkdir()
-            tables[name] = await stack.enter_async_context(STAND_INS[name].opened(place, True))
+            tables[name] = await stack.enter_async_context(stand_in.opened(place, True))
         key = folder / "key"
         key.touch(0o600)
         key.write_text("AA" * 16, "ascii")
@@ -239,7 +233,7 @@ def _packages(modules: set[str]) -> set[str]:
     return {name for name in found if not name.startswith("_")} - {"knoop_hw"}
 
 
-@pytest.mark.parametrize("name", [*source.names(), SEALED])
+@pytest.mark.parametrize("name", LIBRARIES)  # that each driver is there: tests/bench/test_drivers.py
 class TestADriverAlone:
     def test_its_table_loads_it_and_no_library(self, alone, name):
         modules, _ = alone[name]
@@ -249,7 +243,7 @@ class TestADriverAlone:
     def test_its_sensor_loads_its_own_libraries_and_no_other_driver(self, alone, name):
         _, modules = alone[name]
         assert _drivers(modules) == {f"knoop_hw.sensors.{name.partition(',')[0]}"}
-        assert _packages(modules) == LIBRARIES.get(name, set())
+        assert _packages(modules) == LIBRARIES[name]
 
     def test_it_needs_no_network(self, alone, name):
         _, modules = alone[name]

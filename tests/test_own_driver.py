@@ -14,20 +14,28 @@ import threading
 import tty
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 from tests.test_docs import ROOT, blocks
 
 PAGE = (ROOT / "docs" / "own-driver.md").read_text("utf-8")
 FRAME = bytes.fromhex("aa c0 8c 00 94 00 bc f9 d5 ab")
+GIVEN = ("tests/hw/sensors/test_contract.py", "given = {\n")
+STAND_IN = ("bench/knoop_bench/stand_ins.py", "STAND_INS: Mapping[str, StandIn] = {\n")
 NOT_COPIED = (".*", "__pycache__", "build", "dist")
 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of this one, with the page's files in it, and its line in the contract."""
-    folder = tmp_path_factory.mktemp("own") / "knoop"
-    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
+    """A copy of this one, with the page's files in it, and its lines in the tables."""
+    return with_the_pages(ROOT, tmp_path_factory.mktemp("own") / "knoop")
+
+
+def with_the_pages(root: Path, folder: Path) -> Path:
+    """`folder`, which is then `root` with what the page adds, as it is there (whatever somebody did of it before)."""
+    own = {Path(first.removeprefix("# ")).name for first in firsts() if first.startswith("# ")}
+    shutil.copytree(root, folder, ignore=shutil.ignore_patterns(*NOT_COPIED, *own))
     (folder / ".venv").symlink_to(sys.prefix)
     for block in (*blocks(PAGE, "python"), *blocks(PAGE, "toml")):
         first, _, rest = block.partition("\n")
@@ -36,11 +44,26 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
             assert not file.exists(), f"{file} is there already"
             file.write_text(rest, "utf-8")
         else:
-            contract = folder / "tests/hw/sensors/test_contract.py"
-            text = contract.read_text("utf-8")
-            assert "given = {\n" in text
-            contract.write_text(text.replace("given = {\n", f"given = {{\n            {first}\n"), "utf-8")
+            add(block, folder, *(STAND_IN if "StandIn(" in first else GIVEN))
     return folder
+
+
+def firsts() -> list[str]:
+    """The first line of each block that is a file, or a line of one."""
+    return [block.partition("\n")[0] for block in (*blocks(PAGE, "python"), *blocks(PAGE, "toml"))]
+
+
+def add(entry: str, folder: Path, file: str, head: str) -> None:
+    """Write this entry below that head."""
+    text = (folder / file).read_text("utf-8")
+    assert text.count(head) == 1
+    (folder / file).write_text(text.replace(head, head + indent(entry, "    ")), "utf-8")
+
+
+def test_somebody_who_did_it_before_is_not_told_that_it_is_there(checkout, tmp_path):
+    file = "hw/knoop_hw/sensors/sds011.py"
+    (mine := checkout / file).write_text(f"{mine.read_text('utf-8')}# and more\n", "utf-8")
+    assert "# and more" not in (with_the_pages(checkout, tmp_path / "again") / file).read_text("utf-8")
 
 
 def commands() -> list[str]:
@@ -49,7 +72,7 @@ def commands() -> list[str]:
 
 
 def environment(folder: Path) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(str(folder / name) for name in ("node", "hw", "."))}
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(str(folder / name) for name in ("node", "hw", "bench", "."))}
 
 
 @pytest.mark.parametrize("command", [line for line in commands() if "--watch" not in line])

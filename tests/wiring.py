@@ -29,6 +29,7 @@ circle.v5{fill:#cf222e}circle.v3{fill:#bc4c00}circle.gnd{fill:#57606a}circle.sig
 .part{fill:#0d1117;stroke:#e6edf3}}
 """.strip()
 WIDTH, TOP, ROW, GAP = 640, 34, 13, 40
+LOW, STEP = TOP + GAP // 2, 14  # y of the first terminal; between two upright wires
 PINS, BOX, WIRES = 60, 470, 110  # x of the header's odd places, of the device, and of the first upright wire
 
 
@@ -127,8 +128,7 @@ def drawn() -> dict[Path, str]:
 def svg(drawing: Drawing) -> str:
     """One drawing."""
     header = not drawing.left
-    low = TOP + GAP // 2
-    height = max(TOP + _rows(drawing) * ROW + 14 if header else 0, low + GAP * len(drawing.wires) + 6)
+    height = max(TOP + _rows(drawing) * ROW + 28 if header else 0, LOW + GAP * len(drawing.wires) + 6)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}"'
         f' role="img"><title>{drawing.says}</title><style>{STYLE}</style>',
@@ -136,12 +136,37 @@ def svg(drawing: Drawing) -> str:
         *(_header(drawing) if header else _box(10, 150, drawing.left, len(drawing.wires))),
         *_box(BOX, WIDTH - 10, drawing.device, len(drawing.wires)),
     ]
-    for index, wire in enumerate(drawing.wires):
-        lines += _wire(wire, index, low + GAP * index, header=header)
+    for wire, points in zip(drawing.wires, routes(drawing), strict=True):
+        lines += _wire(wire, points, header=header)
     if drawing.across is not None:
         at, part = drawing.across
-        lines += _across(low + GAP * at, part, header=header)
+        lines += _across(LOW + GAP * at, part, header=header)
     return "\n".join([*lines, "</svg>", ""])
+
+
+def routes(drawing: Drawing) -> list[list[tuple[int, int]]]:
+    """The corners of each wire, in order. No two wires meet: of those that lead down the last one bends first."""
+    ends = [LOW + GAP * index for index in range(len(drawing.wires))]
+    if drawing.left:
+        return [[(150, end), (BOX, end)] for end in ends]
+    begun = [_out(wire.place, drawing) for wire in drawing.wires]
+    down = [index for index, end in enumerate(ends) if end >= begun[index][-1][1]]
+    up = [index for index in range(len(begun)) if index not in down]
+    bends = {index: WIRES + STEP * turn for turn, index in enumerate([*reversed(down), *up])}
+    return [
+        [*points, (bends[index], points[-1][1]), (bends[index], end), (BOX, end)]
+        for index, (points, end) in enumerate(zip(begun, ends, strict=True))
+    ]
+
+
+def _out(place: int | str, drawing: Drawing) -> list[tuple[int, int]]:
+    """From a place of the header to where its wire passes the neighbour in the same row: above one that has a wire."""
+    assert isinstance(place, int)
+    x, y = _place(place)
+    if place % 2 == 0:
+        return [(x, y)]
+    above = any(wire.place == place + 1 for wire in drawing.wires)
+    return [(x, y), (x, y + (-1 if above else 1) * (ROW // 2 + 1))]
 
 
 def _rows(drawing: Drawing) -> int:
@@ -155,13 +180,21 @@ def _place(number: int) -> tuple[int, int]:
 
 def _header(drawing: Drawing) -> Iterator[str]:
     used, rows = {wire.place: wire.colour for wire in drawing.wires}, _rows(drawing)
-    yield f'<text x="{PINS + 8}" y="20" text-anchor="middle">40-pin header</text>'
-    yield f'<rect class="board" x="{PINS - 12}" y="{TOP - 4}" width="{ROW + 27}" height="{rows * ROW + 8}" rx="3"/>'
+    left, right, top, bottom = PINS - 12, PINS + ROW + 15, TOP - 4, TOP + rows * ROW + 4
+    yield f'<text x="{PINS + 8}" y="13" text-anchor="middle">40-pin header</text>'
+    torn = "" if rows == 20 else "".join(
+        f" L{right - (right - left) * step // 4},{bottom + (0 if step % 2 else 6)}" for step in range(5)
+    )  # fmt: skip
+    yield f'<path class="board" d="M{left},{top} H{right} V{bottom}{torn} L{left},{bottom} Z"/>'
+    if torn:
+        yield f'<text class="small" x="{PINS + 8}" y="{bottom + 19}" text-anchor="middle">… to 40</text>'
+    for number in (1, 2):
+        yield f'<text class="small" x="{_place(number)[0]}" y="{top - 4}" text-anchor="middle">{number}</text>'
     for number in range(1, 2 * rows + 1):
         x, y = _place(number)
         yield f'<circle class="{used.get(number, "free")}" cx="{x}" cy="{y}" r="{5 if number in used else 4}"/>'
-    for number in (1, 2 * rows - 1):
-        yield f'<text class="small" x="{PINS - 17}" y="{_place(number)[1] + 4}" text-anchor="end">{number}</text>'
+    last = 2 * rows - 1
+    yield f'<text class="small" x="{left - 5}" y="{_place(last)[1] + 4}" text-anchor="end">{last}</text>'
 
 
 def _box(left: int, right: int, title: str, terminals: int) -> Iterator[str]:
@@ -169,17 +202,12 @@ def _box(left: int, right: int, title: str, terminals: int) -> Iterator[str]:
     yield f'<rect class="board" x="{left}" y="{TOP - 4}" width="{right - left}" height="{GAP * terminals + 8}" rx="3"/>'
 
 
-def _wire(wire: Wire, index: int, y: int, *, header: bool) -> Iterator[str]:
-    if isinstance(wire.place, int):
-        x0, y0 = _place(wire.place)
-        under = y0 + (ROW // 2 + 1 if wire.place % 2 else 0)  # past the neighbour in the same row
-        bend = WIRES + 14 * index
-        points = f"{x0},{y0} {x0},{under} {bend},{under} {bend},{y} {BOX},{y}"
-    else:
-        points = f"150,{y} {BOX},{y}"
-    yield f'<polyline class="{wire.colour}" points="{points}"/>'
+def _wire(wire: Wire, points: list[tuple[int, int]], *, header: bool) -> Iterator[str]:
+    y = points[-1][1]
+    corners = " ".join(f"{x},{at}" for x, at in points)
+    yield f'<polyline class="{wire.colour}" points="{corners}"/>'
     yield f'<text x="{BOX + 10}" y="{y + 4}">{wire.terminal}</text>'
-    yield f'<text class="small" x="{BOX - 160 if header else 160}" y="{y - 5}">{wire.said.strip()}</text>'
+    yield f'<text class="small" x="{BOX - 176 if header else 160}" y="{y - 5}">{wire.said.strip()}</text>'
     if wire.through:
         yield f'<rect class="part" x="{BOX - 62}" y="{y - 8}" width="48" height="16" rx="2"/>'
         yield f'<text class="small" x="{BOX - 38}" y="{y + 4}" text-anchor="middle">{wire.through}</text>'

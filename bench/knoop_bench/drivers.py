@@ -145,7 +145,7 @@ async def _with_rest(cost: Cost) -> Cost:
 async def _apart(name: str, *, every_s: float, first: int, seconds: float) -> Said:
     """What a process with this driver says of itself. Raises StageFailed."""
     if name not in STAND_INS:
-        raise StageFailed(f"there is nothing for '{name}' to read; add it to STAND_INS in knoop_bench/stand_ins.py")
+        raise StageFailed("it has nothing to read; docs/own-driver.md says what to add to STAND_INS")
     with tempfile.TemporaryDirectory(prefix="knoop-bench-") as folder:
         async with STAND_INS[name].opened(Path(folder), every_s == EVERY_S) as tables:
             said = await _said(Path(folder), tables, every_s=every_s, first=first, seconds=seconds)

@@ -76,11 +76,13 @@ _SLOWLY_S, _EAGERLY_S = 1.0, 0.005  # a meter's and a receiver's second; as fast
 class StandIn:
     """`about` says what a driver reads here. `opened(folder, eager)` yields the tables of node.toml that read it.
 
-    `eager`: what talks by itself does so without a pause, else once a second.
+    `eager`: what talks by itself does so without a pause, else once a second. `libraries`: others' packages that the
+    driver loads when its sensor is opened, and not before.
     """
 
     about: str
     opened: Opened
+    libraries: frozenset[str] = frozenset()
 
 
 def crc16(data: bytes, crc: int) -> int:
@@ -217,6 +219,7 @@ STAND_INS: Mapping[str, StandIn] = {
     "simulated": StandIn(
         about="a made-up sensor of 2 values; the measure of the others",
         opened=_nothing(_tables("simulated", board='[board]\ndriver = "simulated"\n')),
+        libraries=frozenset({"gpiozero", "colorzero"}),  # its board's
     ),
     "system": StandIn(about="this machine", opened=_nothing(_tables("system"))),
     "iio": StandIn(
@@ -233,16 +236,21 @@ STAND_INS: Mapping[str, StandIn] = {
     "p1": StandIn(
         about=f"a DSMR 5 telegram of {len(telegram(0))} bytes, 128 bytes at a time",
         opened=_talking("p1", [telegram(0.244), telegram(0.512)], ""),
+        libraries=frozenset({"serial"}),
     ),
     "nmea": StandIn(
         about=f"an epoch of {len(_SENTENCES)} sentences, {len(epoch(0))} bytes, 128 bytes at a time",
         opened=_talking("nmea", [epoch(second) for second in range(20)], _EACH),
+        libraries=frozenset({"serial", "pynmea2"}),
     ),
     "lines": StandIn(
         about="a line of 3 values by patterns",
         opened=_talking("lines", [line(number) for number in range(10)], _VALUES),
+        libraries=frozenset({"serial"}),
     ),
-    "modbus": StandIn(about="a unit that is asked 3 times for 3 values", opened=_unit),
+    "modbus": StandIn(
+        about="a unit that is asked 3 times for 3 values", opened=_unit, libraries=frozenset({"serial", "pymodbus"}),
+    ),
     "command": StandIn(
         about="/bin/echo, and starting it",
         opened=_nothing(_tables("command", 'command = ["/bin/echo", "21.5"]\nunit = "°C"\n')),

@@ -115,5 +115,5 @@ def _state(given: Path | None) -> Path:
 
 def _fail(code: int, *lines: str) -> int:
     for line in lines:
-        print(f"knoop-hw: {logs.printable(line)}", file=sys.stderr)
+        print(f"knoop-hw: {logs.printable(line, copied=code == EX_CONFIG)}", file=sys.stderr)
     return code

@@ -235,11 +235,10 @@ class _Loader:
             return self._into(SensorHead, raw, place)  # type: ignore[no-any-return]  # it says what is wrong
         driver_name = raw.get("driver")
         if not isinstance(driver_name, str) or driver_name not in source.names():
-            text = f"there is no driver '{driver_name}'; {suggest(str(driver_name), source.names())}"
-            self.wrong(
-                (*place, "driver") if "driver" in raw else place,
-                text if "driver" in raw else "'driver' is missing",
-            )
+            if "driver" in raw:
+                self.wrong((*place, "driver"), source.unknown(driver_name))
+            else:
+                self.wrong(place, f"'driver' is missing; it is one of {', '.join(source.names())}")
             return None
         driver = source.load(driver_name)
         given = {"name": name, "world": world}

@@ -1,7 +1,8 @@
 """TOML → frozen dataclasses: every problem at once, each with the line it stands on.
 
 Both halves decode their tables with it. The dataclass is the schema: its annotations say what a key may hold,
-its defaults what may be absent, its `__post_init__` (ValueError) what else must be true.
+its defaults what may be absent, its `__post_init__` (ValueError) what else must be true. A dataclass with
+`FORM: ClassVar[str]` shows how its table is written: `{ at = 0 }`.
 
 Key of a field: its name; without the trailing underscore; `class` for `cls`; a scalar with a unit drops its
 suffix (`debounce_s: Seconds` is `debounce`). A dataclass with `SHORTHAND: ClassVar[str]` also takes a bare
@@ -10,7 +11,6 @@ value for that field.
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -20,10 +20,12 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from knoop_hw import mistaken
 from knoop_hw.errors import ConfigError, Problem
 from knoop_hw.locate import Place, lines_of
 
 T = TypeVar("T")
+suggest = mistaken.suggest  # for those whose schemas name what there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +165,7 @@ def parse(text: str, file: str) -> Document:
         what, _, where = str(error).rpartition(" (at ")
         found = re.match(r"line (\d+)", where)
         line = int(found[1]) if found else text.count("\n") + (not text.endswith("\n"))
-        advice = f"not valid TOML: {what[:1].lower()}{what[1:]}; text values need quotes, times too"
+        advice = mistaken.syntax(what, text.split("\n")[line - 1])
         raise ConfigError([Problem(file=file, line=line, path="", text=advice)]) from None
     except RecursionError:
         raise ConfigError([Problem(file=file, line=0, path="", text="nested too deeply")]) from None
@@ -244,7 +246,8 @@ class _Decoder:
         if not isinstance(raw, Mapping):
             shorthand: str | None = getattr(kind, "SHORTHAND", None)
             if shorthand is None:
-                return self.wrong(path, f"expected a table, not {_show(raw)}")
+                such = f" such as {kind.FORM}" if hasattr(kind, "FORM") else ""
+                return self.wrong(path, f"expected a table{such}, not {_show(raw)}")
             raw = {shorthand: raw}
         hints, names = _hints(kind), {key: name for key, name in keys(kind).items() if name not in given}
         values = dict(given)
@@ -338,12 +341,5 @@ class _Decoder:
 
 
 def _near(raw: object, choices: Iterable[Any]) -> str:
-    near = difflib.get_close_matches(str(raw), [str(item) for item in choices], n=1)
-    return f"; did you mean '{near[0]}'?" if near else ""
-
-
-def suggest(word: str, choices: Iterable[str]) -> str:
-    """The end of an "unknown …" sentence: the nearest choice, or all of them."""
-    choices = list(choices)
-    near = difflib.get_close_matches(word, choices, n=1)
-    return f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(choices)}"
+    near = mistaken.meant(str(raw), map(str, choices))
+    return f"; {near}" if near else ""

@@ -5,7 +5,7 @@ HardwareError(Exception)
 ├ DeviceError(OSError)         a device or line that is absent, taken or dead
 │ └ NotAsBefore                a reload failed, and so did going back: only a start helps
 ├ BadReading(ValueError)       a device answered nonsense (CRC, range, framing): count it, log once down, once up
-└ SetRefused(PermissionError)  an output that may not move now: interlock, min-off, range, unknown, device
+└ SetRefused(PermissionError)  an output that may not move now: interlock, min-off, range, unknown, device, absent
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """What is on this machine, read from proc, sys and dev: lines, buses, ports, sensors, cameras. Nothing is moved.
 
-Whatever a right is missing for is in `unseen` with its remedy. How it is said is in `probe`. Source: udev's
-60-serial.rules (`/dev/serial/by-id`); the kernel's Documentation/ABI/testing/{gpio-cdev,sysfs-gpio,sysfs-tty},
-Documentation/driver-api/pin-control.rst (debugfs: `pins`).
+Whatever a right is missing for is in `unseen` with its remedy. How it is said is in `probe`. Source: the kernel's
+Documentation/ABI/testing/{gpio-cdev,sysfs-gpio}, Documentation/driver-api/pin-control.rst (debugfs: `pins`).
 """
 
 from __future__ import annotations
@@ -18,32 +17,13 @@ from knoop_hw.chips import Chip
 from knoop_hw.errors import DeviceError
 from knoop_hw.kernel.buses import Bus, buses, in_order, text_of
 from knoop_hw.kernel.functions import LAST_LINE, TREE, Function, functions
+from knoop_hw.kernel.ports import SerialPort, serial_ports
 from knoop_hw.kernel.sensed import Camera, Sensed, cameras, sensors
 from knoop_hw.pins import BOARD
 
-# In the by-id names of cables that say what they are for, as "P1_Converter_Cable"; most have the name of their chip
-# only (FT232R, CH340), and that is in every other adapter, too.
-_METER_CABLE = re.compile(r"(?<![a-z0-9])p1(?![a-z0-9])|dsmr|slimme|smart.?meter", re.IGNORECASE)
-_RECEIVERS = ("u-blox", "GPS", "GNSS", "SiRF")  # in the by-id names of receivers and of the chips in them
 _DEBUG = Path("sys/kernel/debug")
 GPIO = "GPIO lines"  # as `unseen` calls them where no chip could be asked
 LEVELS = "levels"  # as it calls what the lines show
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SerialPort:
-    """A port under the name that stays the same when it is plugged in elsewhere; `node` is the kernel's name today.
-
-    `console`: the kernel writes its messages there, so that nothing else can be connected.
-    """
-
-    device: Path
-    kind: Literal["usb", "board"] = "usb"
-    node: str = ""
-    usable: bool
-    perhaps_meter: bool = False
-    perhaps_gps: bool = False
-    console: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +91,7 @@ def machine(
     unseen: list[Unseen] = []
     told, model = _told(look, unseen), board(root)
     name, lines = _lines(root, told, unseen, chip, pi="raspberry pi" in model.lower())
-    ports = (*_usb_ports(root), *_board_ports(root))
+    ports = serial_ports(root)
     there = buses(root)
     unseen += _shut(root, [*(bus.device for bus in there if not bus.usable and bus.device),
                            *(str(port.device) for port in ports if not (port.usable or port.console))])  # fmt: skip
@@ -207,37 +187,6 @@ def _muxed(root: Path) -> dict[int, tuple[str, bool | None]]:
         for match in re.finditer(r"^pin \d+ \(gpio(\d+)\).* function (\w+) in (hi|lo);", text_of(file), re.MULTILINE):
             found.setdefault(int(match[1]), (match[2], match[3] == "hi"))
     return found
-
-
-def _usb_ports(root: Path) -> Iterator[SerialPort]:
-    for port in sorted((root / "dev/serial/by-id").glob("*")):
-        yield SerialPort(
-            device=Path("/") / port.relative_to(root), usable=rights.may(port), node=port.resolve().name,
-            perhaps_meter=_METER_CABLE.search(port.name) is not None,
-            perhaps_gps=any(mark in port.name for mark in _RECEIVERS),
-        )
-
-
-def _board_ports(root: Path) -> Iterator[SerialPort]:
-    """UARTs that have a chip behind them, by the board's name where there is one."""
-    names = {path.resolve().name: path for path in in_order((root / "dev").glob("serial[0-9]"))}
-    consoles = text_of(root / "sys/class/tty/console/active").split()
-    for tty in in_order((root / "sys/class/tty").glob("tty[A-Z]*")):
-        if not _has_chip(tty) or not (root / "dev" / tty.name).exists():
-            continue
-        device = names.get(tty.name, root / "dev" / tty.name)
-        yield SerialPort(
-            device=Path("/") / device.relative_to(root), kind="board", node=tty.name, usable=rights.may(device),
-            console=tty.name in consoles,
-        )
-
-
-def _has_chip(tty: Path) -> bool:
-    """sysfs-tty: `type` 0 has none. Only root reads it; the ports that a PC merely might have have one parent."""
-    kind, device = text_of(tty / "type"), (tty / "device").resolve()
-    if not device.exists() or any(re.fullmatch(r"usb\d+", part) for part in device.parts):
-        return False
-    return kind != "0" if kind else not any(part.startswith("serial8250") for part in device.parts)
 
 
 def _shut(root: Path, devices: Iterable[str]) -> Iterator[Unseen]:

@@ -8,15 +8,16 @@ import sys
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
-def printable(text: str, limit: int | None = None) -> str:
+def printable(text: str, limit: int | None = None, *, copied: bool = False) -> str:
     r"""`text` on one line that says only what it shows, at most `limit` characters and then an ellipsis.
 
     Whatever is not printable becomes an escape: newlines, C1 controls such as U+009B (a terminal's CSI), bidi
     controls that reorder what a reader sees, lone surrogates. A backslash is doubled, so that no escape can
-    be forged.
+    be forged; not in what a person copies from (`copied`): a remedy with two would be wrong.
     """
     cut = text if limit is None else text[: limit + 1]
-    shown = "".join(_ESCAPES.get(char) or (char if char.isprintable() else ascii(char)[1:-1]) for char in cut)
+    escapes = {**_ESCAPES, "\\": "\\"} if copied else _ESCAPES
+    shown = "".join(escapes.get(char) or (char if char.isprintable() else ascii(char)[1:-1]) for char in cut)
     return shown if limit is None or len(shown) <= limit else f"{shown[:limit]}…"
 
 

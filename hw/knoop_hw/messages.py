@@ -16,7 +16,7 @@ from knoop_hw.model import Channel, Reading
 VERSION = 1
 MAX_LINE = 64 * 1024
 LATE_NS = 5_000_000_000  # a line moves in microseconds and who asked looks on; after so long they have turned away
-SetError = Literal["interlock", "min-off", "range", "unknown", "device"]
+SetError = Literal["interlock", "min-off", "range", "unknown", "device", "absent"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

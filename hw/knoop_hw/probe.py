@@ -9,9 +9,10 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from knoop_hw import proposed
-from knoop_hw.found import GPIO, LEVELS, Found, Line, SerialPort, levels_unseen
+from knoop_hw.found import GPIO, LEVELS, Found, Line, levels_unseen
 from knoop_hw.kernel.buses import Bus
 from knoop_hw.kernel.functions import CONFIG_TXT
+from knoop_hw.kernel.ports import SerialPort
 from knoop_hw.kernel.sensed import Camera, Measured, Sensed
 from knoop_hw.pins import line_of
 

@@ -9,7 +9,8 @@ import re
 import textwrap
 from collections.abc import Iterator
 
-from knoop_hw.found import Found, SerialPort
+from knoop_hw.found import Found
+from knoop_hw.kernel.ports import SerialPort
 from knoop_hw.kernel.sensed import Sensed
 from knoop_hw.toml_text import comment, quoted
 

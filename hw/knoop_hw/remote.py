@@ -109,8 +109,10 @@ class Remotes:
             if output.leaving:
                 raise SetRefused("device", f"{name}: is being closed; ask again")
             if not output.begun:
-                text = f"sensor.{device.name} is not there; see to that device, its own readings say more"
-                raise SetRefused("device", f"{name}: {text}")
+                if device.source is None:
+                    text = f"sensor.{device.name} is not there; see to that device, its own readings say more"
+                    raise SetRefused("absent", f"{name}: {text}")
+                raise SetRefused("device", f"{name}: sensor.{device.name} does not answer; see to that device")
             if now_ns >= until_ns:
                 raise SetRefused("device", f"{name}: its device was busy for too long; ask again")
             level = output.guard.request(value, now_ns=now_ns, for_s=for_s)

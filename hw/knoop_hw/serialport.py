@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from knoop_hw import rights
 from knoop_hw.errors import DeviceError
+from knoop_hw.kernel.ports import serial_ports
 from knoop_hw.life import in_a_thread
 from knoop_hw.source import Stuck
 
@@ -129,11 +130,14 @@ def _remedy(device: Path, error: Exception) -> str:
     return f"{device} does not open: {error}"
 
 
-def _ports() -> str:
-    """The names that survive replugging first (udev's by-id), then the kernel's."""
-    found = sorted(Path("/dev/serial/by-id").glob("*"))
-    for pattern in ("ttyUSB*", "ttyACM*", "ttyAMA*", "serial[0-9]*"):
-        found += sorted(Path("/dev").glob(pattern))
+def _ports(root: Path = Path("/")) -> str:
+    """Those that `knoop probe` lists, and what udev has given no name that survives replugging."""
+    there = serial_ports(root)
+    named = {port.node for port in there}
+    found = [port.device for port in there]
+    for pattern in ("ttyUSB*", "ttyACM*"):
+        names = sorted(path.name for path in (root / "dev").glob(pattern))
+        found += (Path("/dev") / name for name in names if name not in named)
     return ", ".join(map(str, found)) or "none"
 
 

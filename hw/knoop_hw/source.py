@@ -18,13 +18,23 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from knoop_hw.clock import Clock
+from knoop_hw.decode import suggest
 from knoop_hw.errors import DeviceError
 from knoop_hw.filters import Options
+from knoop_hw.kernel.overlays import called, read_by
 from knoop_hw.life import in_a_thread
 from knoop_hw.model import Class, Quality, Type, Value
 
 T = TypeVar("T")
 NOTHING_SAID = Options()
+# What people call a thing → the driver that reads it; of chips `kernel.overlays` knows.
+_READ_BY = {
+    **dict.fromkeys(("ds18b20", "ds18s20", "ds1822", "ds1825", "w1", "1wire", "1-wire"), "onewire"),
+    **dict.fromkeys(("gps", "gnss", "gpsd"), "nmea"), **dict.fromkeys(("dsmr", "smartmeter", "smart_meter"), "p1"),
+    **dict.fromkeys(("serial", "uart", "text", "arduino", "pico", "esp32"), "lines"),
+    **dict.fromkeys(("rtu", "modbus_rtu", "modbus-rtu", "rs485"), "modbus"),
+    **dict.fromkeys(("script", "exec", "shell", "program"), "command"), **dict.fromkeys(("cpu", "pi"), "system"),
+}  # fmt: skip
 PATIENCE_S = 10.0  # the kernel gives up on an I²C transfer after 1 s and on a USB request after 5 s
 
 
@@ -96,7 +106,11 @@ class Shows(Writable, Protocol):
 
 
 class Driver(Protocol):
-    """A module of `sensors/`."""
+    """A module of `sensors/`.
+
+    It may have two functions for `knoop check`, which open nothing and give sentences that begin with their key:
+    `lacks(config)`, what is not there on this machine, and `doubts(config)`, what can be meant and seldom is.
+    """
 
     Config: type[Any]
 
@@ -124,6 +138,16 @@ def names() -> tuple[str, ...]:
     from knoop_hw import sensors  # noqa: PLC0415 -- the folder, not a driver
 
     return tuple(sorted(module.name for module in pkgutil.iter_modules(sensors.__path__)))
+
+
+def unknown(name: object) -> str:
+    """What to say of a driver that there is not."""
+    word, text = str(name).lower(), f"there is no driver '{name}'"
+    if driver := read_by(word):
+        return f'{text}; it is read by driver = "{driver}", device = "{called(word)}"'
+    if word in _READ_BY:
+        return f'{text}; it is read by driver = "{_READ_BY[word]}"'
+    return f"{text}; {suggest(str(name), names())}"
 
 
 def load(name: str) -> Driver:

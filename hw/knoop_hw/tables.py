@@ -272,6 +272,16 @@ class Sensor:
         """What the device is opened with: where this is the same, a reload leaves it open."""
         return self.driver, self.config, tuple((item.field, item.channel.name) for item in self.fields)
 
+    def lacks(self) -> tuple[str, ...]:
+        """What its driver sees is not there on this machine; each begins with its key."""
+        look: Any = getattr(source.load(self.driver), "lacks", None)
+        return tuple(look(self.config)) if look else ()
+
+    def doubts(self) -> tuple[str, ...]:
+        """What can be meant and seldom is; each begins with its key."""
+        look: Any = getattr(source.load(self.driver), "doubts", None)
+        return tuple(look(self.config)) if look else ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:

@@ -249,7 +249,7 @@ class Agent:
             if news := self.absence.news(house.health().away_s):
                 self.announce(news)
             try:
-                house.backlog = max((await self._store.backlog()).values(), default=0)
+                house.waits(max((await self._store.backlog()).values(), default=0))
             except StoreError as error:
                 log.debug("the store does not answer: %s", error)
             notify("WATCHDOG=1")

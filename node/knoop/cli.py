@@ -140,7 +140,7 @@ def _fail(arguments: argparse.Namespace, code: int, error: BaseException, **more
     if arguments.json:
         print(json.dumps({"ok": False, "exit": code, "error": str(error), **more}, ensure_ascii=False))
     for line in str(error).splitlines():
-        print(f"knoop: {logs.printable(line)}", file=sys.stderr)
+        print(f"knoop: {logs.printable(line, copied=code == EX_CONFIG)}", file=sys.stderr)
     return code
 
 
@@ -200,6 +200,9 @@ def check(arguments: argparse.Namespace) -> int:
             findings.append(
                 f"{config.file}: sensor.{sensor.name}.device: {device} does not exist; plug it in or correct the path"
             )
+        findings += [f"{config.file}: sensor.{sensor.name}.{lack}" for lack in sensor.lacks()]
+    doubts = [f"{config.file}: sensor.{item.name}.{doubt}" for item in config.hw.sensors for doubt in item.doubts()]
+    notes = [*map(str, config.notes), *doubts]
     counts = {
         "inputs": len(config.hw.inputs), "outputs": len(config.hw.outputs) + len(config.hw.remotes),
         "sensors": len(config.hw.sensors), "people": len(config.people), "rooms": len(config.rooms),
@@ -207,9 +210,9 @@ def check(arguments: argparse.Namespace) -> int:
     }
     if arguments.json:
         print(json.dumps({"ok": not findings, "file": str(config.file), "findings": findings, **counts,
-                          "files": list(config.files), "notes": [str(note) for note in config.notes]}))
+                          "files": list(config.files), "notes": notes}))
     else:
-        for line in (*map(str, config.notes), *(f"{file}: read, too" for file in config.files[1:])):
+        for line in (*notes, *(f"{file}: read, too" for file in config.files[1:])):
             print(line)
         for finding in findings:
             print(finding)

@@ -10,7 +10,8 @@ Level = Literal["stopped", "link down", "degraded", "fine"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """The node at one instant. `link_since_s` and `uptime_s` are seconds; `backlog` counts unsent deliveries.
+    """The node at one instant. `link_since_s` and `uptime_s` are seconds; `backlog` counts deliveries
+    that should have been sent by now.
 
     `away_s`: for how long the hardware half has been away; None while it is there.
     """

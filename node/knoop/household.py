@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
 from knoop import __version__
@@ -27,6 +28,7 @@ from knoop_hw.model import Channel
 
 # A clock that has never been set shows 1970, or the image's build; this release is younger than either.
 RELEASED_NS = 1_790_000_000_000_000_000  # 2026-09-21
+WAITED = 5  # seconds in which a reading is on its way; what a server has not taken by then waits
 
 
 class Household:
@@ -50,7 +52,7 @@ class Household:
         self.watching = Watching(self, session=session)
         self.router: Router | None = None
         self.link: tuple[bool, int] = (False, clock.boottime_ns())
-        self.backlog = 0
+        self._waiting: deque[int] = deque(maxlen=WAITED)
         self._board = board
         self._changed = changed
         self._rights = rights
@@ -60,6 +62,7 @@ class Household:
         """Go on where the house of another configuration ended."""
         self.watching.follow(former.watching)
         self.telling.follow(former.telling)
+        self._waiting = former._waiting
         self._started_ns = former._started_ns
         if self.config.rules == former.config.rules:
             self.alerts = former.alerts  # with what is pending: somebody watched in between
@@ -109,11 +112,21 @@ class Household:
             alarms=tuple(alert.name for alert in raised),
             unacknowledged=sum(alert.phase == "raised" for alert in raised),
             faulty=tuple(n for n, r in self.latest.items() if r.value is None and n in self.channels),
-            backlog=self.backlog,
+            backlog=self._backlog(link_up),
             dropped=sum(self.router.dropped.values()) if self.router else 0,
             away_s=None if away_ns is None else (now_ns - away_ns) / 1e9,
             version=__version__,
         )
+
+    def waits(self, count: int) -> None:
+        """So many readings wait to be sent; is told every second."""
+        self._waiting.append(count)
+
+    def _backlog(self, link_up: bool) -> int:
+        """How many wait that should not: with a link what comes every second is on its way, and no news."""
+        if not link_up:
+            return self._waiting[-1] if self._waiting else 0
+        return min(self._waiting) if len(self._waiting) == WAITED else 0
 
     async def set(self, channel: str, value: bool | float, *, for_s: float | None, by: Jid) -> Record:
         """Move an output and return the level read back; raises knoop_hw.errors.SetRefused."""

@@ -227,7 +227,10 @@ class Voice:
             case Instant():
                 return self._instant(value.at_ns)
             case tuple():
-                return ", ".join(self._said(item) for item in value)
+                said = [self._said(item) for item in value]
+                if any(isinstance(item, Channel) and item.label[:1].isupper() for item in value):
+                    said = [text[:1].upper() + text[1:] for text in said]  # `Air, Dimmer`: names that look alike
+                return ", ".join(said)
             case bool():
                 return self._translated(_ON_OFF[value])
             case int() | float():

@@ -181,7 +181,7 @@ async def test_outputs_of_a_device_that_is_pulled_out_and_plugged_in_again(house
 
     await later(arduino.pull)
     await house.hears("arduino.temperature", None, "error")
-    await house.asks("fan on", "Fan could not be set: its device does not answer.")
+    await house.asks("fan on", "Fan stays as it is: its device is away. Try again when it is back.")
     await house.plug(arduino, "", TEMPERATURE)
     await house.hears("arduino.temperature", "19.5")
     heard += b"F0\n"  # it may have started anew

@@ -388,7 +388,61 @@ def test_an_empty_file_is_a_board_without_anything():
             '[sensor.pi]\ndriver = "sytem"',
             "node.toml:2: sensor.pi.driver: there is no driver 'sytem'; did you mean 'system'?",
         ),
-        ("[sensor.pi]", "node.toml:1: sensor.pi: 'driver' is missing"),
+        (
+            "[sensor.pi]",
+            "node.toml:1: sensor.pi: 'driver' is missing; it is one of command, hwmon, iio, lines, modbus, nmea, "
+            "onewire, p1, simulated, system",
+        ),
+        (
+            '[sensor.air]\ndriver = "bme280"',
+            "node.toml:2: sensor.air.driver: there is no driver 'bme280'; it is read by "
+            'driver = "iio", device = "bme280"',
+        ),
+        (
+            '[sensor.air]\ndriver = "DHT22"',
+            "node.toml:2: sensor.air.driver: there is no driver 'DHT22'; it is read by "
+            'driver = "iio", device = "dht11"',
+        ),
+        (
+            '[sensor.air]\ndriver = "sht31"',
+            "node.toml:2: sensor.air.driver: there is no driver 'sht31'; it is read by "
+            'driver = "hwmon", device = "sht3x"',
+        ),
+        (
+            '[sensor.flow]\ndriver = "ds18b20"',
+            "node.toml:2: sensor.flow.driver: there is no driver 'ds18b20'; it is read by driver = \"onewire\"",
+        ),
+        (
+            '[output.dimmer]\npin = "GPIO5"\nkind = "number"',
+            'node.toml:3: output.dimmer.kind: "number" is not one of switch, pwm; a number lives in a device, which '
+            "'sensor' names; on a pin \"pwm\" has a level",
+        ),
+        (
+            '[sensor.grid]\ndriver = "modbus"\ndevice = "/dev/x"\nslave = 3',
+            "node.toml:4: sensor.grid.slave: unknown key; did you mean 'unit'?",
+        ),
+        (
+            '[sensor.grid]\ndriver = "modbus"\ndevice = "/dev/x"\nhost = "10.0.0.5"',
+            "node.toml:4: sensor.grid.host: unknown key; there is no Modbus TCP, as the half with the devices has no "
+            "network; name a serial port in 'device'",
+        ),
+        (
+            '[sensor.meter]\ndriver = "p1"\ndevice = "/dev/x"\nbaudrate = 9600',
+            "node.toml:4: sensor.meter.baudrate: unknown key; a meter's speed and framing follow from its 'protocol'",
+        ),
+        (
+            '[sensor.grid]\ndriver = "modbus"\ndevice = "/dev/x"\nregisters = { v = { at = 0, type = "float" } }',
+            'node.toml:4: sensor.grid.registers.v.type: "float" is not one of uint16, int16, uint32, int32, uint64, '
+            "int64, float32, float64, bool; did you mean 'float32'?",
+        ),
+        (
+            '[sensor.grid]\ndriver = "modbus"\ndevice = "/dev/x"\nregisters = { v = 0 }',
+            "node.toml:4: sensor.grid.registers.v: expected a table such as { at = 0 }, not 0",
+        ),
+        (
+            '[sensor.a]\ndriver = "lines"\ndevice = "/dev/x"\npoll = \'READ\\n\'',
+            "node.toml:4: sensor.a.poll: in single quotes \\n is two characters and no line end; use double quotes",
+        ),
         (
             '[sensor.pi]\ndriver = "system"\nevry = "2s"',
             "node.toml:3: sensor.pi.evry: unknown key; did you mean 'every'?",

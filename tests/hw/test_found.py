@@ -9,9 +9,10 @@ from tests.hw.trees import CABLE, MODEM, a_pi, a_pis_chips, cells, link, put, tr
 from knoop_hw import found
 from knoop_hw.chips import Chip
 from knoop_hw.errors import DeviceError
-from knoop_hw.found import Found, Line, SerialPort, Unseen
+from knoop_hw.found import Found, Line, Unseen
 from knoop_hw.kernel.buses import Attached, Bus
 from knoop_hw.kernel.functions import Function, functions
+from knoop_hw.kernel.ports import SerialPort
 from knoop_hw.kernel.sensed import Camera, Measured
 
 

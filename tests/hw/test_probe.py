@@ -13,6 +13,7 @@ from knoop_hw import config, decode, found, probe, source
 from knoop_hw.clock import SystemClock
 from knoop_hw.found import Found
 from knoop_hw.kernel.buses import FAMILIES, Attached
+from knoop_hw.kernel.ports import SerialPort
 from knoop_hw.kernel.sensed import Measured, Sensed
 
 
@@ -70,7 +71,7 @@ def test_the_rest_is_there_too(pi):
 
 
 def test_a_cable_that_says_what_it_is_for_is_offered_as_that(pi):
-    cable = found.SerialPort(device=Path("/dev/x"), usable=True)
+    cable = SerialPort(device=Path("/dev/x"), usable=True)
     meter = replace(pi, serial=(replace(cable, perhaps_meter=True),))
     assert "perhaps a smart meter's P1 cable" in probe.as_text(meter)
     assert "# If a smart meter is on this cable:\n#[sensor.meter]" in probe.as_toml(meter)

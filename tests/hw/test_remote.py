@@ -289,7 +289,7 @@ class TestAway:
         await house.start(PUMP)
         assert house.now("pump") == (None, "missing")
         reason, text = await house.set("pump", True)
-        assert reason == "device"
+        assert reason == "absent"
         assert text == "pump: sensor.arduino is not there; see to that device, its own readings say more"
         assert arduino.writes == []
 
@@ -299,7 +299,7 @@ class TestAway:
         arduino.away()
         await clock.advance(5)
         assert house.now("pump") == house.now("dimmer") == (None, "missing")
-        assert (await house.set("pump", True))[0] == "device"
+        assert (await house.set("pump", True))[0] == "absent"
         arduino.back()
         await clock.advance(30)
         assert arduino.told(2) == [False], "pump's initial level; the dimmer keeps what it has"

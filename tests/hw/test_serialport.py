@@ -18,9 +18,11 @@ from typing import get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.hw.trees import link, put
 
 from knoop_hw import serialport
 from knoop_hw.errors import DeviceError
+from knoop_hw.kernel.ports import serial_ports
 from knoop_hw.serialport import LIMIT, Framing, open_port, unmark
 from knoop_hw.source import Stuck
 
@@ -89,6 +91,16 @@ async def test_absent():
     ):
         async with open_port(Path("/dev/ttyUSB7"), owner="sensor.meter"):
             pass
+
+
+def test_the_ports_that_are_named_are_those_of_the_probe(tmp_path):
+    """A new one that udev has not named yet counts, too."""
+    put(tmp_path, {"dev/ttyS0": "", "dev/ttyUSB0": "", "dev/ttyUSB1": "", "sys/class/tty/ttyS0/type": "4\n",
+                   "sys/class/tty/ttyS0/device/x": ""})  # fmt: skip
+    assert serialport._ports(tmp_path) == "/dev/ttyS0, /dev/ttyUSB0, /dev/ttyUSB1"
+    link(tmp_path, "dev/serial/by-id/cable", "../../ttyUSB0")
+    assert [port.device for port in serial_ports(tmp_path)] == [Path("/dev/serial/by-id/cable"), Path("/dev/ttyS0")]
+    assert serialport._ports(tmp_path) == "/dev/serial/by-id/cable, /dev/ttyS0, /dev/ttyUSB1"
 
 
 async def test_in_use(line):

@@ -463,10 +463,11 @@ async def test_a_file_that_is_none_holds_up_no_end(halves):
         os.mkfifo(both.hw.folder / "node.toml")
         both.hw.tell(signal.SIGHUP)
         writer = None
-        while writer is None:  # it can be opened for writing once somebody reads
-            with suppress(OSError):
-                writer = os.open(both.hw.folder / "node.toml", os.O_WRONLY | os.O_NONBLOCK)
-            await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            while writer is None:  # it can be opened for writing once somebody reads
+                with suppress(OSError):
+                    writer = os.open(both.hw.folder / "node.toml", os.O_WRONLY | os.O_NONBLOCK)
+                await asyncio.sleep(0.01)
         try:
             assert await both.hw.stop() == 0
         finally:

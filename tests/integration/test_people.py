@@ -480,7 +480,7 @@ async def test_watch_tells_changes_to_this_device_until_unwatch(home, anna):
         await asks(vera, home.jid, "watch door for 1h", lines("I tell you what changes for 1 h: "))
         after, elsewhere = vera.mark, other.mark
         await hears(vera, home.jid, lines("Front door is "), after=after)
-        await asks(vera, home.jid, "unwatch", "Stopped watching 1 channel.")
+        await asks(vera, home.jid, "unwatch", "Stopped watching 1 value.")
         await asks(vera, home.jid, "unwatch", "Nothing was being watched.")
         assert not [s for s in other.seen[elsewhere:] if s.body.startswith("Front door") and s.sender_bare == home.jid]
 

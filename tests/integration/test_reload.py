@@ -188,7 +188,7 @@ async def test_what_acted_before_a_reload_does_not_act_again_behind_it(running):
         after = node.owner.mark
         node.owner.send_raw(unwatch)
         await node.owner.wait(lambda seen: seen.kind == "iq" and seen.xml.get("id") == "twice", after=after)
-        await node.asks("unwatch", "Stopped watching 1 channel")
+        await node.asks("unwatch", "Stopped watching 1 value")
         await node.asks("lamp", "Lamp is off")
         assert node.node.moves() == [True, False]
 

@@ -308,6 +308,9 @@ async def test_a_hardware_half_that_is_away_is_said_where_it_matters(house):
     ]  # fmt: skip
     refused = "Lamp stays as it is: the hardware half is away. Try again when it is back."
     assert await house.ask(ANNA, "lamp off") == refused
+    house.board.gone = "absent"  # the device alone
+    refused = "Lamp stays as it is: its device is away. Try again when it is back."
+    assert await house.ask(ANNA, "lamp off") == refused
     house.board.gone = "unsure"
     went = "The hardware half went away before it answered: look at lamp when it is back."
     assert await house.ask(ANNA, "lamp off") == went
@@ -362,7 +365,7 @@ async def test_a_watch_ends_by_itself_or_by_word(house):
         "I tell you what changes for 10 min: air temperature, cpu temperature. “unwatch” ends it."
     )
     assert house.watches == {CLEO: (("air.temperature", "cpu.temperature"), 600.0)}
-    assert await house.ask(CLEO, "unwatch") == "Stopped watching 2 channels."
+    assert await house.ask(CLEO, "unwatch") == "Stopped watching 2 values."
     assert await house.ask(CLEO, "unwatch") == "Nothing was being watched."
     await house.ask(CLEO, "watch door")
     assert house.watches[CLEO] == (("door",), 3600.0)

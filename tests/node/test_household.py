@@ -89,6 +89,17 @@ def test_machines_get_it_where_node_toml_says(house, pubsub, sinks):
     assert told(house, record(cls="telemetry")) == sinks
 
 
+def test_what_is_on_its_way_does_not_wait(house):
+    house.link = (True, 0)
+    for count in (1, 1, 2, 0, 1, 1, 1, 1):
+        house.waits(count)
+        assert house.health().backlog == 0
+    house.waits(3)
+    assert house.health().backlog == 1, "one has for five seconds"
+    house.link = (False, 0)
+    assert house.health().backlog == 3, "without a link nothing is on its way"
+
+
 def test_only_narrows_what_one_is_told(house):
     assert "chat:bram@example.org" not in told(house, record(cls="alarm", channel="door"))
 

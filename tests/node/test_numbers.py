@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+
 import pytest
 from tests.node.house import ANNA, BRAM, CHANNELS, greenhouse
 from tests.node.wire import validate
@@ -67,6 +70,33 @@ async def test_what_does_not_fit_moves_nothing(house, text):
     reply = await house.hear(ANNA, text)
     assert not reply.ok
     assert house.board.moves == []
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("dimmer to 50%", "Dimmer takes a number from 0 to 255, like “dimmer 40”."),
+        ("warmth 20 %", "Warmth takes a number from 5 to 30, like “warmth 17.5”."),
+    ],
+)
+async def test_what_does_not_fit_hears_the_range(house, text, answer):
+    assert await house.ask(ANNA, text) == answer
+
+
+async def test_a_mean_has_a_decimal_more_than_what_it_is_of(house):
+    for value in (120.0, 255.0, 77.0):
+        await house.report("dimmer", value)
+        await house.clock.advance(7)
+    lines = await house.ask(ANNA, "history dimmer")
+    assert re.search(r"mean [0-9]+\.[0-9], highest 255 ", lines), lines
+
+
+async def test_names_in_a_list_look_alike(house):
+    labelled = replace(NUMBERS["warmth"], label="Warm floor")
+    house.channels = {**house.channels, "warmth": labelled}
+    for name in ("dimmer", "warmth"):
+        await house.report(name, None, "missing")
+    assert "No value from: Dimmer, Warm floor." in await house.ask(ANNA, "status")
 
 
 async def test_an_estimate_is_one_wherever_it_is_told(house):

@@ -46,6 +46,30 @@ def test_check_takes_a_sensor_whose_device_is_a_name_and_no_path(file, capsys):
     assert f"{file}: fine: inputs 0, outputs 0, sensors 1" in capsys.readouterr().out
 
 
+def test_check_looks_for_a_key_and_a_program_and_asks_about_a_manuals_number(file, tmp_path, capsys):
+    port = tmp_path / "port"
+    port.touch()
+    grid = f'[sensor.grid]\ndriver = "modbus"\ndevice = "{port}"\nregisters = {{ v = {{ at = 40001 }} }}\n'
+    file.write_text(f"{NODE}\n{grid}", "utf-8")
+    doubt = f"{file}: sensor.grid.registers.v.at: 40001 is an address, too; a manual that says 40001 means at = 0"
+    assert cli.main(["check", "--config", str(file)]) == 0
+    said = capsys.readouterr().out
+    assert doubt in said
+    assert f"{file}: fine: " in said
+    meter = f'[sensor.meter]\ndriver = "p1"\ndevice = "{port}2"\nprotocol = "luxembourg"\n'
+    own = f'[sensor.own]\ndriver = "command"\ncommand = ["{tmp_path}/none"]\n'
+    file.write_text(f"{NODE}\n{grid}{meter}{own}", "utf-8")
+    assert cli.main(["check", "--json", "--config", str(file)]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["notes"] == [doubt]
+    key, program = report["findings"][-2:]
+    assert key.startswith(f"{file}: sensor.meter.key_file: no key: name a file in 'key_file', or give the credential ")
+    assert program == f"{file}: sensor.own.command: {tmp_path}/none is no file; install it or correct 'command'"
+    file.write_text(f"{NODE}\n{meter}key_file = 'gone'\n", "utf-8")
+    cli.main(["check", "--config", str(file)])
+    assert f"sensor.meter.key_file: {tmp_path}/gone does not exist; put the key into it" in capsys.readouterr().out
+
+
 def test_a_problem_of_an_included_file_is_told_there(file, tmp_path, capsys):
     (tmp_path / "common" / "common.toml").write_text(COMMON + "prt = 5222\n", "utf-8")
     assert cli.main(["check", "--config", str(file)]) == 78

@@ -6,6 +6,8 @@ Documentation/i2c/instantiating-devices.rst, method 4 (`new_device`).
 
 from __future__ import annotations
 
+from typing import Literal
+
 # Chips that the overlay `i2c-sensor` knows under the name that their kernel driver has, with the address it takes
 # them to be at ("" where the chip has but one, which the README does not say).
 _I2C_SENSOR = {
@@ -25,9 +27,30 @@ _BY_HAND = {"bh1750": "0x23", "ina219": "0x40", "ina226": "0x40", "scd30": "0x61
             "mcp3422": "0x68", "mcp3424": "0x68", "tmp105": "0x48", "lm75": "0x48", "sht3x": "0x44"}  # fmt: skip
 
 
+# Of all of these, those whose kernel driver is one of hwmon's (drivers/hwmon); the others' are iio's (drivers/iio).
+_HWMON = frozenset({"adt7410", "aht10", "ds1621", "ina219", "ina226", "jc42", "lm75", "sht3x", "sht4x", "tmp102",
+                    "tmp105"})  # fmt: skip
+_NEITHER = frozenset({"max17040"})  # a battery's (drivers/power/supply)
+
+
 def called(chip: str) -> str:
     """The name under which a kernel knows what is sold as `chip`."""
     return _ALSO.get(chip.lower(), chip.lower())
+
+
+def read_by(chip: str) -> Literal["iio", "hwmon", ""]:
+    """Which of our drivers reads what is sold as `chip`; "" where we do not know."""
+    chip = called(chip)
+    if chip in _NEITHER or chip not in {*_I2C_SENSOR, *_OWN, *_BY_HAND}:
+        return ""
+    return "hwmon" if chip in _HWMON else "iio"
+
+
+def address_of(chip: str) -> int | None:
+    """Where it is on an I²C bus unless somebody chose another address; None where we do not know."""
+    chip = called(chip)
+    address = _I2C_SENSOR.get(chip) or _BY_HAND.get(chip)
+    return int(address, 16) if address else None
 
 
 def how(chip: str, *, pi: bool, config_txt: str) -> str:

@@ -190,9 +190,19 @@ def _remedies(kind: Kind, wanted: str, there: tuple[Device, ...], root: Path) ->
         yield f'the kernel calls it device = "{overlays.called(wanted)}"'
     elif idle is not None:
         yield f"it is known at {idle[1]} and has no driver: `sudo modprobe {idle[0]}`, or see why in `sudo dmesg`"
+    elif (other_chip := _at(overlays.address_of(wanted), (*there, *devices(other, root)))) is not None:
+        name, kind_there = reference(other_chip, there) or other_chip.address, other_chip.kind
+        driver = f'driver = "{kind_there}", ' if kind_there != kind else ""
+        yield f'at its address is {other_chip}: if that is it, {driver}device = "{name}"'
     elif remedy := overlays.how(wanted, pi=pi, config_txt=CONFIG_TXT):
         yield remedy
     yield f"there {'is' if len(there) == 1 else 'are'} {', '.join(map(str, there)) or 'none at all'}"
+
+
+def _at(address: int | None, there: Iterable[Device]) -> Device | None:
+    """Which of these has this address on an I²C bus: no other chip can be made known there."""
+    places = (device for device in there if device.bus == "i2c" and address is not None)
+    return next((device for device in places if device.address.endswith(f"-{address:04x}")), None)
 
 
 def _without_a_driver(wanted: str, root: Path) -> Iterator[tuple[str, str]]:

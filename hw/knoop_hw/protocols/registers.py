@@ -9,7 +9,7 @@ import math
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from knoop_hw import units
 from knoop_hw.decode import Between, suggest
@@ -80,6 +80,8 @@ class Register:
     `bit` (0 is the lowest) makes one bit of a register a value. `scale`: what one step is worth, as 0.1. `missing` is
     what the device says when it has no value, as 0x8000; "not a number" always means that.
     """
+
+    FORM: ClassVar[str] = "{ at = 0 }"
 
     at: Address
     table: Table = "holding"

@@ -14,7 +14,14 @@ LONGEST = 1024  # characters
 # Other braces are the device's own, as in JSON. What may stand behind the colon is part of Python's own, and short:
 # it can reach into no object, and asks for no gigabyte of zeros.
 _PLACE = re.compile(r"\{value(?::([^{}]*))?\}")
+_NO_END = re.compile(r"\\[nr]")
 _FORMAT = re.compile(r"[+ ]?0?\d{0,2}(?:[dxX]|(?:\.\d{1,2})?[efg]?)", re.ASCII)
+
+
+def check_ends(key: str, text: str) -> None:
+    """Refuse a line end that is none (ValueError): what is in single quotes means itself in TOML."""
+    if end := _NO_END.search(text):
+        raise ValueError(f"{key}: in single quotes {end[0]} is two characters and no line end; use double quotes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +43,7 @@ class Write:
         places = [place[1] for place in _PLACE.finditer(self.write)]
         if len(self.write) > LONGEST or not places:
             raise ValueError('write: needs {value} where the value stands, such as "B{value}\\n"')
+        check_ends("write", self.write)
         if self.kind == "number":
             for key, usual in (("on", "1"), ("off", "0")):
                 if getattr(self, key) != usual:

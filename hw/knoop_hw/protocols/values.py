@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from knoop_hw import units
 from knoop_hw.decode import Between, suggest
@@ -38,6 +38,8 @@ class Value:
     value. `json` is a path: `bme.humidity`, `list[0].x`. `column` counts from 1, columns end at `separator`; a space
     stands for any white space. `decimal` is the decimal mark.
     """
+
+    FORM: ClassVar[str] = "{ pattern = 'T=([0-9.]+)' }"
 
     pattern: str | None = None
     json: str | None = None

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,6 +80,18 @@ def fields(config: Config) -> tuple[Field, ...]:
     return (Field(name="", type=config.type, unit=config.unit),)
 
 
+def lacks(config: Config) -> Iterator[str]:
+    """The program; whether it may be run is known only to the user that runs it."""
+    program = Path(config.command[0])
+    with suppress(PermissionError):
+        if not program.is_file():
+            yield f"command: {_no_file(program)}"
+
+
+def _no_file(program: Path) -> str:
+    return f"{program} is no file; install it or correct 'command'"
+
+
 @asynccontextmanager
 async def open(config: Config, *, clock: Clock) -> AsyncIterator[Runs]:  # noqa: A001 -- the contract's name
     """See whether there is such a program; raises DeviceError."""
@@ -90,7 +102,7 @@ async def open(config: Config, *, clock: Clock) -> AsyncIterator[Runs]:  # noqa:
 
 def _wrong(program: Path) -> str:
     if not program.is_file():
-        return f"{program} is no file; install it or correct 'command'"
+        return _no_file(program)
     return "" if os.access(program, os.X_OK) else f"{program} may not be run by {rights.us()}; try `chmod +x {program}`"
 
 

@@ -17,7 +17,7 @@ from knoop_hw.clock import Clock
 from knoop_hw.decode import Between, Seconds
 from knoop_hw.errors import BadReading, DeviceError
 from knoop_hw.leash import leashed
-from knoop_hw.protocols.told import Write
+from knoop_hw.protocols.told import Write, check_ends
 from knoop_hw.protocols.values import SIMPLER, Said, Value, excerpt, fields_of, read
 from knoop_hw.serialport import Framing, Port, open_port
 from knoop_hw.source import Field, Sample, check_names
@@ -60,6 +60,7 @@ class Config:
     def __post_init__(self) -> None:
         """Refuse what cannot be heard (ValueError)."""
         check_names("values", self.values)
+        check_ends("poll", self.poll)
         if self.every_s is not None and not self.poll:
             raise ValueError("every: is how often a device is asked; add 'poll', or leave it out: it is heard at once")
         if self.poll and self.timeout_s <= self.asked_s:

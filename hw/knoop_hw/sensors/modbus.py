@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +93,13 @@ def moves(config: Config, to: Write) -> frozenset[object]:
 def check(to: Write, level: bool | float) -> None:
     """Raise ValueError when no register of this type holds `level`."""
     to.words(level)
+
+
+def doubts(config: Config) -> Iterator[str]:
+    """The addresses that look like a manual's numbers."""
+    for name, item in config.registers.items():
+        if item.advice:
+            yield f"registers.{name}.at: {item.at} is an address, too{item.advice}"
 
 
 @asynccontextmanager

@@ -33,11 +33,13 @@ _DELTAS: dict[str, Delta | None] = {
     "altitude": Delta(20), "speed": Delta(5), "course": Delta(20), "satellites": Delta(4), "hdop": Delta(1),
     "fix": None,
 }  # fmt: skip
+_AT_ONCE = frozenset({"fix", "satellites"})  # as the place comes and goes at once: never a position with "fix none"
 _DIGITS = {"latitude": 5, "longitude": 5, "altitude": 0, "speed": 0, "course": 0, "satellites": 0, "hdop": 1}
 
 
 def _field(name: str) -> Field:
-    rather = Options(delta=_DELTAS[name], min_interval_s=_MINUTE_S, heartbeat_s=_HOUR_S)
+    every_s = None if name in _AT_ONCE else _MINUTE_S
+    rather = Options(delta=_DELTAS[name], min_interval_s=every_s, heartbeat_s=_HOUR_S)
     kind: Type = "text" if name == "fix" else "number"
     return Field(name=name, type=kind, unit=UNITS[name], digits=_DIGITS.get(name), defaults=rather)
 

@@ -87,8 +87,15 @@ async def open(config: Config, *, clock: Clock) -> AsyncIterator[Source]:  # noq
     there = config.root / "sys/bus/w1/devices"
     if not any((there / address).exists() for address in config.addresses.values()):
         which = ", ".join(config.addresses.values())
+        if here := _here(there):
+            raise DeviceError(f"{which}: not on a 1-Wire bus, where there are {', '.join(here)}; correct the address")
         raise DeviceError(f"{which}: not on a 1-Wire bus; is 1-Wire on (dtoverlay=w1-gpio), and all three wires right?")
     yield _Thermometers(config, there, clock)
+
+
+def _here(there: Path) -> list[str]:
+    """The addresses of all thermometers that are on a bus."""
+    return sorted(place.name for place in there.glob("*-*") if re.fullmatch(_ADDRESS, place.name))
 
 
 class Believed:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import re
 import stat
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -108,6 +108,24 @@ def fields(config: Config) -> tuple[Field, ...]:
     return tuple(FIELDS[name] for name in config.wanted)
 
 
+def lacks(config: Config) -> Iterator[str]:
+    """The key, where one is needed; whether it may be read is known only to the user that reads it."""
+    if config.protocol != "luxembourg":
+        return
+    file = places.credential(f"sensor.{config.name}.key") or config.key_file
+    if file is None:
+        yield f"key_file: no key: {_no_key(config)}"
+        return
+    with suppress(PermissionError):
+        if not file.exists():
+            yield f"key_file: {file} does not exist; put the key into it, mode 600"
+
+
+def _no_key(config: Config) -> str:
+    credential = f"sensor.{config.name}.key"
+    return f"name a file in 'key_file', or give the credential '{credential}'; the grid operator knows the key"
+
+
 @asynccontextmanager
 async def open(config: Config, *, clock: Clock) -> AsyncIterator[Meter]:  # noqa: A001 -- the contract's name
     """Open the port; raises DeviceError, also when the key cannot be read."""
@@ -130,8 +148,7 @@ def read_key(config: Config) -> bytes:
     credential = places.credential(f"{owner}.key")
     file = credential or config.key_file
     if file is None:
-        text = f"name a file in 'key_file', or give the credential '{owner}.key'; the grid operator knows the key"
-        raise DeviceError(f"{owner}: no key: {text}")
+        raise DeviceError(f"{owner}: no key: {_no_key(config)}")
     try:
         mode = stat.S_IMODE(file.stat().st_mode)
         text = file.read_text("ascii").strip()

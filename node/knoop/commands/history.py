@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 
 from knoop.access import Role
 from knoop.command import N_, Command, House, Instant, Reply, Request, Sentence, Span, chosen, counted, refuse
@@ -80,13 +81,19 @@ def _numbers(timed: Sequence[tuple[int, Record]], since_ns: int, until_ns: int) 
     (_, least_ns, least), (_, most_ns, most) = min(known, key=lambda k: k[0]), max(known, key=lambda k: k[0])
     values = {
         "least": least, "least_at": Instant(least_ns), "most": most, "most_at": Instant(most_ns),
-        "mean": replace(least, value=_mean(points, until_ns), quality="ok"),
+        "mean": replace(least, value=_rounded(_mean(points, until_ns), least, most), quality="ok"),
     }
     lines = [Sentence(N_("Lowest {least} ({least_at}), mean {mean}, highest {most} ({most_at})."), values)]
     if len(known) > 1 and least.value != most.value:
         start_ns = max(since_ns, points[0][0]) if len(timed) >= MOST_RECORDS else since_ns
         lines.append(Sentence("{curve}", {"curve": sparkline(buckets(points, since_ns=start_ns, until_ns=until_ns))}))
     return lines
+
+
+def _rounded(mean: float, *ends: Record) -> float:
+    """With a decimal more than the readings have, where a channel does not say how many: `158.3` of 0 and 255."""
+    exponents = (Decimal(f"{end.value:.10g}").normalize().as_tuple().exponent for end in ends)
+    return round(mean, 1 + max(-min(each, 0) if isinstance(each, int) else 0 for each in exponents))
 
 
 def _gestures(records: Sequence[Record]) -> list[Sentence]:

@@ -14,6 +14,7 @@ REFUSED = {
     "min-off": N_("{channel} stays off: it still has to rest. Try again later."),
     "range": N_("{channel} stays as it is: that is outside its limits."),
     "away": N_("{channel} stays as it is: the hardware half is away. Try again when it is back."),
+    "absent": N_("{channel} stays as it is: its device is away. Try again when it is back."),
     "unsure": N_("The hardware half went away before it answered: look at {channel} when it is back."),
 }
 FAILED = N_("{channel} could not be set: its device does not answer.")

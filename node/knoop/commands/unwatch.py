@@ -11,7 +11,7 @@ async def run(request: Request, house: House) -> Reply:
     count = house.unwatch(request.sender)
     if not count:
         return say(N_("Nothing was being watched."))
-    return Reply((counted("Stopped watching {count} channel.", "Stopped watching {count} channels.", count),))
+    return Reply((counted("Stopped watching {count} value.", "Stopped watching {count} values.", count),))
 
 
 COMMAND = Command(

@@ -66,7 +66,13 @@ def not_for(channel: Channel) -> Reply:
             N_("{channel} takes on or off, like “{example} on” or “{example} off”."),
             channel=channel, example=channel.name,
         )  # fmt: skip
-    return refuse(N_("{channel} takes a number, like “{example} 40”."), channel=channel, example=channel.name)
+    if channel.minimum is None or channel.maximum is None:
+        return refuse(N_("{channel} takes a number, like “{example} 40”."), channel=channel, example=channel.name)
+    example = 40 if channel.minimum <= 40 <= channel.maximum else (channel.minimum + channel.maximum) / 2
+    return refuse(
+        N_("{channel} takes a number from {least} to {most}, like “{example}”."),
+        channel=channel, least=channel.minimum, most=channel.maximum, example=f"{channel.name} {example:g}",
+    )  # fmt: skip
 
 
 def no_duration(said: Sequence[str], channel: Channel | None = None, settings: Sequence[Setting] = ()) -> Reply:

@@ -114,6 +114,24 @@ def test_elsewhere_and_for_what_has_no_overlay_it_is_told_by_hand(pi, tmp_path_f
     assert "`echo bme280 0x76 | sudo tee" in refused(tmp_path_factory.mktemp("pc"), "bme280")
 
 
+def test_another_chip_at_its_address_is_offered_and_not_driven_out(pi, tmp_path_factory):
+    """A BMP280 is often sold as a BME280; `new_device` at the same address can only fail."""
+    for root in (pi, tmp_path_factory.mktemp("pc")):
+        iio(root, 0, "i2c/1-0076", {"name": "bmp280", **AIR})
+        assert refused(root, "bme280") == (
+            "there is no iio device 'bme280'; at its address is bmp280 (1-0076): if that is it, device = \"bmp280\"; "
+            "there is bmp280 (1-0076)"
+        )
+    hwmon(pi, 0, "i2c/1-0023", {"name": "sht3x", "temp1_input": "1"})
+    other = 'at its address is sht3x (1-0023): if that is it, driver = "hwmon", device = "sht3x"'
+    assert other in refused(pi, "bh1750")
+
+
+@pytest.mark.parametrize("chip", [*overlays._I2C_SENSOR, *overlays._OWN, *overlays._BY_HAND, *overlays._ALSO])
+def test_every_chip_that_can_be_made_known_has_a_driver_that_reads_it(chip):
+    assert overlays.read_by(chip) or overlays.called(chip) == "max17040"
+
+
 def test_who_asks_the_wrong_half_of_the_kernel_is_told_the_right_one(tmp_path):
     hwmon(tmp_path, 0, "i2c/1-0044", {"name": "sht4x", "temp1_input": "1"})
     assert 'the kernel has it as hwmon: driver = "hwmon"' in refused(tmp_path, "sht4x")

@@ -159,7 +159,7 @@ def test_paths(path, steps):
         ('{column = 1, type = "text", unit = "W"}', "sensor.arduino.values.x.unit: a text has none; leave it out"),
         ('{column = 1, type = "int"}', 'sensor.arduino.values.x.type: "int" is not one of number, text, boolean'),
         ("{colum = 1}", "sensor.arduino.values.x.colum: unknown key; did you mean 'column'?"),
-        ("3", "sensor.arduino.values.x: expected a table, not 3"),
+        ("3", "sensor.arduino.values.x: expected a table such as { pattern = 'T=([0-9.]+)' }, not 3"),
     ],
 )
 def test_refused_where_it_stands(written, complaint):

@@ -67,6 +67,15 @@ def test_what_lies_still_is_told_once_an_hour():
         assert count == 24, name
 
 
+@pytest.mark.parametrize(("name", "values"), [("fix", ("none", "3d", "none")), ("satellites", (0, 8, 0))])
+def test_a_fix_is_told_with_the_place(name, values):
+    """Within a minute of the last: the place itself passes at once, as it comes and goes."""
+    chain = Filter(FIELDS[name].defaults)
+    assert [chain.feed(value, "ok", second * 10**9) for second, value in enumerate(values)] == [
+        (value, "ok", second * 10**9) for second, value in enumerate(values)
+    ]
+
+
 async def test_a_receiver_on_a_port(line, caplog):
     master, device = line
     async with nmea.open(Config(name="gps", device=device, fields=PLACE, every_s=0), clock=SystemClock()) as gps:

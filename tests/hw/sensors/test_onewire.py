@@ -236,6 +236,12 @@ class TestBus:
         with pytest.raises(BadReading, match="at ground; nor has any other"):
             await rounds(both(bus))
 
+    async def test_where_there_are_others_they_are_named(self, bus):
+        said = f"^28-ffffffffffff: not on a 1-Wire bus, where there are {FLOW}, {BACK}; correct the address"
+        with pytest.raises(DeviceError, match=said):
+            async with onewire.open(onewire.Config(address="28-ffffffffffff", root=bus), clock=SystemClock()):
+                pass
+
     async def test_one_that_is_not_there_says_what_to_look_at(self, tmp_path):
         with pytest.raises(DeviceError, match=f"{FLOW}: not on a 1-Wire bus; is 1-Wire on"):
             await rounds(onewire.Config(address=FLOW, root=tmp_path))

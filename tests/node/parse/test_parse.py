@@ -359,7 +359,7 @@ def test_a_channel_called_like_an_alias_can_be_read():
 def test_what_only_reports_or_takes_something_else_says_so():
     assert refused("door on").message == "{channel} cannot be set: it only reports."
     assert refused("lamp 40").message == "{channel} takes on or off, like “{example} on” or “{example} off”."
-    assert refused("set pump").message == "{channel} takes a number, like “{example} 40”."
+    assert refused("set pump").message == "{channel} takes a number from {least} to {most}, like “{example}”."
     assert refused("set lamp").values["example"] == "lamp"
 
 

@@ -499,7 +499,7 @@ async def test_answers_are_not_kept_without_end(desk):
     desk.house.watch(ANNA, ["door"], for_s=60)
     assert note(await desk.go("unwatch", stanza_id="1")) == ("info", "Nothing was being watched.")
     await desk.house.clock.advance(3600)
-    assert note(await desk.go("unwatch", stanza_id="1")) == ("info", "Stopped watching 1 channel."), "a new start of it"
+    assert note(await desk.go("unwatch", stanza_id="1")) == ("info", "Stopped watching 1 value."), "a new start of it"
 
 
 # Slow, failing, ending ------------------------------------------------------------------------------------------------
