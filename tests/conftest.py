@@ -10,8 +10,11 @@ import pytest
 
 from knoop_bench.certificates import Authority
 
-# A run started in the background inherits SIGINT as ignored, and so would every program that the tests start and stop.
+# A run started in the background inherits SIGINT as ignored, one started by nohup SIGHUP, and so would every program
+# that the tests start and stop. A handler of ours is not inherited.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 LOGGERS = ("", "knoop", "knoop_hw", "knoop_bench", "asyncio")  # whose levels `logs.configure` sets
 
