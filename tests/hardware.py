@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -115,9 +115,8 @@ async def _first_samples(loaded: config.Config) -> Readings:
     with TemporaryDirectory() as folder:
         root = a_pi(Path(folder))
         for sensor in loaded.sensors:
-            keys = {name: getattr(sensor.config, name) for name in type(sensor.config).__slots__}
-            driver, clock = source.load(sensor.driver), SystemClock()
-            async with driver.open(type(sensor.config)(**{**keys, "root": root}), clock=clock) as opened:
+            driver = source.load(sensor.driver)
+            async with driver.open(replace(sensor.config, root=root), clock=SystemClock()) as opened:
                 samples = opened.samples()
                 taken |= {_channel(sensor.name, sample.field): sample.value for sample in await anext(samples)}
                 await samples.aclose()

@@ -21,7 +21,6 @@ from knoop_hw.clock import Clock
 from knoop_hw.decode import suggest
 from knoop_hw.errors import DeviceError
 from knoop_hw.filters import Options
-from knoop_hw.kernel.overlays import called, read_by
 from knoop_hw.life import in_a_thread
 from knoop_hw.model import Class, Quality, Type, Value
 
@@ -133,6 +132,16 @@ def check_names(key: str, names: Iterable[str]) -> None:
             raise ValueError(f"{key}: '{name}' is no name; take lower-case letters, digits and _")
 
 
+def check_chosen(chosen: tuple[str, ...], there: Iterable[str], *, of: str) -> None:
+    """Refuse values that no device of this driver has, one twice, and none at all (ValueError); `of`: "a meter"."""
+    there = list(there)
+    for name in chosen:
+        if name not in there:
+            raise ValueError(f"fields: '{name}' is not a value of {of}; {suggest(name, there)}")
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise ValueError("fields: name each value once, and at least one")
+
+
 def names() -> tuple[str, ...]:
     """The drivers there are, without importing one."""
     from knoop_hw import sensors  # noqa: PLC0415 -- the folder, not a driver
@@ -142,6 +151,8 @@ def names() -> tuple[str, ...]:
 
 def unknown(name: object) -> str:
     """What to say of a driver that there is not."""
+    from knoop_hw.kernel.overlays import called, read_by  # noqa: PLC0415 -- 4 kB of names, for a mistake
+
     word, text = str(name).lower(), f"there is no driver '{name}'"
     if driver := read_by(word):
         return f'{text}; it is read by driver = "{driver}", device = "{called(word)}"'

@@ -11,12 +11,14 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
 from knoop_hw.clock import Clock
+from knoop_hw.decode import Between, Seconds
 from knoop_hw.errors import BadReading, DeviceError
 from knoop_hw.kernel import hwmon_abi, iio_abi, overlays
 from knoop_hw.kernel.attributes import Channel
@@ -100,6 +102,28 @@ def checked(kind: Kind, device: str, fields: tuple[str, ...]) -> tuple[Field, ..
     return tuple(made)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chip:
+    """What `[sensor.NAME]` says of one, whichever of the two drivers it is for (`KIND`)."""
+
+    KIND: ClassVar[Kind]
+
+    name: str
+    device: str
+    fields: tuple[str, ...]
+    every_s: Annotated[Seconds, Between(0.1, 86400)] = 10.0
+    root: Path = Path("/")
+
+    def __post_init__(self) -> None:
+        """Refuse fields that no device has (ValueError)."""
+        checked(self.KIND, self.device, self.fields)
+
+
+def fields(config: Chip) -> tuple[Field, ...]:
+    """The configured ones, with the units that the kernel's ABI gives them, whether this device has them or not."""
+    return checked(config.KIND, config.device, config.fields)
+
+
 @dataclass(slots=True, kw_only=True)
 class Readings:
     """An open device: a Source. A value that alone cannot be read is an error, the others are told."""
@@ -140,16 +164,16 @@ class Readings:
         return tuple(samples)
 
 
-async def opened(
-    kind: Kind, fields: tuple[Field, ...], *, name: str, device: str, every_s: float, root: Path, clock: Clock
-) -> Readings:
-    """Find the device. `name` is the sensor's, for the log. Raises DeviceError."""
-    found, channels = await answer(lambda: _found(kind, device, fields, root), clock=clock)
-    lacking = [field.name for field in fields if field.name not in channels]
-    if lacking:
-        _say(name, str(found), ", ".join(lacking), _listed(channels))
-    wanted = {field.name: channels[field.name] for field in fields if field.name in channels}
-    return Readings(fields=fields, device=found, channels=wanted, every_s=every_s, clock=clock)
+@asynccontextmanager
+async def opened(config: Chip, *, clock: Clock) -> AsyncIterator[Readings]:
+    """Find the device. Raises DeviceError."""
+    given = fields(config)
+    find = partial(_found, config.KIND, config.device, given, config.root)
+    found, channels = await answer(find, clock=clock)
+    if lacking := [field.name for field in given if field.name not in channels]:
+        _say(config.name, str(found), ", ".join(lacking), _listed(channels))
+    wanted = {field.name: channels[field.name] for field in given if field.name in channels}
+    yield Readings(fields=given, device=found, channels=wanted, every_s=config.every_s, clock=clock)
 
 
 @lru_cache(maxsize=256)  # once, however often the device goes and comes back

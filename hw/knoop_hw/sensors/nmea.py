@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Annotated
 
 from knoop_hw.clock import Clock
-from knoop_hw.decode import Between, Seconds, suggest
+from knoop_hw.decode import Between, Seconds
 from knoop_hw.errors import DeviceError
 from knoop_hw.filters import Delta, Options
 from knoop_hw.model import Quality, Type
 from knoop_hw.protocols.nmea_epochs import UNITS, Epoch, Epochs, Sentences
 from knoop_hw.serialport import Port, open_port
-from knoop_hw.source import Field, Sample
+from knoop_hw.source import Field, Sample, check_chosen
 from knoop_hw.timer import within
 
 STANDARD = ("latitude", "longitude", "altitude", "speed", "fix", "satellites")
@@ -62,11 +62,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse fields that no receiver has (ValueError)."""
-        for name in self.fields:
-            if name not in FIELDS:
-                raise ValueError(f"fields: '{name}' is not a value of a receiver; {suggest(name, FIELDS)}")
-        if not self.fields or len(set(self.fields)) < len(self.fields):
-            raise ValueError("fields: name each value once, and at least one")
+        check_chosen(self.fields, FIELDS, of="a receiver")
 
 
 def fields(config: Config) -> tuple[Field, ...]:

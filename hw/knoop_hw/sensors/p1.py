@@ -17,14 +17,14 @@ from typing import Annotated, Literal
 
 from knoop_hw import places, rights
 from knoop_hw.clock import Clock
-from knoop_hw.decode import Between, Seconds, suggest
+from knoop_hw.decode import Between, Seconds
 from knoop_hw.errors import BadReading, DeviceError
 from knoop_hw.filters import Delta, Options
 from knoop_hw.protocols.p1_frames import TAG, Frames, SealedFrames
 from knoop_hw.protocols.p1_telegram import UNITS, parse
 from knoop_hw.protocols.p1_unchecked import Unchecked
 from knoop_hw.serialport import Framing, Port, open_port
-from knoop_hw.source import Field, Sample
+from knoop_hw.source import Field, Sample, check_chosen
 from knoop_hw.timer import within
 
 log = logging.getLogger(__name__)
@@ -84,11 +84,8 @@ class Config:
 
     def __post_init__(self) -> None:
         """Refuse fields that no meter has, and a key where none belongs (ValueError)."""
-        for name in self.fields or ():
-            if name not in FIELDS:
-                raise ValueError(f"fields: '{name}' is not a value of a meter; {suggest(name, FIELDS)}")
-        if self.fields is not None and (not self.fields or len(set(self.fields)) < len(self.fields)):
-            raise ValueError("fields: name each value once, and at least one")
+        if self.fields is not None:
+            check_chosen(self.fields, FIELDS, of="a meter")
         if self.key_file is None:
             return
         if _KEY.fullmatch(self.key_file.name):
