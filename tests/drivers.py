@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from importlib.metadata import packages_distributions
@@ -227,8 +227,3 @@ def marks(name: str) -> tuple[str, str]:
     return tuple(  # type: ignore[return-value]
         f"<!-- generated: {part} {name} {by} -->\n<!-- end: {part} {name} -->" for part in ("what", "details")
     )
-
-
-def without(page: str) -> Iterable[str]:
-    """Drivers whose section has no configuration."""
-    return [name for name in source.names() if not example(page, name)]

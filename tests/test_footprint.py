@@ -29,8 +29,8 @@ START_S = 20.0
 
 # Not for a node: its person's terminal, its tests, its benchmarks, what is not there yet, what was not asked for.
 NEVER = {
-    "aiohttp", "babel", "cryptography", "dsmr_parser", "hypothesis", "knoop_bench", "lxml", "mypy", "oldmemo",
-    "omemo", "prompt_toolkit", "pymodbus", "pynmea2", "pytest", "setuptools", "twomemo", "uvloop",
+    "aiohttp", "babel", "cryptography", "difflib", "dsmr_parser", "hypothesis", "knoop_bench", "lxml", "mypy",
+    "oldmemo", "omemo", "prompt_toolkit", "pymodbus", "pynmea2", "pytest", "setuptools", "twomemo", "uvloop",
 }  # fmt: skip
 GPIO = {"gpiozero", "lgpio", "gpiod", "colorzero"}
 

@@ -119,10 +119,13 @@ def test_its_values_are_shown_live(checkout, talking):
     running = subprocess.Popen(
         shlex.split(command), cwd=checkout, env=environment(checkout), stdout=subprocess.PIPE, text=True
     )
+    bound = threading.Timer(60, running.kill)
+    bound.start()
     try:
         assert running.stdout is not None
         shown = {running.stdout.readline().split()[1] for _ in range(2)}
     finally:
+        bound.cancel()
         running.send_signal(signal.SIGINT)
         running.communicate(timeout=10)
     assert shown == {"dust.pm2p5", "dust.pm10"}

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from knoop_hw import source
 from knoop_hw.clock import Clock
-from knoop_hw.errors import DeviceError
+from knoop_hw.errors import DeviceError, reason_of
 from knoop_hw.guards import Due, Guard, Level
 from knoop_hw.life import end
 from knoop_hw.remote_tables import Remote
@@ -143,7 +143,7 @@ class Device:
         if not known and len(self._bugs) < MOST_BUGS:
             self._bugs.add(repr(error))
             log.error("output.%s: the driver of its device has a bug", to.name, exc_info=error)
-        return getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return reason_of(error)
 
     @property
     def beginning(self) -> list[Wanted]:
@@ -236,38 +236,29 @@ async def to_safe(sensors: Iterable[Sensor], remotes: Iterable[Remote], *, clock
 
     All devices at once, each in 10 s at most; `safe = "keep"` is not touched. Returns what failed.
     """
-    configs = sorted((config for config in remotes if config.safe_level is not None), key=lambda c: bool(c.safe_level))
-    devices = [(sensor, [config for config in configs if config.sensor == sensor.name]) for sensor in sensors]
+    levels = [(config, level) for config in remotes if (level := config.safe_level) is not None]
+    levels.sort(key=lambda item: bool(item[1]))  # what goes off goes first
+    devices = [(sensor, [item for item in levels if item[0].sensor == sensor.name]) for sensor in sensors]
     failed = await asyncio.gather(*(_one_safe(sensor, there, clock=clock) for sensor, there in devices if there))
     return [error for errors in failed for error in errors]
 
 
-async def _one_safe(sensor: Sensor, configs: list[Remote], *, clock: Clock) -> list[DeviceError]:
-    left, failed = list(configs), list[DeviceError]()
+async def _one_safe(sensor: Sensor, levels: list[tuple[Remote, Level]], *, clock: Clock) -> list[DeviceError]:
+    left, failed = [config for config, _ in levels], list[DeviceError]()
 
     async def work() -> None:
         async with source.load(sensor.driver).open(sensor.config, clock=clock) as opened:
             reading = asyncio.ensure_future(_read(opened))  # what the device answers is heard by who reads
+            device = Device(sensor.name, opened)
             try:
-                for config in configs:
-                    await _make_safe(Device(sensor.name, opened), config)
+                for config, level in levels:
+                    try:
+                        await _write_safe(device, config, level, clock=clock)
+                    except DeviceError as error:
+                        failed.append(error)
                     left.remove(config)
             finally:
                 await end((reading,))
-
-    async def _make_safe(device: Device, config: Remote) -> None:
-        level = config.safe_level
-        if level is None:
-            return
-        try:
-            shown = await device.write(config, level, clock=clock)
-        except DeviceError as error:
-            failed.append(error)
-        else:
-            if shown is not None and not same(config, shown, level):
-                failed.append(DeviceError(f"output.{config.name}: its device shows {shown} instead of {level}"))
-            word = f"{level:g}" if config.span else "on" if level else "off"
-            log.debug("output.%s: %s, which is safe", config.name, word)
 
     reason = f"its device has not taken its safe level for {AFTER_S:g} s"
     try:
@@ -277,8 +268,17 @@ async def _one_safe(sensor: Sensor, configs: list[Remote], *, clock: Clock) -> l
     except Exception as error:  # it says what is wrong, and the next device has its turn
         if not isinstance(error, OSError | ValueError):
             log.exception("sensor.%s: its driver '%s' has a bug", sensor.name, sensor.driver)
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = reason_of(error)
     return [*failed, *(DeviceError(f"output.{config.name}: {reason}") for config in left)]
+
+
+async def _write_safe(device: Device, config: Remote, level: Level, *, clock: Clock) -> None:
+    """Raises DeviceError, also when the device shows another level."""
+    shown = await device.write(config, level, clock=clock)
+    if shown is not None and not same(config, shown, level):
+        raise DeviceError(f"output.{config.name}: its device shows {shown} instead of {level}")
+    word = f"{level:g}" if config.span else "on" if level else "off"
+    log.debug("output.%s: %s, which is safe", config.name, word)
 
 
 async def _read(opened: source.Source) -> None:

@@ -57,3 +57,8 @@ class SetRefused(HardwareError, PermissionError):
     def __init__(self, reason: str, text: str) -> None:
         self.reason = reason
         super().__init__(text)
+
+
+def reason_of(error: BaseException) -> str:
+    """Why, in a few words: the kernel's where it is one of its errors, else the error's own."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

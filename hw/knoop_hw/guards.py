@@ -140,7 +140,7 @@ class Guard:
         if limits.pulse_s is not None and for_s is not None and for_s > limits.pulse_s:
             text = f"{self.name}: gives pulses of {_time(limits.pulse_s)} (pulse); ask for no more"
             raise SetRefused("range", text)
-        if not self.on or self._unknown_ns is not None:
+        if not self.on or not self.known:
             since_ns = self._since_ns if self._unknown_ns is None else self._unknown_ns
             left_s = limits.min_off_s - (now_ns - since_ns) / 1e9
             if left_s > 0:

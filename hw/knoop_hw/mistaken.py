@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 
@@ -40,6 +39,8 @@ def meant(word: str, choices: Iterable[str]) -> str:
     for ours, said in _ELSEWHERE.get(word.lower(), ()):
         if ours in choices and ours != word:
             return said or f"did you mean '{ours}'?"
+    import difflib  # noqa: PLC0415 -- 0.4 MB, for who makes a mistake
+
     near = difflib.get_close_matches(word, choices, n=1)
     return f"did you mean '{near[0]}'?" if near else ""
 

@@ -44,12 +44,12 @@ class Pipes:
             self._timers.pop(name).close()
             self._forget(name)
         for name, channel in self._by_name.items():
-            judged = _judged(channel, options[name])
+            made_of = _made_of(channel, options[name])
             if name in former and former[name].type != channel.type:
                 self._forget(name)  # what it was says nothing of what it is
                 self.kept.drop({name})
             before = self._filters.get(name)
-            if before is None or judged != _judged(former[name], self._options[name]):
+            if before is None or made_of != _made_of(former[name], self._options[name]):
                 self._filters[name] = Filter(
                     options[name], minimum=channel.minimum, maximum=channel.maximum, repeats=channel.kind == "button"
                 )
@@ -121,6 +121,6 @@ def _options_of(config: Config) -> dict[str, Options]:
     return options | {item.channel.name: item.options for sensor in config.sensors for item in sensor.fields}
 
 
-def _judged(channel: Channel, options: Options) -> tuple[object, ...]:
+def _made_of(channel: Channel, options: Options) -> tuple[object, ...]:
     """What a filter is made of: a new label is no reason for a new one."""
     return (channel.minimum, channel.maximum, *(getattr(options, name) for name in FILTERING))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal
 
 from knoop_hw import units
-from knoop_hw.decode import SECONDS, Between, Scalar, Seconds, seconds_of, suggest
+from knoop_hw.decode import SECONDS, Between, Scalar, Seconds, seconds_of
 from knoop_hw.filters import Options
 from knoop_hw.guards import Level, Limits
 from knoop_hw.model import Channel
@@ -28,7 +28,7 @@ DeadMan = Annotated[
 ]  # fmt: skip
 
 
-def _level(raw: Any) -> str | float:
+def _at_end(raw: Any) -> str | float:
     if isinstance(raw, str) and raw in {"off", "on", "keep"}:
         return raw
     if isinstance(raw, int | float) and not isinstance(raw, bool) and abs(raw) < float("inf"):
@@ -37,8 +37,8 @@ def _level(raw: Any) -> str | float:
 
 
 AtEnds = Annotated[
-    str | float,
-    Scalar('"off", "on" or "keep", for a number "keep" or a number', _level,
+    Literal["off", "on", "keep"] | float,
+    Scalar('"off", "on" or "keep", for a number "keep" or a number', _at_end,
            schema={"anyOf": [{"enum": ["off", "on", "keep"]}, {"type": "number"}]}),
 ]  # fmt: skip
 # What an option of other channels is called that makes sense for an output; everything else would hide a change.
@@ -102,8 +102,7 @@ class Remote(Options):
         low, high = self.span or (0.0, 0.0)
         if low >= high:
             raise ValueError("maximum: is not above minimum; correct one of them")
-        if not units.known(self.unit):
-            raise ValueError(f"unit: '{self.unit}' is not a unit Knoop knows; {suggest(self.unit, units.DIGITS)}")
+        units.check(self.unit)
         for name in ("max_on", "min_off"):
             if getattr(self, f"{name}_s"):
                 raise ValueError(f"{name}: only a switch is on or off; leave it out")
@@ -131,31 +130,30 @@ class Remote(Options):
         """What is written at the end; None: nothing."""
         return self._level(self.safe)
 
-    def _level(self, said: str | float | None) -> Level | None:
+    def _level(self, said: AtEnds | None) -> Level | None:
+        said = self._or_usual(said)
         if isinstance(said, float):
             return said
-        word = said or self._usual
-        return None if word == "keep" else word == "on"
+        return None if said == "keep" else said == "on"
 
-    @property
-    def _usual(self) -> str:
+    def _or_usual(self, said: AtEnds | None) -> AtEnds:
+        if said is not None:
+            return said
         return "off" if self.kind == "switch" else "keep"
 
     @property
     def limits(self) -> Limits:
         """For its guard."""
-        safe = self.safe_level
         return Limits(
-            span=self.span, unit=self.unit, max_on_s=self.max_on_s, min_off_s=self.min_off_s,
-            dead_man_s=self.dead_man_s,
-            safe="keep" if safe is None else ("on" if safe else "off") if isinstance(safe, bool) else safe,
+            span=self.span, unit=self.unit, safe=self._or_usual(self.safe), max_on_s=self.max_on_s,
+            min_off_s=self.min_off_s, dead_man_s=self.dead_man_s,
         )  # fmt: skip
 
     @property
     def line(self) -> Remote:
         """What is written and when: where this and its sensor are the same, a reload does not touch the output."""
         words: dict[str, Any] = {option.name: option.default for option in fields(Options)}
-        initial, safe = (self._usual if said is None else said for said in (self.initial, self.safe))
+        initial, safe = self._or_usual(self.initial), self._or_usual(self.safe)
         return replace(self, **words, initial=initial, safe=safe, confirm=False)
 
     def channel(self) -> Channel:

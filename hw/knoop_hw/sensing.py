@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from knoop_hw import source
 from knoop_hw.clock import Clock
-from knoop_hw.errors import DeviceError
+from knoop_hw.errors import DeviceError, reason_of
 from knoop_hw.model import Quality, Report
 from knoop_hw.source import Sample, Source, Stuck
 from knoop_hw.tables import Sensor
@@ -122,7 +122,7 @@ class _Sensing:
         if isinstance(error, DeviceError):
             return str(error).removeprefix(f"{self._name}: ")
         if isinstance(error, OSError | ValueError):
-            said = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            said = reason_of(error)
             file = getattr(error, "filename", None)
             return f"{file}: {said}" if file else said
         if (bug := repr(error)) not in self._bugs and len(self._bugs) < MOST_BUGS:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from knoop_hw import source, units
-from knoop_hw.decode import Between, Scalar, Seconds, suggest
+from knoop_hw.decode import Between, Scalar, Seconds
 from knoop_hw.filters import NUMERIC, Options
 from knoop_hw.model import Channel, Kind, Type
 from knoop_hw.pins import Pin
@@ -121,8 +121,7 @@ class Input(Options):
         elif (self.double_s, self.long_s) != (DOUBLE_S, LONG_S):
             key = "double" if self.double_s != DOUBLE_S else "long"
             raise ValueError(f'{key}: only a button is pressed; set kind = "button"')
-        if not units.known(self.unit):
-            raise ValueError(f"unit: '{self.unit}' is not a unit Knoop knows; {suggest(self.unit, units.DIGITS)}")
+        units.check(self.unit)
         if self.rate is not None and self.rate.unit not in (there := units.rates(self.unit)):
             go = f"with unit = '{self.unit}' go" if self.unit else "without a unit go"
             known = ", ".join(there) or "no rates"

@@ -30,15 +30,19 @@ class Trouble:
         if follow and self._told and reason != self._reason:
             self._log.debug("%s: now: %s", self._what, reason)
         self._reason = reason
-        if self._told or (len(self._told_ns) == MOST and now_ns - self._told_ns[0] < WITHIN_S * 1e9):
+        if self._told or self._often(now_ns):
             return
         missed = self._counted - 1
         times = f"; {missed} more since this was last said" if missed else ""
         self._told_ns.append(now_ns)
-        last = len(self._told_ns) == MOST and now_ns - self._told_ns[0] < WITHIN_S * 1e9
-        more = f"; it comes and goes, and is told at most {MOST} times in {WITHIN_S / 60:g} min" if last else ""
+        last = f"; it comes and goes, and is told at most {MOST} times in {WITHIN_S / 60:g} min"
+        more = last if self._often(now_ns) else ""
         self._log.warning("%s: %s%s%s", self._what, reason, times, more)
         self._told, self._counted, self._end = True, 0, end
+
+    def _often(self, now_ns: int) -> bool:
+        """Whether it was told as often lately as it may be."""
+        return len(self._told_ns) == MOST and now_ns - self._told_ns[0] < WITHIN_S * 1e9
 
     def over(self) -> None:
         """There is no trouble, or none any more."""

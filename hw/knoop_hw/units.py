@@ -6,6 +6,8 @@ A new driver that needs another one adds a line here.
 
 from __future__ import annotations
 
+from knoop_hw.mistaken import suggest
+
 # Symbol → decimals shown to people when neither the channel nor the driver says otherwise. They follow what
 # the usual instrument resolves: a DS18B20 0.06 °C, a smart meter 1 Wh, a house's mains 0.1 V.
 DIGITS: dict[str, int] = {
@@ -27,6 +29,12 @@ DIGITS: dict[str, int] = {
 def known(symbol: str) -> bool:
     """Whether `symbol` is a unit of this table; the empty one means a plain number."""
     return symbol in DIGITS
+
+
+def check(symbol: str) -> None:
+    """Refuse what is no such unit (ValueError that begins with the key `unit`)."""
+    if not known(symbol):
+        raise ValueError(f"unit: '{symbol}' is not a unit Knoop knows; {suggest(symbol, DIGITS)}")
 
 
 def digits(symbol: str) -> int:

@@ -193,10 +193,10 @@ class Agent:
     def _works(self) -> tuple[Coroutine[Any, Any, None], ...]:
         return (
             self._board.listen(self.router), self._board.beat(), self.router.run(), self._tick(),
-            self.house.alarms.save(self._state), self._link.run(self.presence.serve), *self._own(),
+            self.house.alarms.save(self._state), self._link.run(self.presence.serve), *self._own_sensors(),
         )
 
-    def _own(self) -> Iterator[Coroutine[Any, Any, None]]:
+    def _own_sensors(self) -> Iterator[Coroutine[Any, Any, None]]:
         """The channels that are ours to measure (docs/adr/0019)."""
         house = self.house
         if house.config.network:

@@ -16,6 +16,7 @@ import pytest
 from tests.board import usb
 from tests.board.guest import Guest
 from tests.board.node import COMMANDS, Node, later
+from tests.board.test_node import BOARD
 from tests.integration.conftest import account, prosody, witness  # noqa: F401 -- fixtures
 from tests.integration.running import Way
 
@@ -47,16 +48,7 @@ def cable(guest: Guest, udev: None) -> Iterator[Callable[[str], usb.Cable]]:
         yield lambda name: stack.enter_context(closing(usb.Cable(guest, f"{name}{next(_numbers)}")))
 
 
-BOARD = """
-[input.door]
-label = "Front door"
-pin = "GPIO5"
-debounce = "0ms"
-
-[output.lamp]
-label = "Lamp"
-pin = "GPIO2"
-
+CABLES = """
 [sensor.meter]
 driver = "p1"
 device = "{meter}"
@@ -134,7 +126,7 @@ async def house(guest, lines, cable, prosody, account, witness, tmp_path) -> Asy
     owner = await witness(anna, friends=[device.jid])
     meter, arduino = cable("METER"), cable("ARDUINO")
     node = Node(guest, f"/root/serial{next(_numbers)}", tmp_path)
-    board = BOARD.format(meter=meter.device, arduino=arduino.device)
+    board = BOARD + CABLES.format(meter=meter.device, arduino=arduino.device)
     node.write(Way.to(prosody), device, people={anna.jid: '"owner"'}, board=board)
     yield House(node, device.jid, owner, meter, arduino)
     await later(node.close)

@@ -137,6 +137,10 @@ class Device:
             if self.reply is not None and (reply := self.reply(request)) is not None:
                 self.say(reply)
 
+    async def hears(self):
+        """The next request."""
+        return await asyncio.wait_for(self.asked.get(), 10)
+
     def say(self, data):
         os.write(self._master, data)
 
@@ -177,7 +181,7 @@ async def ask(bus, request, *, timeout_s=5.0, tries=1):
 async def test_asked_and_answered_in_pieces(line, device):
     async with joined(line) as bus:
         asking = asyncio.create_task(ask(bus, read(1, 0, 2)))
-        assert await device.asked.get() == read(1, 0, 2).frame
+        assert await device.hears() == read(1, 0, 2).frame
         for byte in registers(1, 7, 8):
             device.say(bytes([byte]))
             await asyncio.sleep(0)
@@ -192,8 +196,8 @@ async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_ones(line
         assert not raised.value.spoiled
         asking = asyncio.create_task(ask(bus, read(1, 1), timeout_s=0.1))
         device.say(registers(1, 1000))
-        assert await device.asked.get() == read(1, 0).frame
-        assert await device.asked.get() == read(1, 1).frame
+        assert await device.hears() == read(1, 0).frame
+        assert await device.hears() == read(1, 1).frame
         device.say(registers(1, 1001))
         assert (await asking).registers == [1001]
         assert bus._rest_s(1) > 0  # what it was asked before may still come: it is left alone for once more
@@ -205,7 +209,7 @@ async def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_ones(line
 async def test_who_is_cancelled_leaves_no_answer_to_the_next(line, device):
     async with joined(line) as bus:
         asking = asyncio.create_task(ask(bus, read(1, 0), timeout_s=0.2))
-        await device.asked.get()
+        await device.hears()
         asking.cancel()
         await asyncio.wait([asking])
         next_ = asyncio.create_task(ask(bus, read(1, 1), timeout_s=0.2))
@@ -288,10 +292,11 @@ async def test_a_unit_that_is_silent_waits_for_its_turn(line, device):
     async with joined(line) as bus:
         dying = asyncio.create_task(dead())
         order = []
-        while order.count(9) < 4:
-            assert (await ask(bus, read(1, 0))).registers == [7]
-            while not device.asked.empty():
-                order.append((await device.asked.get())[0])
+        async with asyncio.timeout(10):
+            while order.count(9) < 4:
+                assert (await ask(bus, read(1, 0))).registers == [7]
+                while not device.asked.empty():
+                    order.append(device.asked.get_nowait()[0])
         dying.cancel()
         await asyncio.wait([dying])
     runs = "".join("." if unit == 1 else "D" for unit in order).split("D")
@@ -307,7 +312,7 @@ async def test_several_take_turns(line, device):
 
         found = await asyncio.gather(*(many(unit) for unit in (1, 2, 3)))
         assert found == [[[at] for at in range(20)]] * 3
-        order = [(await device.asked.get())[0] for _ in range(60)]
+        order = [(await device.hears())[0] for _ in range(60)]
         assert order == [1, 2, 3] * 20
 
 
@@ -315,7 +320,7 @@ async def test_two_who_ask_one_unit_wait_for_each_other_and_no_longer(line, devi
     """A write while its values are read: the next turn is its."""
     async with joined(line) as bus:
         reading = asyncio.create_task(ask(bus, read(1, 0), timeout_s=60.0))
-        await device.asked.get()
+        await device.hears()
         writing = asyncio.create_task(ask(bus, CODEC.write(1, "coil", 0, [1]), timeout_s=60.0))
         device.reply = lambda request: request
         await asyncio.sleep(0)
@@ -325,14 +330,14 @@ async def test_two_who_ask_one_unit_wait_for_each_other_and_no_longer(line, devi
         # But where the one got no answer, the other waits until none can come.
         device.reply = None
         first = asyncio.create_task(ask(bus, read(1, 0), timeout_s=0.1))
-        await device.asked.get()
-        await device.asked.get()
+        await device.hears()
+        await device.hears()
         second = asyncio.create_task(ask(bus, read(1, 1), timeout_s=0.1))
         with pytest.raises(NoAnswer):
             await first
         assert bus._rest_s(1) > 0
         device.say(registers(1, 1000))
-        assert await device.asked.get() == read(1, 1).frame
+        assert await device.hears() == read(1, 1).frame
         assert bus._rest_s(1) == 0
         device.say(registers(1, 1001))
         assert (await second).registers == [1001]
@@ -382,7 +387,7 @@ async def test_unplugged_while_nobody_asks(line, device):
 async def test_unplugged_while_somebody_waits(line, device):
     async with joined(line) as bus:
         asking = asyncio.create_task(ask(bus, read(1, 0)))
-        await device.asked.get()
+        await device.hears()
         device.close()
         os.close(line[0])
         with pytest.raises(DeviceError, match=r"^sensor.a: .* was unplugged"):

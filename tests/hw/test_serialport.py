@@ -259,9 +259,10 @@ async def test_what_is_written_arrives_whole_and_in_turn(line):
         received = bytearray()
         writing = asyncio.gather(*map(port.write, texts))
         asyncio.get_running_loop().add_reader(master, lambda: received.extend(os.read(master, 4096)))
-        await asyncio.wait_for(writing, 5)
-        while len(received) < 60_000:  # a pty has taken it before the other side has
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(5):
+            await writing
+            while len(received) < 60_000:  # a pty has taken it before the other side has
+                await asyncio.sleep(0.001)
         asyncio.get_running_loop().remove_reader(master)
     assert sum(one != other for one, other in pairwise(received)) == 2
 
@@ -286,8 +287,9 @@ async def test_a_device_that_vanishes_amid_a_write(line):
     master, device = line
     async with open_port(device, owner="sensor.arduino") as port:
         writing = asyncio.create_task(port.write(b"x" * 1_000_000))
-        while not port._turn.locked():
-            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            while not port._turn.locked():
+                await asyncio.sleep(0)
         os.read(master, 4096)
         os.close(master)
         with pytest.raises(DeviceError, match="was unplugged"):
@@ -300,8 +302,9 @@ async def test_closed_amid_a_write(line):
     _, device = line
     async with open_port(device, owner="sensor.arduino") as port:
         writing = asyncio.create_task(port.write(b"x" * 1_000_000))
-        while not port._turn.locked():
-            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            while not port._turn.locked():
+                await asyncio.sleep(0)
     with pytest.raises(DeviceError, match="is closed"):
         await asyncio.wait_for(writing, 1)
 

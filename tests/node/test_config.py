@@ -2,12 +2,11 @@
 
 import pytest
 
-from knoop import commands, config, places
+from knoop import places
 from knoop.access import Role
 from knoop.alerts import Absence
 from knoop.condition import Condition
 from knoop.jid import Jid
-from knoop.xmpp import compat
 from knoop_hw import places as common
 from knoop_hw.errors import ConfigError
 
@@ -37,16 +36,6 @@ driver = "system"
 when = "door == on"
 for = "5min"
 """
-
-
-@pytest.fixture
-def load(tmp_path):
-    def load(text):
-        file = tmp_path / "node.toml"
-        file.write_text(text, "utf-8")
-        return config.load(file, jid=compat.jid, words=commands.words())
-
-    return load
 
 
 def problems(load, text):

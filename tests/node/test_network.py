@@ -8,14 +8,14 @@ import threading
 
 import pytest
 from tests.integration.inprocess import node
+from tests.node.test_config import problems
 
-from knoop import commands, config
+from knoop import commands
 from knoop.command import Request
 from knoop.network import Network, signal
 from knoop.wifi import PATIENCE_S, Wifi
 from knoop.xmpp import compat
 from knoop_hw.clock import FakeClock
-from knoop_hw.errors import ConfigError
 
 # wext-proc.c, wireless_dev_seq_show and wireless_seq_printf_stats: the head, and a line for each interface.
 HEAD = (
@@ -167,16 +167,6 @@ when = "network.signal < -75"
 """
 
 
-@pytest.fixture
-def load(tmp_path):
-    def load(text):
-        file = tmp_path / "node.toml"
-        file.write_text(text, "utf-8")
-        return config.load(file, jid=compat.jid, words=commands.words())
-
-    return load
-
-
 async def test_a_node_tells_it_like_any_other_channel(root, load):
     load(NODE)
     hears(root, -80)
@@ -198,12 +188,6 @@ async def test_a_node_tells_it_like_any_other_channel(root, load):
         bram = house.access.person(compat.jid("bram@example.org"))
         assert bram is not None
         assert bram.reads("network.signal")
-
-
-def problems(load, text):
-    with pytest.raises(ConfigError) as caught:
-        load(text)
-    return [str(problem).partition("node.toml:")[2] for problem in caught.value.problems]
 
 
 class TestTable:

@@ -6,6 +6,7 @@ drivers/iio/industrialio-core.c (what a number may look like), Documentation/hwm
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable
@@ -46,6 +47,14 @@ def number(file: Path) -> Decimal:
     if not _NUMBER.fullmatch(text):
         raise BadReading(f"{file.name} says {text[:40]!r}, which is no number" if text else f"{file.name} is empty")
     return Decimal(text)
+
+
+def as_float(value: Decimal, name: str) -> float:
+    """This value of `name`, worked out exactly, as a reading has it. Raises BadReading for one beyond all floats."""
+    told = float(value)
+    if not math.isfinite(told):
+        raise BadReading(f"{name} is out of all bounds")
+    return told
 
 
 def _said(file: Path) -> str:

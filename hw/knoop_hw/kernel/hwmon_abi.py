@@ -7,7 +7,6 @@ never disagree.
 from __future__ import annotations
 
 import errno
-import math
 import re
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from knoop_hw.decode import suggest
 from knoop_hw.errors import BadReading
-from knoop_hw.kernel.attributes import Channel, number
+from knoop_hw.kernel.attributes import Channel, as_float, number
 from knoop_hw.kernel.buses import text_of
 from knoop_hw.source import Field
 
@@ -89,7 +88,4 @@ def _read(folder: Path, there: frozenset[str], prefix: str, item: int) -> float 
         raise
     if f"{name}_fault" in there and number(folder / f"{name}_fault"):
         raise BadReading(f"{name}_fault: nothing is connected, or it is broken")
-    told = float(value / Decimal(_KINDS[prefix].per))
-    if not math.isfinite(told):
-        raise BadReading(f"{file} is out of all bounds")
-    return told
+    return as_float(value / Decimal(_KINDS[prefix].per), file)

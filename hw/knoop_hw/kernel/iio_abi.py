@@ -7,7 +7,6 @@ by the driver `iio` and the probe, so that they never disagree.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from knoop_hw.decode import suggest
 from knoop_hw.errors import BadReading
-from knoop_hw.kernel.attributes import Channel, number
+from knoop_hw.kernel.attributes import Channel, as_float, number
 from knoop_hw.kernel.buses import text_of
 from knoop_hw.source import Field
 
@@ -151,10 +150,7 @@ def _read(folder: Path, there: frozenset[str], name: str) -> float:
             if what == "scale" and not said:
                 raise BadReading(f"{file} is 0: every value would be")
             value = value + said if what == "offset" else value * said
-    told = float(value * kind.times)
-    if not math.isfinite(told):
-        raise BadReading(f"in_{name} is out of all bounds")
-    return told
+    return as_float(value * kind.times, f"in_{name}")
 
 
 def _whose(name: str, what: str) -> Iterator[str]:

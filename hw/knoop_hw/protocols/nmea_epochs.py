@@ -121,7 +121,7 @@ class _Open:
     time: str = ""
     kinds: set[str] = field(default_factory=set)
     places: list[tuple[float, float]] = field(default_factory=list)
-    letters: list[str] = field(default_factory=list)
+    letters: str = ""
     values: dict[str, float | str] = field(default_factory=dict)
     spoiled: bool = False
 
@@ -181,9 +181,8 @@ class Epochs:
         first, self._first = self._first, False
         if first or now.spoiled:
             return None
-        letters = "".join(now.letters)
-        if not now.places or any(letter not in _MEASURED for letter in letters):
-            return self._unfixed(now, letters, at_ns)
+        if not now.places or any(letter not in _MEASURED for letter in now.letters):
+            return self._unfixed(now, at_ns)
         if any(abs(a - b) > APART for one in now.places for a, b in zip(one, now.places[0], strict=True)):
             self.doubted += 1
             return None
@@ -193,7 +192,7 @@ class Epochs:
             return None
         self._known |= {name: (value, at_ns) for name, value in now.values.items()}
         known = self._lately(at_ns)
-        letter, dimension = str(known.get("quality") or letters[0]), known.get("dimension")
+        letter, dimension = str(known.get("quality") or now.letters[0]), known.get("dimension")
         values = {name: known[name] for name in UNITS if name in known}
         values["latitude"], values["longitude"] = (round(angle, 7) for angle in now.places[0])  # 1 cm
         values["fix"] = FIXES.get(letter) or {"2": "2d", "3": "3d"}.get(str(dimension), "gps")
@@ -204,13 +203,13 @@ class Epochs:
             values.pop("course", None)
         return Epoch(values=values, estimated=letter == "E")
 
-    def _unfixed(self, now: _Open, letters: str, at_ns: int) -> Epoch:
+    def _unfixed(self, now: _Open, at_ns: int) -> Epoch:
         """No position, or one that nobody measured; where only one sentence says so it is believed."""
-        said = {"satellites": now.values["satellites"]} if "satellites" in now.values else {}
-        kept = {name: known for name, known in self._known.items() if name == "satellites"}
-        self._known = kept | {name: (value, at_ns) for name, value in said.items()}
-        typed = next((letter for letter in letters if letter in "MS"), "N")
-        values: dict[str, float | str] = {"fix": NONE if "N" in letters else FIXES[typed]}
+        if "satellites" in now.values:
+            self._known["satellites"] = now.values["satellites"], at_ns
+        self._known = {name: known for name, known in self._known.items() if name == "satellites"}
+        typed = next((letter for letter in now.letters if letter in "MS"), "N")
+        values: dict[str, float | str] = {"fix": NONE if "N" in now.letters else FIXES[typed]}
         return Epoch(values=values | self._lately(at_ns))
 
     def _lately(self, at_ns: int) -> dict[str, float | str]:
@@ -228,6 +227,7 @@ def _add(said: _Said, now: _Open) -> None:
 def _read(kind: str, said: Any) -> _Said:
     """A sentence of pynmea2's; raises whatever."""
     values: dict[str, float | str | None] = {}
+    letter = "" if kind in _TIMELESS else _letter(kind, said)
     if kind == "VTG":
         values["speed"] = _number(said, "spd_over_grnd_kmph", 0, 1852)
         values["course"] = _number(said, "true_track", 0, 360)
@@ -239,7 +239,7 @@ def _read(kind: str, said: Any) -> _Said:
         values["speed"] = None if knots is None else round(knots * KMH_OF_A_KNOT, 2)
         values["course"] = _number(said, "true_course", 0, 360)
     else:
-        values["quality"] = _letter(kind, said)
+        values["quality"] = letter
         values["satellites"] = _number(said, "num_sats", 0, 99)
         values["hdop"] = _number(said, "horizontal_dil" if kind == "GGA" else "hdop", 0, 99)
         if kind == "GNS" or _raw(said, "altitude_units") == "M":
@@ -250,17 +250,16 @@ def _read(kind: str, said: Any) -> _Said:
     time = _raw(said, "timestamp")
     if time and not _TIME.fullmatch(time):
         raise ValueError(time)
-    return _Said(kind=kind, time=time, letter=_letter(kind, said), place=_place(kind, said), values=there)
+    place = _place(said) if letter and letter in _MEASURED else None
+    return _Said(kind=kind, time=time, letter=letter, place=place, values=there)
 
 
-def _place(kind: str, said: Any) -> tuple[float, float] | None:
+def _place(said: Any) -> tuple[float, float]:
     """The measured position; raises ValueError where it should be and is none: pynmea2 has 0° for some of those."""
-    if not (letter := _letter(kind, said)) or letter not in _MEASURED:
-        return None
     latitude = _LATITUDE.fullmatch(_raw(said, "lat")) and _raw(said, "lat_dir") in {"N", "S"}
     longitude = _LONGITUDE.fullmatch(_raw(said, "lon")) and _raw(said, "lon_dir") in {"E", "W"}
     if not latitude or not longitude or abs(said.latitude) > 90 or abs(said.longitude) > 180:
-        raise ValueError(kind)
+        raise ValueError(said)
     return said.latitude, said.longitude
 
 

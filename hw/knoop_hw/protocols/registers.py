@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from knoop_hw import units
-from knoop_hw.decode import Between, suggest
+from knoop_hw.decode import Between
 
 Table = Literal["holding", "input", "coil", "discrete"]
 Number = Literal["uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64"]
@@ -108,8 +108,7 @@ class Register:
             raise ValueError("order: a single register has no order of words; leave it out")
         if self.scale == 0:
             raise ValueError("scale: 0 would make every value 0")
-        if not units.known(self.unit):
-            raise ValueError(f"unit: '{self.unit}' is not a unit Knoop knows; {suggest(self.unit, units.DIGITS)}")
+        units.check(self.unit)
         if self.at + self.size > 0x10000:
             raise ValueError(f"at: {self.size} registers from {self.at} on go beyond 65535, the last one")
 

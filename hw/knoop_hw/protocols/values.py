@@ -13,7 +13,7 @@ from functools import cache, cached_property
 from typing import Annotated, Any, ClassVar, Literal
 
 from knoop_hw import units
-from knoop_hw.decode import Between, suggest
+from knoop_hw.decode import Between
 from knoop_hw.errors import BadReading
 from knoop_hw.model import Type
 from knoop_hw.source import Field
@@ -193,8 +193,7 @@ def excerpt(text: str, *, limit: int = 60) -> str:
 
 def check_unit(kind: Type, unit: str) -> None:
     """Refuse a unit that Knoop does not know, or of what is no number (ValueError)."""
-    if not units.known(unit):
-        raise ValueError(f"unit: '{unit}' is not a unit Knoop knows; {suggest(unit, units.DIGITS)}")
+    units.check(unit)
     if unit and kind != "number":
         raise ValueError(f"unit: a {kind} has none; leave it out")
 

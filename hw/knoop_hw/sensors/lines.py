@@ -162,10 +162,9 @@ class Talker:
                 data = b""
             taken = lines.feed(data)
             self._strange.size += len(data)
-            if taken and not self._config.values:
+            if taken:
                 self._spoke.set()
             for line in taken[-MOST:]:
-                self._spoke.set()
                 if samples := self._samples(line):
                     yield samples
                 await self._clock.sleep(0)  # a pattern may take ms: what else is due comes between two lines

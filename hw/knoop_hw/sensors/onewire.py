@@ -38,9 +38,10 @@ _buses: dict[Path, threading.Lock] = {}  # of those where all measure at once: w
 
 
 def _address(raw: Any) -> str:
-    if not isinstance(raw, str) or not re.fullmatch(_ADDRESS, raw.strip().lower()):
+    address = raw.strip().lower() if isinstance(raw, str) else ""
+    if not re.fullmatch(_ADDRESS, address):
         raise ValueError(raw)
-    return raw.strip().lower()
+    return address
 
 
 Address = Annotated[

@@ -22,6 +22,8 @@ from knoop_hw.clock import Clock
 from knoop_hw.decode import Between, Seconds
 from knoop_hw.errors import BadReading
 from knoop_hw.kernel import firmware, thermal
+from knoop_hw.kernel.attributes import number
+from knoop_hw.kernel.buses import text_of
 from knoop_hw.model import Value
 from knoop_hw.source import Field, Polled
 
@@ -94,8 +96,8 @@ def _read(config: Config, zone: thermal.Zone | None, wanted: frozenset[str]) -> 
         with suppress(OSError, BadReading):  # the others are there; that we may not ask has been said
             values |= asdict(firmware.throttled(root))
     if "undervoltage" in wanted and (alarm := _alarm(root)) is not None:
-        with suppress(OSError, ValueError):
-            values["undervoltage"] = bool(values.get("undervoltage")) or int(alarm.read_text(encoding="ascii")) != 0
+        with suppress(OSError, BadReading):
+            values["undervoltage"] = bool(values.get("undervoltage")) or number(alarm) != 0
     return values
 
 
@@ -136,11 +138,8 @@ def _disk(mount: Path) -> float:
 
 def _alarm(root: Path) -> Path | None:
     """The file that is 1 while a Raspberry Pi's supply is too low."""
-    for name in (root / "sys/class/hwmon").glob("hwmon*/name"):
-        with suppress(OSError):
-            if name.read_text(encoding="ascii").strip() == "rpi_volt":
-                return name.with_name("in0_lcrit_alarm")
-    return None
+    names = (root / "sys/class/hwmon").glob("hwmon*/name")
+    return next((name.with_name("in0_lcrit_alarm") for name in names if text_of(name) == "rpi_volt"), None)
 
 
 # Of `pre_eol_info`: how much of its spare blocks a card has used, at least.
@@ -154,9 +153,9 @@ def _wear(root: Path) -> float | None:
     """
     worn: list[float] = []
     for file in (root / "sys/block").glob("mmcblk*/device/life_time"):
-        with suppress(OSError, ValueError):
-            worn += [10.0 * step for word in _words(file) if 0 < (step := int(word, 16)) <= 11]
-        with suppress(OSError, ValueError):
-            spare = int(file.with_name("pre_eol_info").read_text(encoding="ascii"), 16)
+        with suppress(ValueError):
+            worn += [10.0 * step for word in text_of(file).split() if 0 < (step := int(word, 16)) <= 11]
+        with suppress(ValueError):
+            spare = int(text_of(file.with_name("pre_eol_info")), 16)
             worn += [_SPARE_USED[spare]] if spare in _SPARE_USED else []
     return max(worn, default=None)

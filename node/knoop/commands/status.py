@@ -16,8 +16,8 @@ ALERTS = {
     "acknowledged": N_("Alert {alert}, acknowledged by {person} ({time})."),
 }
 
-# What a status names while it is so, and whose kinds of channel.
-SO: Mapping[str, frozenset[Kind]] = {
+# What is going on, and the kinds of channel in which it does.
+ACTIVE: Mapping[str, frozenset[Kind]] = {
     N_("On: {channels}."): frozenset({"switch", "pwm", "number"}),
     N_("Open: {channels}."): frozenset({"contact"}),
     N_("Motion: {channels}."): frozenset({"motion"}),
@@ -39,9 +39,9 @@ async def run(request: Request, house: House) -> Reply:
         lines += silent_now(state.name, house)
     if faulty:
         lines.append(Sentence(N_("No value from: {channels}."), {"channels": faulty}))
-    so = [channel for name, channel in mine.items() if (now := house.latest.get(name)) is not None and now.value]
-    for message, kinds in SO.items():
-        there = tuple(channel for channel in so if channel.kind in kinds)
+    active = [channel for name, channel in mine.items() if (now := house.latest.get(name)) is not None and now.value]
+    for message, kinds in ACTIVE.items():
+        there = tuple(channel for channel in active if channel.kind in kinds)
         if there:
             lines.append(Sentence(message, {"channels": there}))
     if health.backlog:

@@ -195,10 +195,13 @@ async def test_garbage_and_then_a_line(line):
 
 async def test_who_talks_too_much_is_heard_now_and_then(line, clock):
     master, device = line
-    async with heard(config(device, values={"x": Value(column=1)}), clock) as (_, following):
-        taking = asyncio.create_task(following())
-        os.write(master, b"\n" + b"".join(b"%d\n" % n for n in range(3 * MOST)))
-        assert await soon(taking) == {"x": (2.0 * MOST, "ok")}
+    async with heard(config(device, values={"x": Value(column=1)}), clock) as (talker, following):
+        at_once = b"\n" + b"".join(b"%d\n" % n for n in range(3 * MOST))
+        os.write(master, at_once)
+        async with asyncio.timeout(3):
+            while len(talker._port._buffer) < len(at_once):
+                await asyncio.sleep(0.001)
+        assert await soon(following()) == {"x": (2.0 * MOST, "ok")}
         for number in range(2 * MOST + 1, 3 * MOST):
             assert await soon(following()) == {"x": (float(number), "ok")}
         os.write(master, b"5\n")
@@ -212,14 +215,18 @@ async def test_who_floods_without_many_lines_gives_the_others_time(line, clock, 
     master, device = line
     async with heard(config(device, values={"x": Value(column=1)}), clock) as (talker, following):
         os.write(master, noise)
+        bound = time.monotonic() + 3
         while struct.unpack("i", fcntl.ioctl(talker._port._fd, termios.FIONREAD, bytes(4)))[0] < len(noise):
+            assert time.monotonic() < bound
             time.sleep(0.001)  # the loop shall read all of it at once
         for _ in range(noise.count(b"\n") - 1):  # the first may lack its beginning
             assert await soon(following()) == {"x": (5.0, "ok")}
         taking = asyncio.create_task(following())
-        await asyncio.sleep(0.01)
-        os.write(master, b"\n7\n")
+        rested_ns = clock.boottime_ns() + int(lines.REST_S * 1e9)
         async with asyncio.timeout(3):
+            while rested_ns not in {due_ns for due_ns, _, _ in clock._sleepers}:
+                await asyncio.sleep(0.001)
+            os.write(master, b"\n7\n")
             while b"7" not in talker._port._buffer:  # it stays there
                 await asyncio.sleep(0.001)
         await clock.advance(lines.REST_S)
@@ -259,13 +266,14 @@ async def test_a_pattern_that_takes_years(line, monkeypatch):
 # ── silence ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-async def silent(given, clock, *said):
+async def silent(given, clock, said):
     """Why there is no value, after `said`."""
-    async with heard(given, clock) as (_, following):
+    async with heard(given, clock) as (opened, following):
         taking = asyncio.create_task(following())
-        for text in said:
-            os.write(given_master(given), text)
-            await asyncio.sleep(0.02)
+        os.write(MASTERS[given.device], said)
+        async with asyncio.timeout(3):
+            while opened._strange.size < len(said):
+                await asyncio.sleep(0.001)
         await clock.advance(given.timeout_s + 1)
         with pytest.raises(DeviceError) as caught:
             await soon(taking)
@@ -273,10 +281,6 @@ async def silent(given, clock, *said):
 
 
 MASTERS = {}
-
-
-def given_master(given):
-    return MASTERS[given.device]
 
 
 @pytest.fixture
@@ -289,15 +293,15 @@ def talker(line):
 @pytest.mark.parametrize(
     ("said", "more", "why"),
     [
-        ((), {}, "and not one byte; check the cable, and whether the device runs"),
-        ((), {"poll": "R"}, "and not one byte; check the cable, and whether the device runs or understands no 'poll'"),
-        ((b"hello\nhi \x1b[2J you\n",), {}, "1 lines fit none of 'values', the last was 'hi \\x1b[2J you'"),
-        ((b"x" * 2000,), {}, "2000 bytes came, but no line of at most 1024; check 'baudrate'"),
-        ((b"\n\xff\xff\n\xff\n",), {}, "2 spoiled lines, 0 bytes with a wrong parity or stop bit; check 'baudrate', "),
+        (b"", {}, "and not one byte; check the cable, and whether the device runs"),
+        (b"", {"poll": "R"}, "and not one byte; check the cable, and whether the device runs or understands no 'poll'"),
+        (b"hello\nhi \x1b[2J you\n", {}, "1 lines fit none of 'values', the last was 'hi \\x1b[2J you'"),
+        (b"x" * 2000, {}, "2000 bytes came, but no line of at most 1024; check 'baudrate'"),
+        (b"\n\xff\xff\n\xff\n", {}, "2 spoiled lines, 0 bytes with a wrong parity or stop bit; check 'baudrate', "),
     ],
 )
 async def test_silence_says_what_was_heard(talker, clock, said, more, why):
-    text = await silent(config(talker, timeout_s=60.0, **more), clock, *said)
+    text = await silent(config(talker, timeout_s=60.0, **more), clock, said)
     assert text.startswith("sensor.arduino: no value in 60 s")
     assert why in text
 
@@ -355,7 +359,7 @@ async def read_of(master):
 async def test_a_device_that_answers_when_asked(talker, clock):
     master = MASTERS[talker]
     given = config(talker, poll="R\n", every_s=20.0)
-    async with heard(given, clock) as (_, following):
+    async with heard(given, clock) as (opened, following):
         taking = asyncio.create_task(following())
         await clock.advance(lines.QUIET_S)
         assert await read_of(master) == b"R\n"
@@ -370,11 +374,10 @@ async def test_a_device_that_answers_when_asked(talker, clock):
         assert await soon(taking) == {"temperature": (2.0, "ok")}
         taking = asyncio.create_task(following())
         await clock.advance(19)
-        asked = asyncio.create_task(read_of(master))
-        await asyncio.sleep(0)
-        assert not asked.done()
+        os.write(opened._port._fd, b"|")  # what it had been asked before would come before it
+        assert await read_of(master) == b"|"
         await clock.advance(1.1)
-        assert await asked == b"R\n"
+        assert await read_of(master) == b"R\n"
         taking.cancel()
         with suppress(asyncio.CancelledError):
             await taking
@@ -488,7 +491,9 @@ async def test_an_answer_is_the_value_that_it_has_now(line):
             await soon(telling)
 
 
-async def test_what_answers_the_contrary_and_nothing_else_does_not_obey(talker, clock):
+@asynccontextmanager
+async def told(talker, clock):
+    """A lamp that has been told to be on and has yet to answer: the next samples, and what becomes of the telling."""
     async with heard(config(talker), clock) as (opened, following):
         taking = asyncio.create_task(following())
         await clock.advance(0)
@@ -496,6 +501,11 @@ async def test_what_answers_the_contrary_and_nothing_else_does_not_obey(talker, 
         await soon(taking)
         telling = asyncio.create_task(opened.write(Write(write="L{value}\n", answer=r"^L=(\w+)$"), True))
         assert await read_of(MASTERS[talker]) == b"L1\n"
+        yield following, telling
+
+
+async def test_what_answers_the_contrary_and_nothing_else_does_not_obey(talker, clock):
+    async with told(talker, clock) as (following, telling):
         taking = asyncio.create_task(following())
         os.write(MASTERS[talker], b"L=0\nT=2.0\n")
         await soon(taking)
@@ -504,13 +514,7 @@ async def test_what_answers_the_contrary_and_nothing_else_does_not_obey(talker, 
 
 
 async def test_no_answer_is_a_failure(talker, clock):
-    async with heard(config(talker), clock) as (opened, following):
-        taking = asyncio.create_task(following())
-        await clock.advance(0)
-        os.write(MASTERS[talker], b"\nT=1.0\n")
-        await soon(taking)
-        telling = asyncio.create_task(opened.write(Write(write="L{value}\n", answer=r"^L=(\w+)$"), True))
-        assert await read_of(MASTERS[talker]) == b"L1\n"
+    async with told(talker, clock) as (_, telling):
         await clock.advance(lines.ANSWER_S)
         with pytest.raises(DeviceError, match=r"^sensor.arduino: no line that fits 'answer' came within 2 s$"):
             await soon(telling)

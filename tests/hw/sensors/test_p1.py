@@ -137,7 +137,9 @@ async def test_the_first_is_told_at_once_and_then_the_newest_at_most_so_often(li
 async def test_of_what_waited_the_newest_is_told(line):
     master, device = line
     async with p1.open(Config(name="meter", device=device, fields=("power",)), clock=SystemClock()) as meter:
-        os.write(master, RAW[HALF:] + with_power(1) + with_power(2) + with_power(3) + RAW[:HALF])
+        waits = RAW[HALF:] + with_power(1) + with_power(2) + with_power(3) + RAW[:HALF]
+        os.write(master, waits)
+        await until(lambda: len(meter._port._buffer) == len(waits))
         [sample] = await asyncio.wait_for(anext(meter.samples()), 2)
         assert sample.value == 0.003
 
