@@ -278,7 +278,8 @@ async def test_who_lost_every_right_while_it_was_done_hears_nothing_of_it(tmp_pa
 async def test_nobody_to_answer_is_no_error(talk):
     talk.online = False
     talk.hear("lamp on")
-    await talk.audit(1)
+    await asyncio.gather(*talk.conversation._tasks.values())
+    assert (await talk.audit(1), talk.said) == ([(ANNA, "lamp on", "done")], [])
     talk.online = True
     talk.hear("lamp?")
     assert await talk.answers(1) == ["Lamp is on."]
