@@ -5,12 +5,16 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 RUN := $(BIN)/python
+FAULT_PACKAGES := prosody strace libfaketime
+SEED ?= 7
+SOAK_MINUTES ?= 30
 BOARD_PACKAGES := qemu-system-arm mmdebstrap device-tree-compiler debian-archive-keyring
 PIP := $(BIN)/pip --quiet --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help .venv check test interop test-board bench-board demo bench bench-quick lock clean prosody
+.PHONY: help .venv check test faults faults-quick soak interop test-board bench-board demo bench bench-quick lock clean \
+    prosody fault-tools
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z.-]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -21,8 +25,19 @@ check: .venv  ## lint (ruff, nearly all rules) and types (mypy --strict)
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-test: .venv prosody  ## all tests, those against a real Prosody on loopback included
+test: .venv fault-tools  ## all tests, those against a real Prosody on loopback included
 	$(RUN) -m pytest --numprocesses 3 --dist loadfile
+
+faults: .venv fault-tools  ## 10,000 events over 200 faults (SEED=7), MQTT beside it, then what else can go wrong: an hour
+	@bench/debian-packages ejabberd mosquitto
+	$(RUN) -m tests.faults.run --seed $(SEED)
+	$(RUN) -m pytest tests/faults --long
+
+faults-quick: .venv fault-tools  ## the quick part of it, which `make test` has as well
+	$(RUN) -m pytest tests/faults
+
+soak: .venv fault-tools  ## memory, descriptors and threads over half an hour (SOAK_MINUTES=30) of readings and faults
+	$(RUN) -m tests.faults.soak --minutes $(SOAK_MINUTES) --seed $(SEED)
 
 interop: .venv  ## the node on Prosody and on ejabberd, through other people's clients, fifty nodes in a room
 	@bench/debian-packages prosody ejabberd python3-nbxmpp go-sendxmpp profanity tmux
@@ -58,6 +73,9 @@ clean:  ## remove everything that make made
 
 prosody:
 	@bench/debian-packages prosody
+
+fault-tools:
+	@bench/debian-packages $(FAULT_PACKAGES)
 
 # Two steps, so that a change of pyproject.toml does not fetch everything again.
 .venv/.packages: requirements-build.txt requirements-dev.txt

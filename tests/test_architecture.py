@@ -49,17 +49,19 @@ TIERS = (
     _tier("board", "all that is open, and the protocol", "knoop_hw", "board"),
     _tier("the hardware half", "a board as a process of its own", "knoop_hw", "serve cli __main__"),
     _tier("words", "addresses, records, errors", "knoop",
-          "- jid record errors health words slips bench together gate"),
+          "- jid record errors health words slips bench together gate progress ending budgets pace"),
     _tier("deciding", "rights, alerts, sentences, payloads, the configuration", "knoop",
-          "access alerts command commands commands.* condition config forms geoloc init.invite init.setup "
-          "parse parse.* network payload reminders room room.addressed room.gathering room.pace rules sparkline text "
-          "toml_schema watches"),
+          "access alerts glance command commands commands.* condition config disk forms gaps geoloc init.invite "
+          "init.setup parse parse.* network payload reminders room room.addressed room.gathering room.pace rules "
+          "sparkline text toml_schema unreceived wall watches"),
     _tier("keeping", "SQLite in a thread, reading to sinks, the agent's end of the seam", "knoop",
-          "database store state router board wifi"),
+          "worker refusals database readings_tables readings_sql store held waiting outbox state router board wifi "
+          "status_file storage"),
     _tier("xmpp", "bytes, login, stanzas: the only place that knows the library", "knoop", "xmpp xmpp.*"),
     _tier("ways out", "one publisher a file, one delivery a sink", "knoop", "publishers publishers.* delivery"),
     _tier("a node", "what verbs see, what a message becomes, what lives as long as a login", "knoop",
-          "alarms household execution conversation presence room.inroom room.talk telling watching whereabouts"),
+          "alarms household execution conversation presence vitals room.inroom room.talk telling timekeeping watching "
+          "whereabouts"),
     _tier("agent", "the wiring, and the way from one configuration to the next", "knoop",
           "agent halves serve"),
     _tier("command line", "arguments, exit codes, the terminal, where things are", "knoop",
@@ -99,6 +101,7 @@ SEAM: Mapping[str, frozenset[str]] = {
         "decode", "filters", "include", "remote_tables", "source", "tables"
     )}),
     "knoop.serve": frozenset({"knoop_hw.life"}),
+    "knoop.xmpp.where": frozenset({"knoop_hw.life"}),  # a look-up that hangs is nobody's to wait for
     "knoop.probe": frozenset({f"knoop_hw.{m}" for m in (
         "chips", "cli", "found", "jumper", "pins", "places", "preflight", "probe", "selftest", "tables"
     )}),  # another command of the machine's, which needs no agent
@@ -131,7 +134,7 @@ LAZY = {
     "knoop.terminal": "what only a person at a terminal needs",
 }
 MEASURES_THE_NODE = tuple(f"knoop_bench.{m}" for m in (
-    "measure", "halves", "report", "demo", "schema", "drivers", "one_driver",
+    "measure", "halves", "report", "demo", "schema", "drivers", "one_driver", "wear",
 ))
 
 PURE = (
@@ -142,15 +145,18 @@ PURE = (
     "knoop_hw.config", "knoop_hw.tables", "knoop_hw.pins", "knoop_hw.filters", "knoop_hw.guards", "knoop_hw.kept",
     "knoop_hw.gestures", "knoop_hw.counting", "knoop_hw.kernel.overlays", "knoop_hw.cap",
     "knoop_hw.kernel_edges", "knoop_hw.debounce",
-    "knoop.jid", "knoop.record", "knoop.errors", "knoop.health", "knoop.words", "knoop.slips",
+    "knoop.progress", "knoop.ending", "knoop.glance",
+    "knoop.jid", "knoop.record", "knoop.pace", "knoop.held", "knoop.waiting",
+    "knoop.errors", "knoop.health", "knoop.words", "knoop.slips",
     "knoop.parse.*", "knoop.access", "knoop.alerts",
     "knoop.condition", "knoop.geoloc", "knoop.network", "knoop.reminders", "knoop.rules",
     "knoop.command", "knoop.commands", "knoop.commands.*", "knoop.forms", "knoop.parse", "knoop.payload", "knoop.text",
-    "knoop.toml_schema",
+    "knoop.toml_schema", "knoop.disk",
     "knoop.room.addressed", "knoop.room.gathering", "knoop.room.pace", "knoop.xmpp.announce",
-    "knoop.watches", "knoop.init.invite", "knoop.init.setup",
-    "knoop.xmpp.fresh", "knoop.xmpp.guard", "knoop.xmpp.inbound",
-    "knoop.xmpp.dataforms", "knoop.xmpp.outbound", "knoop.sparkline", "knoop_bench.seen",
+    "knoop.wall", "knoop.unreceived", "knoop.watches", "knoop.init.invite", "knoop.init.setup",
+    "knoop.xmpp.failures", "knoop.xmpp.fresh", "knoop.xmpp.guard", "knoop.xmpp.inbound", "knoop.xmpp.lastsaid",
+    "knoop.xmpp.dataforms", "knoop.xmpp.outbound", "knoop.sparkline", "knoop_bench.seen", "knoop_bench.ledger",
+    "knoop.budgets", "knoop.gaps",
 )  # fmt: skip
 EFFECTS = frozenset({
     "asyncio", "concurrent", "http", "logging", "multiprocessing", "os", "random", "secrets", "select", "shutil",
@@ -165,6 +171,8 @@ CHANCE = {
     "knoop.xmpp.register": "the password of an account that it makes",
     "knoop.xmpp.openforms": "who guessed the id of a form could go on with it",
     "knoop.xmpp.link": "jitter between reconnects; tests hand in their own",
+    "knoop.xmpp.where": "RFC 2782: servers of one priority are taken by chance; tests hand in their own",
+    "knoop.xmpp.ways": "hands the same on",
 }
 ENVIRONMENT = {
     "knoop.places": "finding the password is what it is for",

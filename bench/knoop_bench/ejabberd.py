@@ -146,7 +146,7 @@ class Ejabberd(Server):
 
 _PLAIN_MODULES = (
     "mod_admin_extra", "mod_blocking", "mod_caps", "mod_carboncopy", "mod_client_state", "mod_disco", "mod_http_api",
-    "mod_last", "mod_offline", "mod_ping", "mod_privacy", "mod_private", "mod_roster", "mod_version",
+    "mod_last", "mod_offline", "mod_ping", "mod_privacy", "mod_private", "mod_roster", "mod_time", "mod_version",
 )
 
 

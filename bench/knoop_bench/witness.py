@@ -60,6 +60,7 @@ class Witness:
         self._login_s = login_s
         self._arrivals: set[asyncio.Event] = set()
         self._client: Any = None
+        self._gone = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         """Log in, say what it is interested in, go online, ask its friends for their presence."""
@@ -75,6 +76,7 @@ class Witness:
         for plugin in ("xep_0030", "xep_0115", "xep_0199", *(("xep_0184",) if self._receipts else ())):
             client.register_plugin(plugin)
         client.add_event_handler("presence_subscribe", self._answer_subscription)
+        client.add_event_handler("disconnected", lambda _: self._gone.set())
         try:
             await self._log_in(host, port)
             client.add_filter("in", self._record)
@@ -124,6 +126,10 @@ class Witness:
             raise NotSeen(f"{self.jid} did not see it within {timeout_s:g} s; what came:\n{came}") from None
         finally:
             self._arrivals.discard(arrival)
+
+    async def gone(self) -> None:
+        """Return when the stream has ended."""
+        await self._gone.wait()
 
     async def none(self, unwanted: Callable[[Seen], bool], for_s: float, *, after: int = 0) -> None:
         """Return after `for_s` without anything `unwanted` from `after` on; raises NotSeen when it comes."""

@@ -11,7 +11,14 @@ import heapq
 import time
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
+
+TIME_ERROR: Final = 5  # adjtimex(2): nothing has set this clock, or not for many hours
+# What systemd-timesyncd touches at its first answer of a boot (systemd-timesyncd.service(8)); chrony and ntpd tell the
+# kernel alone.
+TIMESYNC = Path("/run/systemd/timesync/synchronized")
+RTC = Path("/sys/class/rtc")
+RTC_APART_S = 60  # what a battery clock may have drifted since it set the time; a dead battery is off by years
 
 
 class Clock(Protocol):
@@ -28,6 +35,10 @@ class Clock(Protocol):
 
     def time_ns(self) -> int:
         """Wall-clock nanoseconds since 1970 (UTC); may jump, may be wrong."""
+        ...
+
+    def synced(self) -> bool:
+        """Whether this machine says that something set its wall clock: the network's time, or a battery clock."""
         ...
 
     def sleep(self, seconds: float) -> Awaitable[None]:
@@ -47,8 +58,34 @@ class SystemClock:
     def time_ns(self) -> int:
         return time.time_ns()
 
+    def synced(self) -> bool:
+        return bool(kernel_synchronised()) or TIMESYNC.exists() or _has_battery(self.time_ns())
+
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+
+def kernel_synchronised() -> bool | None:
+    """Whether the kernel knows that something keeps its clock right (adjtimex(2)); None where it does not say."""
+    import ctypes  # noqa: PLC0415 -- only the agent asks, and only until it is so
+
+    answer: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))  # a timex of zeros only asks
+    return None if answer < 0 else answer != TIME_ERROR
+
+
+def _has_battery(time_ns: int) -> bool:
+    """Whether the kernel took the time from a battery clock at boot, and that clock still says the same.
+
+    A Raspberry Pi 5 without its battery sets 1970, which systemd then moves to the last shutdown: neither is now.
+    """
+    for rtc in RTC.glob("*"):
+        try:
+            set_us = (rtc / "hctosys").read_text(encoding="ascii").strip() == "1"
+            if set_us and abs(int((rtc / "since_epoch").read_text(encoding="ascii")) - time_ns / 1e9) < RTC_APART_S:
+                return True
+        except (OSError, ValueError):
+            continue  # a battery clock that does not answer has set nothing
+    return False
 
 
 def monotonic_ns() -> int:
@@ -64,8 +101,11 @@ def monotonic_us() -> int:
 class FakeClock:
     """Time that moves only by `advance`: every sleeper wakes in order and runs before the next one."""
 
-    def __init__(self, *, time_ns: int = 1_795_342_503_000_000_000, boottime_ns: int = 1_000_000_000) -> None:
+    def __init__(
+        self, *, time_ns: int = 1_795_342_503_000_000_000, boottime_ns: int = 1_000_000_000, synced: bool = True
+    ) -> None:
         self.boot_id = "00000000-0000-4000-8000-000000000000"
+        self.is_set = synced
         self._time_ns = time_ns
         self._boottime_ns = boottime_ns
         self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -76,6 +116,9 @@ class FakeClock:
 
     def time_ns(self) -> int:
         return self._time_ns
+
+    def synced(self) -> bool:
+        return self.is_set
 
     async def sleep(self, seconds: float) -> None:
         if seconds <= 0:

@@ -21,7 +21,7 @@ from knoop_hw.scenario import read as read_scenario
 from knoop_hw.tables import KERNEL_PWM, BoardTable, Config, Input, Output, Sensor, SensorField, SensorHead
 
 TABLES = ("board", "input", "output", "sensor")
-AGENTS = frozenset({"alert", "network"})  # what the other half's channels begin with (docs/adr/0019-which-half.md)
+AGENTS = frozenset({"alert", "network", "node"})  # what the other half's channels begin with (docs/adr/0019, 0031)
 
 
 def load(document: Document, problems: list[Problem]) -> Config:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import logging
 import os
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from knoop_hw.errors import ConfigError, DeviceError, NotAsBefore
 
@@ -21,22 +22,46 @@ T = TypeVar("T")
 LOAD_TIMEOUT_S = 10.0  # reading and checking takes 0.3 s on a slow board
 
 
-def lock(file: Path, *, taken: str) -> IO[bytes]:
+class Held:
+    """A file or folder that is ours until `close` or until this process ends. Closing twice is fine."""
+
+    def __init__(self, number: int) -> None:
+        self._number: int | None = number
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._number is not None:
+            number, self._number = self._number, None
+            os.close(number)
+
+
+def lock(file: Path, *, taken: str) -> Held:
     """Hold `file` until it is closed or this process ends. Raises DeviceError with the sentence `taken`, or OSError.
 
-    Nothing is written: a disk that is full or has become read-only must not keep a half from starting.
+    Nothing is written: a disk that is full or has become read-only must not keep a half from starting. Where the file
+    cannot even be made there, its folder is held instead.
     """
-    held = open(file, "rb", opener=_made)  # noqa: SIM115 -- it is held by staying open
+    number = _open(file)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        held.close()
+        os.close(number)
         raise DeviceError(taken) from None
-    return held
+    return Held(number)
 
 
-def _made(file: str, flags: int) -> int:
-    return os.open(file, flags | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+def _open(file: Path) -> int:
+    try:
+        return os.open(file, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno not in {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO}:
+            raise
+        return os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def at_a_terminal() -> bool:

@@ -36,6 +36,22 @@ def state_directory(name: str) -> Path:
     return folder
 
 
+def status_file() -> Path | None:
+    """Where a node says how it is: systemd's RUNTIME_DIRECTORY, else XDG's folder `knoop`, created 0700 when missing.
+
+    None where there is neither: then nobody is told.
+    """
+    given, own = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0], os.environ.get("XDG_RUNTIME_DIR", "")
+    if not given and not own:
+        return None
+    folder = Path(given) if given else Path(own) / "knoop"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder / "status.json"
+
+
 def credential(name: str) -> Path | None:
     """The file of this name that systemd passed (LoadCredential=, systemd.exec(5)); None when it did not."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY", "")

@@ -15,11 +15,10 @@ import stat
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 from knoop_hw.clock import Clock
 from knoop_hw.errors import DeviceError
-from knoop_hw.life import end, lock
+from knoop_hw.life import Held, end, lock
 from knoop_hw.link import Link, LinkClosed, NotTheProtocol
 from knoop_hw.messages import MAX_LINE, Message, decode, encode
 
@@ -168,7 +167,7 @@ class Listener:
     def __init__(self, path: Path, *, passed: int | None = None) -> None:
         """Raises DeviceError when another process listens there, or when it cannot be bound."""
         self._path = path
-        self._held: IO[bytes] | None = None  # the lock beside a socket that we bound
+        self._held: Held | None = None  # the lock beside a socket that we bound
         self._sock = self._bind() if passed is None else _passed(passed)
         self._sock.setblocking(False)
 

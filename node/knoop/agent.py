@@ -18,14 +18,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from knoop import __version__, commands, geoloc, payload
+from knoop import __version__, commands, gaps, geoloc, payload
 from knoop.access import EVERYBODY, Role
 from knoop.alerts import Transition
 from knoop.board import Absence, BoardClient
 from knoop.command import Sentence
 from knoop.config import Config
 from knoop.conversation import Conversation
-from knoop.errors import LinkError, StoreError
+from knoop.ending import ANSWERS_S, LINK_S, PATIENT_S, Ending
+from knoop.errors import LinkError
 from knoop.execution import Execution
 from knoop.household import Household
 from knoop.jid import Jid
@@ -34,11 +35,15 @@ from knoop.publishers import Voice
 from knoop.record import Record
 from knoop.router import Router
 from knoop.state import State
+from knoop.status_file import StatusFile
+from knoop.storage import Storage
 from knoop.store import Store
 from knoop.together import first
+from knoop.vitals import Vitals
 from knoop.whereabouts import Whereabouts
 from knoop.wifi import Wifi
 from knoop.xmpp import adhoc, compat
+from knoop.xmpp.history import History
 from knoop.xmpp.link import Link
 from knoop.xmpp.outbound import message
 from knoop.xmpp.session import Account
@@ -54,9 +59,8 @@ log = logging.getLogger(__name__)
 # What we announce (XEP-0030), beside the library's own.
 FEATURES: tuple[str, ...] = (
     "urn:xmpp:receipts", "urn:xmpp:chat-markers:0", "http://jabber.org/protocol/chatstates",
-    "urn:xmpp:reply:0", "urn:xmpp:reactions:0", *adhoc.FEATURES,
+    "urn:xmpp:reply:0", "urn:xmpp:reactions:0", gaps.HISTORY, *adhoc.FEATURES,
 )
-STOP_TIMEOUT_S = 5.0  # a few of these in a row are well below the 90 s after which systemd kills
 TICK_S = 1.0
 
 
@@ -65,7 +69,7 @@ class Agent:
 
     def __init__(
         self, config: Config, *, clock: Clock, store: Store, state: State, board: BoardClient, password: str,
-        former: Agent | None = None,
+        former: Agent | None = None, ending: Ending | None = None, status: StatusFile | None = None,
     ) -> None:  # fmt: skip
         """`former`: one that has ended, of another configuration; this one goes on where it stopped."""
         self.loaded = (config, password)
@@ -75,16 +79,21 @@ class Agent:
         )
         self.router = house.router = Router(
             store, clock=clock, synced=house.synced, on_stored=board.stored, on_record=self._record,
-            retain_s=config.storage.retain_s,
+            retain_s=config.storage.retain_s, steady=house.wall.steady,
         )
+        disks = (store.database, state.database)
+        self.storage = Storage(*disks, run=house.run, clock=clock, now_ns=lambda: house.now_ns, router=self.router)
         self.execution = Execution(house, verbs=commands.table())
         self.presence = Presence(
-            config, clock=clock, outbox=self.router, people=house.people, readers=house.readers, health=house.health,
-            voice=Voice(sentence=house.sentence, personal=house.personal, may_hear=house.telling.may_hear),
+            config, clock=clock, outbox=self.router.outbox, people=house.people, readers=house.readers,
+            health=house.health,
+            voice=Voice(sentence=house.sentence, personal=house.personal, may_hear=house.telling.may_hear,
+                        note=house.alarms.note, kept=house.alarms.kept),
             about=self._about, present=self._present, on_link=self._linked, rooms=self._rooms(),
             whereabouts=Whereabouts(
                 wanted=bool(config.publish.geolocation), place=self._place, readers=house.readers, clock=clock
             ),
+            glance=house.glance,
         )
         self.conversation = Conversation(
             house, execution=self.execution, voice=house.voice, send=self._say, write=self.presence.send
@@ -92,14 +101,17 @@ class Agent:
         self.forms = adhoc.AdHoc(
             house, execution=self.execution, voice=house.voice, send=self.presence.send, say=self._say
         )
-        self._clock = clock
-        self._state = state
-        self._store = store
-        self._board = board
+        self.history = History(
+            house, execution=self.execution, channels=lambda: (channel.name for channel in house.all_channels),
+            flush=self.router.flush, session=lambda: self.presence.session,
+        )
+        self._clock, self._state, self._store, self._board = clock, state, store, board
+        self._ending = ending or Ending(clock)
+        self.vitals = Vitals(house, progress=self.presence.progress, show=self.presence.show, status=status)
         self._link = Link(
             account(config, password), clock=clock, on_message=self._message, on_presence=self._presence,
-            on_request=self.forms.take, admits=house.admits, features=FEATURES,
-            proven=former is not None and former.proven,
+            on_request=lambda iq, late: self.history.take(iq) or self.forms.take(iq, late), admits=house.admits,
+            features=FEATURES, proven=former is not None and former.proven,
         )
         self._said = 0
         self.announcements: list[Sentence] = []
@@ -110,7 +122,9 @@ class Agent:
             self.execution.follow(former.execution)
             self.conversation.follow(former.conversation)
             self.forms.follow(former.forms)
+            self.history.follow(former.history)
             self.router.follow(former.router)
+            self.storage.follow(former.storage)
             house.follow(former.house)
 
     def _rooms(self) -> dict[Jid, InRoom]:
@@ -135,11 +149,11 @@ class Agent:
         """Set when the board has other channels: another agent is to go on with them."""
         return self._board.renewed
 
-    async def settle(self, *, within_s: float = STOP_TIMEOUT_S) -> None:
+    async def settle(self, *, within_s: float = PATIENT_S) -> None:
         """Let what is on its way to the server arrive and begin nothing new: another agent is to go on."""
         with suppress(TimeoutError):  # what does not arrive in time is sent again; its identity says so
             async with asyncio.timeout(within_s):
-                await self.router.gate.shut()
+                await self.router.outbox.gate.shut()
 
     def announce(self, sentence: Sentence) -> None:
         """Say something to every owner in their language: now, or when there is a login again."""
@@ -180,25 +194,29 @@ class Agent:
             release()
             for task in (stopping, *tasks):
                 task.cancel()
-            await asyncio.wait(tasks, timeout=STOP_TIMEOUT_S)
-            await self.conversation.close()
-            await self.forms.close()
-            await self.execution.close()
+            await asyncio.wait(tasks, timeout=self._ending.left_s(LINK_S))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._ending.left_s(ANSWERS_S)):
+                    for part in (self.conversation, self.forms, self.history, self.execution):
+                        await part.close()
             try:
-                async with asyncio.timeout(STOP_TIMEOUT_S):
+                async with asyncio.timeout(self._ending.left_s()):
                     await self.router.flush()
             except TimeoutError:
-                log.error("the disk did not take the last readings within %g s; what it has is safe", STOP_TIMEOUT_S)
+                log.error("the disk did not take the last readings in time; what it has is safe")
 
     def _works(self) -> tuple[Coroutine[Any, Any, None], ...]:
         return (
             self._board.listen(self.router), self._board.beat(), self.router.run(), self._tick(),
-            self.house.alarms.save(self._state), self._link.run(self.presence.serve), *self._own_sensors(),
+            self.vitals.run(), self.vitals.count(),
+            self.house.alarms.save(self._state), self.house.timekeeping.run(),
+            self._link.run(self.house.timekeeping.asking_first(self.presence.serve)), *self._own_sensors(),
         )
 
     def _own_sensors(self) -> Iterator[Coroutine[Any, Any, None]]:
         """The channels that are ours to measure (docs/adr/0019)."""
         house = self.house
+        yield self.storage.run()
         if house.config.network:
             yield Wifi(
                 house.config.network, run=house.run, clock=self._clock, now_ns=lambda: house.now_ns, put=self.router.put
@@ -239,20 +257,18 @@ class Agent:
                     self._changed(transition)
 
     async def _tick(self) -> None:
-        """What time brings: alerts that held long enough, watches that waited, the watchdog."""
+        """What time brings: alerts that held long enough, watches that waited. It waits for no disk."""
         house = self.house
         while True:
             await self._clock.sleep(TICK_S)
             for transition in house.alarms.due():
                 self._changed(transition)
+            for once_more in house.alarms.again():
+                with suppress(LinkError):
+                    self.presence.send(once_more)
             house.watching.tick()
             if news := self.absence.news(house.health().away_s):
                 self.announce(news)
-            try:
-                house.waits(max((await self._store.backlog()).values(), default=0))
-            except StoreError as error:
-                log.debug("the store does not answer: %s", error)
-            notify("WATCHDOG=1")
 
     def _record(self, record: Record) -> None:
         """A record is new: it may raise an alert, and somebody may be watching."""
@@ -299,7 +315,8 @@ class Agent:
         own = [channel.name for channel in channels if channel.name not in self._board.channels]
         both = hashlib.sha256(" ".join([self._board.hello.digest, *own]).encode())  # the board's are in its digest
         return payload.about(
-            version=__version__, digest=both.hexdigest()[:16], channels=channels, verbs=commands.table()
+            version=__version__, digest=both.hexdigest()[:16], channels=channels, verbs=commands.table(),
+            health=self.house.health().level,
         )
 
     def _place(self) -> ET.Element | None:

@@ -44,7 +44,8 @@ class Rule:
     """One `[alert.NAME]`: raised when `when` held for `for_s`, over when it does not and `clear` does.
 
     `repeat_s` is the first pause between reminders, 0 for none, None for what the severity asks for. `escalate` are
-    the bare JIDs to tell one after the other, each when nobody acknowledged it for another `escalate_after_s`.
+    the bare JIDs to tell one after the other, each when nobody acknowledged it for another `escalate_after_s`. `anew`:
+    each other value for which `when` holds raises it again, whoever has seen the one before.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Rule:
     repeat_s: float | None = None
     escalate: tuple[str, ...] = ()
     escalate_after_s: float = 1800.0
+    anew: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a rule that cannot work (ValueError)."""
@@ -211,10 +213,14 @@ class Alerts:
         now_ns = record.boottime_ns
         if state.phase in ON:
             over = met is False and (rule.clear is None or rule.clear.holds(record.value) is True)
+            other = record.value != (state.value if state.last is None else state.last)
             if record.value is not None:
                 state = self._states[rule.name] = replace(state, last=record.value)
             if over:
                 yield self._change(replace(state, phase="idle"), "cleared", now_ns, record.at_ns)
+            elif rule.anew and met and other:
+                state = AlertState(name=rule.name, boot=record.boot, since_ns=now_ns, value=record.value)
+                yield self._raise(state, now_ns, record.at_ns)
         elif met is None:
             self._states[rule.name] = replace(state, seen=False)
         elif not met:

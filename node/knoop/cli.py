@@ -186,7 +186,9 @@ def _by_flag(error: LinkError) -> LinkError:
 def check(arguments: argparse.Namespace) -> int:
     """`knoop check`."""
     from knoop import places
+    from knoop.alerts import Absence
     from knoop.condition import Condition
+    from knoop.rules import OWN
 
     config = _load(arguments)
     findings: list[str] = []
@@ -206,17 +208,19 @@ def check(arguments: argparse.Namespace) -> int:
     counts = {
         "inputs": len(config.hw.inputs), "outputs": len(config.hw.outputs) + len(config.hw.remotes),
         "sensors": len(config.hw.sensors), "people": len(config.people), "rooms": len(config.rooms),
-        "alerts": sum(isinstance(rule.when, Condition) for rule in config.rules),
+        "alerts": sum(isinstance(rule.when, Condition) and rule != OWN for rule in config.rules),
     }
+    own = [rule.name for rule in config.rules if isinstance(rule.when, Absence) or rule == OWN]
     if arguments.json:
         print(json.dumps({"ok": not findings, "file": str(config.file), "findings": findings, **counts,
-                          "files": list(config.files), "notes": notes}))
+                          "own_alerts": own, "files": list(config.files), "notes": notes}))
     else:
         for line in (*notes, *(f"{file}: read, too" for file in config.files[1:])):
             print(line)
         for finding in findings:
             print(finding)
         summary = ", ".join(f"{what} {count}" for what, count in counts.items())
+        summary += f" (and {', '.join(own)})" if own else ""
         print(f"{config.file}: {'valid, with findings' if findings else 'fine'}: {summary}")
     return EX_FAILED if findings else 0
 
@@ -248,7 +252,9 @@ def run(arguments: argparse.Namespace) -> int:
         raise StoreError(text) from None
     board = common.board_socket(config.file) if arguments.board == Path() else arguments.board
     try:
-        return _run_loop(serve(config, password=password, state=state, load=load, board=board), config.node.loop)
+        return _run_loop(serve(
+            config, password=password, state=state, load=load, board=board, status=common.status_file()
+        ), config.node.loop)
     except DeviceError as error:
         if "in use by 'knoop " in str(error):  # as `lines` calls them
             raise DeviceError(f"{error}\n{BESIDE}") from None

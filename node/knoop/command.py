@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from knoop.disk import quiet
 from knoop.jid import Jid
 from knoop.record import Record
 from knoop_hw.clock import Clock
@@ -169,7 +170,7 @@ class House(Protocol):
         ...
 
     def synced(self) -> bool:
-        """Whether the wall clock can be right at all."""
+        """Whether the wall clock is right, as far as anybody here can tell."""
         ...
 
     async def set(self, channel: str, value: bool | float, *, for_s: float | None, by: Jid) -> Record:
@@ -305,13 +306,18 @@ def _age_s(house: House, record: Record) -> float | None:
     """Seconds since the reading; None when its clock cannot be compared with ours."""
     if record.boot == house.clock.boot_id:
         return (house.clock.boottime_ns() - record.boottime_ns) / 1e9
-    return None if record.at_ns is None else (house.clock.time_ns() - record.at_ns) / 1e9
+    if record.at_ns is None or not house.synced():
+        return None
+    age_s = (house.clock.time_ns() - record.at_ns) / 1e9
+    return age_s if age_s >= 0 else None  # the clock was set back since
 
 
 def readable(sender: Jid, house: House) -> dict[str, Channel]:
-    """The channels that this person may read; for them the others do not exist."""
+    """The channels that this person may read, and that may have something to say; for them no others exist."""
     person = house.access.person(sender)
-    return {n: c for n, c in house.channels.items() if person.reads(n)} if person is not None else {}
+    if person is None:
+        return {}
+    return {n: c for n, c in house.channels.items() if person.reads(n) and not quiet(n, house.latest.get(n))}
 
 
 def chosen(request: Request, house: House) -> list[Channel]:

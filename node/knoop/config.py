@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 
 from knoop.access import Hours, Person, Role
 from knoop.alerts import Rule
+from knoop.disk import CHANNELS
 from knoop.geoloc import missing
 from knoop.jid import Jid
 from knoop.network import Network
@@ -157,7 +158,7 @@ def load(path: Path, *, jid: Callable[[str], Jid], words: Collection[str] = ()) 
 
 def channels(hw: tables.Config, network: Network | None) -> tuple[Channel, ...]:
     """Every channel with a value: the board's, then the agent's own."""
-    return (*hw.channels(), *([network.channel] if network else []))
+    return (*hw.channels(), *([network.channel] if network else []), *CHANNELS)
 
 
 def _planned(problem: Problem) -> Problem:

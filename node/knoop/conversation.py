@@ -71,9 +71,13 @@ class Conversation:
             sender = compat.jid(heard.sender)
         except ValueError:
             return
-        if isinstance(heard, Ignored) and heard.why not in inbound.ANSWERABLE:
+        if isinstance(heard, Ignored) and heard.why not in {"error", *inbound.ANSWERABLE}:
             return
         person = self._house.access.person(sender)
+        if isinstance(heard, Ignored) and heard.why == "error":
+            if person is not None:
+                self._house.alarms.bounced(sender, heard.id, inbound.condition(message))
+            return
         if isinstance(heard, Received):
             if person is not None:
                 self._house.alarms.received(sender, heard.to)

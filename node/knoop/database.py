@@ -13,13 +13,14 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
 from knoop.errors import StoreError
+from knoop.refusals import damaged, lacks_room, not_opened, read_whole, reason, refused, result_code
+from knoop.worker import Worker
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -28,10 +29,6 @@ PAGE_BYTES = 1024
 WAL_PAGES = 1000  # SQLite's default: a checkpoint once a megabyte, so that a hot page is copied back seldom
 CORRUPT_KEPT = 3  # copies set aside; a dying card must not fill the disk with them
 BUSY_S = 5.0
-RESERVE_BYTES = 64 * 1024  # less than this left and it is the disk that is full, not our own limit
-
-_BROKEN = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-_FORBIDDEN = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}
 
 
 class LimitReached(StoreError):
@@ -46,6 +43,11 @@ class Database:
     worth. `keep` leaves a copy beside the file before it is migrated: `NAME.v1` is one of version 1. A corrupt
     file is renamed to `NAME.corrupt-<n>` and replaced by an empty one, at opening or when it shows later;
     `set_aside` then names the copy.
+
+    A disk that takes nothing at opening does not stop anybody: what is there can be read until it does, and what is
+    written tries to open the file anew (docs/adr/0031). `trouble` is what the disk refused last, None once a durable
+    change went through after it. `begun` and `ended` count calls, which a disk that hangs keeps apart, `replaced` how
+    often a corrupt file was, `undone` the transactions that changed nothing.
     """
 
     def __init__(
@@ -56,18 +58,21 @@ class Database:
             raise ValueError(f"{path}: a database of {max_bytes} bytes is too small; {64 * PAGE_BYTES} is the least")
         self.path = path
         self.set_aside: Path | None = None
+        self.trouble: StoreError | None = None
+        self.begun = self.ended = self.replaced = self.undone = 0
+        self._viewing = False
         self._migrations = migrations
         self._pages = max_bytes // PAGE_BYTES if max_bytes else None
         self._check = check
         self._keep = keep
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread: Worker | None = None
         self._connection: sqlite3.Connection | None = None
 
     async def __aenter__(self) -> Self:
-        """Open the file, made with mode 0600 where absent. Raises StoreError."""
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=self.path.name)
+        """Open the file, made with mode 0600 where absent. Raises StoreError for what is not the disk's doing."""
+        self._thread = Worker(self.path.name)
         try:
-            await self._in_thread(self._open)
+            await self._in_thread(self._begin)
         except BaseException:
             await self.close()
             raise
@@ -79,7 +84,10 @@ class Database:
         await self.close()
 
     async def close(self) -> None:
-        """Finish what was begun, fold the write-ahead log in and close. Closing twice is fine."""
+        """Finish what was begun, fold the write-ahead log in and close. Closing twice is fine.
+
+        Who does not wait for that loses nothing that was confirmed: the next start reads the log.
+        """
         if self._thread is not None:
             thread, self._thread = self._thread, None
             try:
@@ -96,52 +104,140 @@ class Database:
         """
         return await self._in_thread(lambda: self._transaction(work, durable=durable))
 
+    async def prove(self) -> None:
+        """Write a page and have it on the disk, or raise StoreError: whether it works shows only when it is used."""
+        await self.run(lambda db: db.execute(f"PRAGMA user_version = {len(self._migrations)}"))
+        self.trouble = None
+
     async def _in_thread(self, call: Callable[[], T]) -> T:
         if self._thread is None:
             raise StoreError(f"{self.path}: the database is closed")
-        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._counted, call)
 
     # From here on everything runs in the worker thread.
 
-    def _transaction(self, work: Callable[[sqlite3.Connection], T], *, durable: bool) -> T:
+    def _counted(self, call: Callable[[], T]) -> T:
+        self.begun += 1
         try:
-            try:
-                return self._attempt(work, durable=durable)
-            except sqlite3.DatabaseError as error:
-                if _code(error) not in _BROKEN:
-                    raise
-                self._replace(error)
-                return self._attempt(work, durable=durable)
+            return call()
+        except StoreError as error:
+            if error.reason != "other":
+                self.trouble = error
+            raise
+        finally:
+            self.ended += 1
+
+    def _transaction(self, work: Callable[[sqlite3.Connection], T], *, durable: bool) -> T:
+        mends = [self._afresh, self._replace]  # what a failing disk gives may look damaged, and be whole when read anew
+        try:
+            while True:
+                try:
+                    return self._attempt(work, durable=durable)
+                except sqlite3.DatabaseError as error:
+                    if self._viewing and result_code(error) == sqlite3.SQLITE_READONLY:
+                        self._stop_looking()
+                    elif damaged(error) and mends:
+                        mends.pop(0)(error)
+                    else:
+                        raise
         except sqlite3.DatabaseError as error:
             raise self._explain(error) from error
         except OSError as error:
             if isinstance(error, StoreError):
                 raise
             text = f"{self.path}: {error.strerror or error}; check the disk and who may write there"
-            raise StoreError(text) from error
+            raise StoreError(text, reason(error)) from error
 
     def _attempt(self, work: Callable[[sqlite3.Connection], T], *, durable: bool) -> T:
         if self._connection is None:  # replacing a corrupt file failed half-way
             self._open()
         db = self._connection
         assert db is not None
+        before = db.total_changes
         db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
         db.execute("BEGIN")
         try:
             result = work(db)
             db.execute("COMMIT")
         except BaseException:
+            self.undone += 1
             if db.in_transaction:  # SQLite ends some failed transactions itself
                 db.execute("ROLLBACK")
             raise
+        if durable and db.total_changes != before:
+            self.trouble = None
         return result
+
+    def _begin(self) -> None:
+        """Open it; where the disk does not let us, look at what is there."""
+        try:
+            self._open()
+        except StoreError as error:
+            if error.reason == "other":
+                raise
+            self._look()
+            self.trouble = error
+            _log.error("%s (until then what is there is only read, and nothing new is kept)", error)
+
+    def _stop_looking(self) -> None:
+        """Open it after all, or look on; raises StoreError."""
+        view, self._connection = self._connection, None
+        if view is not None and not self._keep:  # SQLite lets nobody write beside it
+            view.close()
+        try:
+            self._open()
+            self._viewing = False
+        except StoreError:
+            if self._keep:
+                self._connection = view  # what was read once may not be read again
+            else:
+                self._look()
+            raise
+
+    def _afresh(self, error: sqlite3.DatabaseError) -> None:
+        _log.error("%s: %s; reading it anew", self.path, error)
+        self._close()
+        self._viewing = False
+        self._open()
+
+    def _look(self) -> None:
+        """Read what is there without writing; where that fails as well, nothing is there."""
+        self._viewing = True
+        try:
+            db = self._view()
+        except (OSError, sqlite3.DatabaseError) as error:
+            _log.error("%s: cannot be read either (%s); what it knows is missing until it can be", self.path, error)
+            db = sqlite3.connect(":memory:", isolation_level=None)
+            self._migrate(db, 0)
+        db.execute("PRAGMA query_only = ON")
+        self._connection = db
+
+    def _view(self) -> sqlite3.Connection:
+        """The file as it is, or a copy in memory, brought up to date, of one that is small and precious."""
+        log = Path(f"{self.path}-wal")
+        hot = log.exists() and log.stat().st_size > 0
+        # SQLite writes files even to read (wal.html §8), unless told that these are as they will stay.
+        way = "readonly_shm=1" if hot else "immutable=1"
+        db = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro&{way}", uri=True, isolation_level=None)
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if self._check and (found := db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+            raise sqlite3.DatabaseError(found)
+        if not self._keep:
+            if version == len(self._migrations):
+                return db
+            raise sqlite3.DatabaseError(f"version {version} of its tables is not this one's")
+        memory = sqlite3.connect(":memory:", isolation_level=None)
+        with closing(db):
+            db.backup(memory)
+        self._migrate(memory, version)
+        return memory
 
     def _open(self) -> None:
         try:
             try:
                 self._connect()
             except sqlite3.DatabaseError as error:
-                if _code(error) not in _BROKEN:
+                if not damaged(error):
                     raise
                 self._replace(error)
         except sqlite3.DatabaseError as error:
@@ -151,10 +247,7 @@ class Database:
             self._close()
             if isinstance(error, StoreError):
                 raise
-            raise StoreError(
-                f"{self.path}: {error.strerror or error}; make {self.path.parent} a folder that user id "
-                f"{os.geteuid()} may write to"
-            ) from error
+            raise StoreError(*not_opened(self.path, error)) from error
 
     def _connect(self) -> None:
         _claim(self.path)
@@ -175,15 +268,29 @@ class Database:
         db.execute("PRAGMA secure_delete = FAST")  # Debian builds SQLite with ON: every deleted row is overwritten
         db.execute("PRAGMA temp_store = MEMORY")
         db.execute("PRAGMA cache_size = -1024")
-        wal_pages = WAL_PAGES
-        if self._pages is not None:
-            wal_pages = min(WAL_PAGES, self._pages // 8)
-            db.execute(f"PRAGMA max_page_count = {self._pages - wal_pages}")
+        wal_pages = WAL_PAGES if self._pages is None else min(WAL_PAGES, self._pages // 8)
         db.execute(f"PRAGMA wal_autocheckpoint = {wal_pages}")
+        db.execute(f"PRAGMA journal_size_limit = {2 * wal_pages * PAGE_BYTES}")  # after one large transaction
         if self._keep and 0 < version < len(self._migrations):
             self._copy(db, version)
+        self._migrate(db, version)
+        if self._pages is not None:
+            self._bound(db, self._pages - wal_pages)
+
+    def _migrate(self, db: sqlite3.Connection, version: int) -> None:
         for number, script in enumerate(self._migrations[version:], start=version + 1):
             db.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")
+
+    def _bound(self, db: sqlite3.Connection, pages: int) -> None:
+        """Let the file grow to `pages`. One that is larger but holds less, after a migration, is made smaller first."""
+        (has,), (free,) = (db.execute(f"PRAGMA {what}").fetchone() for what in ("page_count", "freelist_count"))
+        if has - free <= pages < has:
+            try:
+                db.execute("VACUUM")
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            except sqlite3.OperationalError as error:
+                _log.warning("%s: stays larger than it was to be (%s)", self.path, error)
+        db.execute(f"PRAGMA max_page_count = {pages}")
 
     def _copy(self, db: sqlite3.Connection, version: int) -> None:
         """What the Knoop before this one can go on with. Without room for it nothing is migrated."""
@@ -195,8 +302,13 @@ class Database:
         _log.warning("%s: of an older Knoop; kept as %s before it is brought up to date", self.path, copy)
 
     def _replace(self, error: sqlite3.DatabaseError) -> None:
-        """Set the corrupt file and its log aside and open an empty one in its place."""
+        """Set the corrupt file and its log aside and open an empty one in its place.
+
+        Raises OSError where the disk cannot read it: what it is then, nobody knows.
+        """
         self._close()
+        read_whole(self.path)
+        read_whole(Path(f"{self.path}-wal"))
         number = next(
             (n for n in range(1, CORRUPT_KEPT) if not self.path.with_name(f"{self.path.name}.corrupt-{n}").exists()),
             CORRUPT_KEPT,
@@ -208,6 +320,7 @@ class Database:
                 part.replace(f"{copy}{suffix}")
         _log.error("%s: %s; kept as %s, starting with an empty one", self.path, error, copy)
         self.set_aside = copy
+        self.replaced += 1
         self._connect()
 
     def _close(self) -> None:
@@ -219,27 +332,11 @@ class Database:
                 _log.warning("%s: not closed cleanly: %s", self.path, error)
 
     def _explain(self, error: sqlite3.DatabaseError) -> Exception:
-        """The sentence for an error of the disk; an error of our own SQL stays what it is."""
-        code, folder = _code(error), self.path.parent
-        no_space = _free_bytes(folder) < RESERVE_BYTES
-        if code == sqlite3.SQLITE_FULL and not no_space:
+        """The error for one of the disk's, or our own limit; one of our own SQL stays what it is."""
+        if result_code(error) == sqlite3.SQLITE_FULL and not lacks_room(self.path.parent):
             return LimitReached(f"{self.path}: the database has reached its limit; raise [storage] max")
-        if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and no_space):
-            return StoreError(f"{self.path}: the disk is full; free some space on the file system of {folder}")
-        if code in _FORBIDDEN:
-            return StoreError(f"{self.path}: cannot be written; make {folder} writable for user id {os.geteuid()}")
-        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-            return StoreError(f"{self.path}: another program is writing to it; is a second node running?")
-        if code == sqlite3.SQLITE_IOERR:
-            return StoreError(f"{self.path}: the disk reports an error ({error}); see dmesg, the card may be dying")
-        if code in _BROKEN:
-            return StoreError(f"{self.path}: corrupt, and so is its replacement ({error}); check the disk")
-        return error
-
-
-def _code(error: sqlite3.DatabaseError) -> int:
-    """SQLite's primary result code; 0 for an error that Python raised by itself."""
-    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
+        said = refused(self.path, error)
+        return StoreError(*said) if said else error
 
 
 def _claim(path: Path) -> None:
@@ -251,12 +348,3 @@ def _claim(path: Path) -> None:
             os.fchmod(file, 0o600)
     finally:
         os.close(file)
-
-
-def _free_bytes(folder: Path) -> int:
-    """What an ordinary user may still write there; plenty where nobody can tell."""
-    try:
-        there = os.statvfs(folder)
-    except OSError:
-        return RESERVE_BYTES
-    return there.f_bavail * there.f_frsize

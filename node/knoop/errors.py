@@ -14,6 +14,10 @@ The hardware half's tree is in knoop_hw.errors; ConfigError (exit 78) is shared.
 
 from __future__ import annotations
 
+from typing import Literal
+
+Trouble = Literal["full", "failing", "other"]
+
 
 class NodeError(Exception):
     """The root of this package's errors."""
@@ -56,4 +60,11 @@ class Refusal(NodeError, PermissionError):
 
 
 class StoreError(NodeError, OSError):
-    """A database cannot be opened, read or written; the text names the file and the remedy."""
+    """A database cannot be opened, read or written; the text names the file and the remedy.
+
+    `reason`: there is no room, the disk does not do what it should, or it is not the disk's doing.
+    """
+
+    def __init__(self, text: str, reason: Trouble = "other") -> None:
+        self.reason = reason
+        super().__init__(text)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import Mapping
 
+from knoop.budgets import Budgets
 from knoop.command import N_, Command, House, Reply, Request, Via, not_yours, refuse
 from knoop.errors import StoreError
 from knoop.jid import Jid
+from knoop.state import AUDIT_CHARACTERS
+from knoop_hw.logs import printable
 
 log = logging.getLogger(__name__)
 
@@ -22,28 +24,11 @@ STRANGERS_AUDITED_PER_MIN = 30  # a flood of strangers must not push our people'
 # also ends what two machines that answer each other's answers would go on with for ever.
 BURST = 200
 PER_S = 1.0
-MOST_BUDGETS = 1000  # people whose haste is known
-AUDIT_TIMEOUT_S = 3.0  # at a stop; writing takes milliseconds, a worn SD card at times a second
+AUDIT_TIMEOUT_S = 3.0  # writing takes milliseconds, a worn SD card at times a second; a disk that hangs, for ever
 INCIDENT = N_("Something went wrong inside, and nothing is known to have changed. The log has it as incident {id}.")
+NO_DISK = N_("My disk does not do that now, so nothing has changed. The log says why.")
 EXPIRED = N_("That arrived late, so I did nothing. Please say it again.")
 CUT_OFF = "cut off: the outcome is unknown"
-
-
-class _Budgets:
-    """What each bare address may still ask, when that was so (boottime), and whether it was told to be too little."""
-
-    def __init__(self) -> None:
-        self._left: OrderedDict[Jid, tuple[float, int, bool]] = OrderedDict()
-
-    def spend(self, who: Jid, now_ns: int) -> tuple[bool, bool]:
-        """Whether there was something left; and whether it is to be told that there was not: once in a flood."""
-        left, at_ns, told = self._left.pop(who, (float(BURST), now_ns, False))
-        left = min(float(BURST), left + (now_ns - at_ns) / 1e9 * PER_S)
-        enough, told = left >= 1, told and left < BURST / 2
-        self._left[who] = (left - enough, now_ns, told or not enough)
-        if len(self._left) > MOST_BUDGETS:
-            self._left.popitem(last=False)
-        return enough, not (enough or told)
 
 
 class Execution:
@@ -54,8 +39,9 @@ class Execution:
         self._house = house
         self._incidents = 0
         self._strangers: tuple[int, int] = (0, 0)  # (minute, audited in it)
-        self._budgets = _Budgets()
+        self._budgets = Budgets(burst=BURST, per_s=PER_S)
         self._audits: set[asyncio.Task[None]] = set()
+        self._unwritten = False
 
     def follow(self, former: Execution) -> None:
         """Go on counting where another one ended."""
@@ -69,7 +55,7 @@ class Execution:
         command = self.verbs[request.verb]
         person = self._house.access.person(request.sender)
         if person is None or person.role < command.role:
-            await self.note(request.sender, words, "refused: not allowed", via=request.via)
+            await self._noted(request, words, "refused: not allowed")
             return not_yours(command)
         try:
             reply = await command.run(request, self._house)
@@ -77,11 +63,18 @@ class Execution:
             if command.writes:
                 self.note(request.sender, words, CUT_OFF, via=request.via)  # `close` waits for it
             raise
+        except StoreError as error:
+            log.error("%s: %s", request.verb, error)
+            reply = refuse(NO_DISK)
         except Exception as error:  # noqa: BLE001 -- `incident` logs it whole
             return refuse(INCIDENT, id=self.incident(request.sender, words, error, via=request.via))
         if command.writes:
-            await self.note(request.sender, words, "done" if reply.ok else "refused", via=request.via)
+            await self._noted(request, words, "done" if reply.ok else "refused")
         return reply
+
+    async def _noted(self, request: Request, words: str, result: str) -> None:
+        """Have it in the audit log, on the disk, before anybody is answered; but let no disk hold up the answer."""
+        await asyncio.wait((self.note(request.sender, words, result, via=request.via),), timeout=AUDIT_TIMEOUT_S)
 
     def too_often(self, who: Jid) -> bool:
         """Whether this person asks more than anybody types; call it once for each thing that they ask.
@@ -133,4 +126,11 @@ class Execution:
                 encrypted=False,
             )
         except StoreError as error:
-            log.error("%s: %s (not in the audit log: %s)", who, result, error)
+            if not self._unwritten:
+                log.error("the audit log is not kept on the disk, only here: %s", error)
+            self._unwritten = True
+            log.warning("audit: %s asked %r (%s): %s", who, printable(action, AUDIT_CHARACTERS), via, result)
+        else:
+            if self._unwritten:
+                log.warning("the audit log is kept on the disk again")
+            self._unwritten = False

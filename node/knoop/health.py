@@ -5,15 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+LOSING_S = 3600.0  # one reading that was lost last week must not hide what goes wrong today
+
 Level = Literal["stopped", "link down", "degraded", "fine"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
     """The node at one instant. `link_since_s` and `uptime_s` are seconds; `backlog` counts deliveries
-    that should have been sent by now.
+    that should have been sent by now, and `dropped` readings lost since the start.
 
-    `away_s`: for how long the hardware half has been away; None while it is there.
+    `away_s`: for how long the hardware half has been away; None while it is there. `losing`: some of `dropped` were
+    lost within LOSING_S. `storage`: what `node.storage` says, '' before it said anything.
     """
 
     link_up: bool
@@ -24,15 +27,21 @@ class Health:
     faulty: tuple[str, ...] = ()
     backlog: int = 0
     dropped: int = 0
+    losing: bool = False
+    storage: str = ""
     away_s: float | None = None
+    stopped: bool = False
     version: str
 
     @property
     def level(self) -> Level:
-        """The one word for it; a node that can say this is not stopped."""
+        """The one word for it. An alert is no trouble of the node's own; `degraded` means that it says too little."""
+        if self.stopped:
+            return "stopped"
         if not self.link_up:
             return "link down"
-        return "degraded" if self.faulty or self.dropped or self.away_s is not None else "fine"
+        poorly = self.faulty or self.losing or self.away_s is not None or self.storage not in {"", "ok"}
+        return "degraded" if poorly else "fine"
 
     @property
     def show(self) -> str:

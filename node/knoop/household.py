@@ -12,7 +12,9 @@ from knoop.alerts import PREFIX, Alerts, Transition
 from knoop.bench import bench
 from knoop.board import BoardClient
 from knoop.config import Config
-from knoop.health import Health
+from knoop.disk import CHANNELS, STORAGE
+from knoop.glance import glance
+from knoop.health import LOSING_S, Health
 from knoop.jid import Jid
 from knoop.record import Record
 from knoop.router import Router
@@ -20,14 +22,14 @@ from knoop.state import State
 from knoop.store import Store
 from knoop.telling import Telling
 from knoop.text import Voice
+from knoop.timekeeping import Timekeeping
+from knoop.wall import Wall
 from knoop.watching import Watching
 from knoop.xmpp import compat
 from knoop.xmpp.session import Session
 from knoop_hw.clock import Clock
 from knoop_hw.model import Channel
 
-# A clock that has never been set shows 1970, or the image's build; this release is younger than either.
-RELEASED_NS = 1_790_000_000_000_000_000  # 2026-09-21
 WAITED = 5  # seconds in which a reading is on its way; what a server has not taken by then waits
 
 
@@ -43,6 +45,8 @@ class Household:
         self.label = config.node.label
         self.run = run
         self.clock = clock
+        self.wall = Wall(clock)
+        self.timekeeping = Timekeeping(self, session=session)
         self.store = store
         self.state = state
         self.access = Access(config.people)
@@ -53,6 +57,7 @@ class Household:
         self.router: Router | None = None
         self.link: tuple[bool, int] = (False, clock.boottime_ns())
         self._waiting: deque[int] = deque(maxlen=WAITED)
+        self._lost: tuple[int, int | None] = (-1, None)  # how many, -1 before the first look; when it last grew
         self._board = board
         self._changed = changed
         self._rights = rights
@@ -60,9 +65,10 @@ class Household:
 
     def follow(self, former: Household) -> None:
         """Go on where the house of another configuration ended."""
+        self.wall.follow(former.wall)
         self.watching.follow(former.watching)
         self.telling.follow(former.telling)
-        self._waiting = former._waiting
+        self._waiting, self._lost = former._waiting, former._lost
         self._started_ns = former._started_ns
         if self.config.rules == former.config.rules:
             self.alerts = former.alerts  # with what is pending: somebody watched in between
@@ -74,7 +80,8 @@ class Household:
     def channels(self) -> Mapping[str, Channel]:
         """Every channel with a value, by name: the board's, then our own."""
         network = self.config.network
-        return {**self._board.channels, network.SIGNAL: network.channel} if network else self._board.channels
+        own = (*([network.channel] if network else []), *CHANNELS)
+        return {**self._board.channels, **{channel.name: channel for channel in own}}
 
     @property
     def all_channels(self) -> tuple[Channel, ...]:
@@ -105,6 +112,7 @@ class Household:
         now_ns, raised = self.clock.boottime_ns(), self.alerts.raised()
         link_up, link_since_ns = self.link
         away_ns = self._board.away_since_ns
+        dropped = sum(self.router.dropped.values()) if self.router else 0
         return Health(
             link_up=link_up,
             link_since_s=(now_ns - link_since_ns) / 1e9,
@@ -113,10 +121,25 @@ class Household:
             unacknowledged=sum(alert.phase == "raised" for alert in raised),
             faulty=tuple(n for n, r in self.latest.items() if r.value is None and n in self.channels),
             backlog=self._backlog(link_up),
-            dropped=sum(self.router.dropped.values()) if self.router else 0,
+            dropped=dropped,
+            losing=self._losing(dropped, now_ns),
+            storage=str(disk.value) if (disk := self.latest.get(STORAGE)) else "",
             away_s=None if away_ns is None else (now_ns - away_ns) / 1e9,
             version=__version__,
         )
+
+    def glance(self, health: Health) -> str:
+        """The sentence of our presence, in the node's language, or ''."""
+        sentence = glance(health)
+        return self.voice("").sentence(sentence) if sentence else ""
+
+    def _losing(self, dropped: int, now_ns: int) -> bool:
+        """Whether one was lost lately, as far as this agent has seen it grow."""
+        known, grew_ns = self._lost
+        if dropped != known:
+            grew_ns = now_ns if dropped > known >= 0 else grew_ns
+            self._lost = (dropped, grew_ns)
+        return grew_ns is not None and now_ns - grew_ns < LOSING_S * 1e9
 
     def waits(self, count: int) -> None:
         """So many readings wait to be sent; is told every second."""
@@ -168,12 +191,15 @@ class Household:
         return self.clock.time_ns() if self.synced() else None
 
     def synced(self) -> bool:
-        """Whether the wall clock can be right at all."""
-        return self.clock.time_ns() > RELEASED_NS
+        """Whether the wall clock is right, as far as anybody here can tell."""
+        return self.wall.synced()
 
     def voice(self, lang: str) -> Voice:
         """How to speak now to somebody of this language, '' for the node's own."""
-        return Voice(lang=lang or self.config.node.lang, channels=self.channels, now_ns=self.clock.time_ns())
+        return Voice(
+            lang=lang or self.config.node.lang, channels=self.channels, now_ns=self.clock.time_ns(),
+            boot=self.clock.boot_id, boottime_ns=self.clock.boottime_ns(),
+        )  # fmt: skip
 
     def sentence(self, record: Record, lang: str) -> str:
         """What the node says by itself about one record."""

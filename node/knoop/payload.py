@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Final, cast, get_args
 from xml.etree import ElementTree as ET
 
+from knoop.health import Level
 from knoop.record import Record
 from knoop_hw.model import NAME, Channel, Class, Quality, Type, Value
 
@@ -37,15 +38,15 @@ def batches(records: Iterable[Record]) -> Iterator[list[Record]]:
     batch: list[Record] = []
     room = 0
     for record in records:
-        size = _size(record)
-        fits = len(batch) < BATCH_READINGS and size <= room
+        needed = size(record)
+        fits = len(batch) < BATCH_READINGS and needed <= room
         if batch and not (fits and _together(batch[0], record)):
             yield batch
             batch = []
         if not batch:
             room = BATCH_BYTES - 256  # the root
         batch.append(record)
-        room -= size
+        room -= needed
     if batch:
         yield batch
 
@@ -57,6 +58,12 @@ def readings(records: Sequence[Record]) -> ET.Element:
     first = records[0]
     if not all(_together(first, record) for record in records[1:]):
         raise ValueError("readings of different runs, or events, in one item")
+    return together(records)
+
+
+def together(records: Sequence[Record]) -> ET.Element:
+    """One element for readings of one run, all of known or, in one boot, all of unknown time, whatever their class."""
+    first = records[0]
     root = ET.Element(f"{{{READINGS}}}readings", run=first.run)
     if first.at_ns is None:
         root.attrib |= {"clock": "unsynced", "boot": first.boot, "boottime": str(first.boottime_ns // _MS)}
@@ -93,9 +100,11 @@ def state(
     return [(str(number), _state(part, latest, at_ns)) for number, part in enumerate(parts)]
 
 
-def about(*, version: str, digest: str, channels: Iterable[Channel], verbs: Iterable[str]) -> ET.Element:
+def about(
+    *, version: str, digest: str, channels: Iterable[Channel], verbs: Iterable[str], health: Level = "fine"
+) -> ET.Element:
     """What this node is: its version, channels, units and verbs. `digest` changes when the channels do."""
-    root = ET.Element(f"{{{ABOUT}}}about", version=_attribute(version), digest=_attribute(digest))
+    root = ET.Element(f"{{{ABOUT}}}about", version=_attribute(version), digest=_attribute(digest), health=health)
     for channel in channels:
         child = ET.SubElement(
             root,
@@ -225,7 +234,7 @@ def _attribute(text: str) -> str:
     return re.sub(r"[\t\n\r]", " ", _ILLEGAL.sub("\N{REPLACEMENT CHARACTER}", text))
 
 
-def _size(record: Record) -> int:
+def size(record: Record) -> int:
     """Bytes that a reading takes, at most: as if every byte of a text became `&amp;`."""
     value = record.value
     inside = 5 * len(value.encode("utf-8", "replace")) if isinstance(value, str) else len(_text(value) or "")

@@ -16,8 +16,9 @@ from knoop.delivery import deliver
 from knoop.errors import LinkError, Refusal, StoreError
 from knoop.health import Health
 from knoop.jid import Jid
+from knoop.outbox import Outbox
+from knoop.progress import Progress
 from knoop.publishers import Voice
-from knoop.router import Router
 from knoop.together import together
 from knoop.whereabouts import Whereabouts
 from knoop.xmpp import compat, nodes, roster
@@ -38,10 +39,11 @@ class Presence:
     """The node on the server. `serve` is one session; `on_link` hears when one begins to serve and when it ends."""
 
     def __init__(
-        self, config: Config, *, clock: Clock, outbox: Router, people: Callable[[], Collection[Jid]],
+        self, config: Config, *, clock: Clock, outbox: Outbox, people: Callable[[], Collection[Jid]],
         readers: Callable[[], Collection[Jid]], health: Callable[[], Health], voice: Voice,
         about: Callable[[], ET.Element], present: Callable[[], list[tuple[str, ET.Element]]],
         on_link: Callable[[bool], None], rooms: Mapping[Jid, InRoom], whereabouts: Whereabouts,
+        glance: Callable[[Health], str] = lambda _health: "",
     ) -> None:  # fmt: skip
         self.up = False
         self._config = config
@@ -57,12 +59,16 @@ class Presence:
         self.session: Session | None = None
         self._rooms = rooms
         self._whereabouts = whereabouts
+        self._glance = glance
+        self._shown: tuple[str, str] | None = None  # on this session
+        self.progress = Progress(clock)
+        self._told_level = ""
         self._rights_changed = asyncio.Event()
         self._configured = asyncio.Event()
 
     async def serve(self, session: Session) -> None:
         """Be present and deliver until the link ends, which raises LinkError."""
-        self.session = session
+        self.session, self._shown = session, None
         self._configured.clear()
         self._rights_changed.set()  # roster and whitelists follow the rights from the start
         try:
@@ -92,11 +98,15 @@ class Presence:
         if not self.up:
             return
         health = self._health()
-        with suppress(LinkError):
-            presence = ET.Element(f"{CLIENT}presence")
-            if health.show:
-                ET.SubElement(presence, f"{CLIENT}show").text = health.show
-            self.send(presence)
+        shown = (health.show, self._glance(health))
+        if shown != self._shown:
+            with suppress(LinkError):
+                presence = ET.Element(f"{CLIENT}presence")
+                for name, text in zip(("show", "status"), shown, strict=True):
+                    if text:
+                        ET.SubElement(presence, f"{CLIENT}{name}").text = text
+                self.send(presence)
+                self._shown = shown
         for room in self._rooms.values():
             room.show()
 
@@ -183,7 +193,7 @@ class Presence:
             person = next((p for p in self._config.people if p.jid == compat.jid(target)), None)
             settings = person.lang if person else ""
         async with publishers.open_sink(sink, session=session, voice=self._voice, settings=settings) as publisher:
-            await deliver(sink, publisher, outbox=self._outbox, clock=self._clock)
+            await deliver(sink, publisher, progress=self.progress, outbox=self._outbox, clock=self._clock)
 
     async def _state(self, session: Session) -> None:
         """Configure the nodes, then keep what is known of every channel on the server."""
@@ -195,11 +205,12 @@ class Presence:
         self._configured.set()
         while True:
             await self._clock.sleep(STATE_EVERY_S)
-            await self._tell(session)
+            await self._tell(session, about=self._health().level != self._told_level)
 
     async def _tell(self, session: Session, *, about: bool = False) -> None:
         service = self._config.publish.service
         told = [(nodes.ABOUT, "current", self._about())] if about else []
+        self._told_level = self._health().level if about else self._told_level
         for node, item_id, element in (*told, *((nodes.STATE, *item) for item in self._present())):
             name = nodes.placed(node, service, session.jid).name
             await nodes.publish(session, name, item_id, element, service=service)

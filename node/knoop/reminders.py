@@ -61,12 +61,12 @@ class Hearing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """How far one raising has got. All but the last two, which are boottime, are kept over a restart.
+    """How far one raising has got. All but `remind_ns` and `escalate_ns`, which are boottime, outlive a restart.
 
     `told`: who was told, with the id of the first message to them. `owed`: from whom something was held back.
     `escalated`: who was told because nobody acknowledged it, in order. `step`: reminders so far. `runs`: the first
-    and the last number of its messages in each run. `over`: acknowledged. `remind_ns` and `escalate_ns`: when, None
-    for never.
+    and the last number of its messages in each run. `over`: acknowledged. `bounced`: to whom a message about it came
+    back. `remind_ns` and `escalate_ns`: when, None for never.
     """
 
     told: Mapping[str, str] = field(default_factory=dict)
@@ -75,6 +75,7 @@ class Call:
     step: int = 0
     runs: tuple[tuple[str, int, int], ...] = ()
     over: bool = False
+    bounced: frozenset[str] = frozenset()
     remind_ns: int | None = None
     escalate_ns: int | None = None
 
@@ -166,7 +167,7 @@ class Calls:
         call = self._calls.get(message.alert) if message else None
         if message is None or call is None or call.told.get(who) != record.identity:
             return Hearing()
-        if who not in call.escalated:
+        if who not in call.escalated or call.bounced:  # a bounce passes it on before anybody was asked for so long
             return Hearing(first=True)
         after_s = self._rules()[message.alert].escalate_after_s
         return Hearing(first=True, unanswered_s=after_s * (call.escalated.index(who) + 1))
@@ -176,6 +177,25 @@ class Calls:
         message = Message.parse(identity)
         if message and self.current(message) and who in self._calls[message.alert].told:
             self._arrived.setdefault(message.alert, {}).setdefault(who, at_ns)
+
+    def bounced(self, who: str, identity: str, now_ns: int) -> bool:
+        """What they were told came back, so whoever is next hears it at once; False where that is no news."""
+        message = Message.parse(identity)
+        if message is None or not self.current(message):
+            return False
+        call = self._calls[message.alert]
+        if call.over or who not in call.told or who in call.bounced:
+            return False
+        next_ns = None if call.escalate_ns is None else now_ns
+        self._calls[message.alert] = replace(call, bounced=call.bounced | {who}, escalate_ns=next_ns)
+        return True
+
+    def stands(self, message: Message, change: str) -> bool:
+        """Whether a message that told of this change still says how things are."""
+        call = self._calls.get(message.alert)
+        if change == "cleared":
+            return call is None
+        return call is not None and self.current(message) and call.over == (change == "acknowledged")
 
     def told(self, alert: str) -> Mapping[str, int | None]:
         """Who was told, and when it reached them (UTC), as far as their clients say and since the start."""

@@ -5,24 +5,28 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from knoop.access import EVERYBODY, Person
 from knoop.alerts import MISSING, Absence, Rule
 from knoop.condition import Condition
+from knoop.disk import ALERT, STORAGE
 from knoop.jid import Jid
 from knoop_hw import decode, tables
 from knoop_hw.decode import Between, Seconds
 from knoop_hw.model import Channel
 
 Tell = Callable[[str, str, str], None]  # alert, key ('' for the table), what is wrong
+_NOT_WELL = Condition(STORAGE, "!=", "ok")
+OWN: Final = Rule(name=ALERT, when=_NOT_WELL, anew=True)  # there without a table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertTable:
     """`[alert.NAME]`: when to call for a person, as `CHANNEL OP LITERAL`; see `alerts.Rule`.
 
-    `DEVICE_missing` is there without a table, and one has no `when`. `for_s` None: at once, or `[node]` missing.
+    `DEVICE_missing` is there without a table, and one has no `when`. `storage` is there without one, too: its `when` is
+    `node.storage != ok` unless said otherwise. `for_s` None: at once, or `[node]` missing.
     """
 
     when: str = ""
@@ -93,7 +97,7 @@ class _Loader:
                     yield Rule(
                         name=name, when=when, for_s=for_s, clear=clear, severity=table.severity,
                         repeat_s=table.repeat_s, escalate=tuple(self._escalate(name, table.escalate, when)),
-                        escalate_after_s=table.escalate_after_s,
+                        escalate_after_s=table.escalate_after_s, anew=when.channel == STORAGE,
                     )
                 except ValueError as error:
                     self.problem(name, "", str(error))
@@ -101,6 +105,8 @@ class _Loader:
             for name, when in devices.items():
                 if name not in self.given:
                     yield Rule(name=name, when=when, for_s=self.missing_s)
+        if ALERT not in self.given:
+            yield OWN
 
     def _absence(self, name: str, table: AlertTable, when: Absence) -> Absence | None:
         if not table.when and not table.clear:
@@ -113,6 +119,8 @@ class _Loader:
     def _when(self, name: str, table: AlertTable) -> Condition | None:
         if table.when:
             return self._condition(name, "when", table.when)
+        if name == ALERT:
+            return _NOT_WELL
         if name.endswith(MISSING):
             text = f"there is no device '{name.removesuffix(MISSING)}'; name one, or say 'when'"
         else:

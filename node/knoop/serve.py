@@ -20,9 +20,12 @@ from knoop.agent import Agent, account
 from knoop.board import BEAT_S
 from knoop.command import N_, Sentence, counted
 from knoop.config import Config
+from knoop.database import Database
+from knoop.ending import SETTLE_S, Ending
 from knoop.errors import LinkError
 from knoop.halves import Way, apart, inside
 from knoop.state import State
+from knoop.status_file import StatusFile
 from knoop.store import Store
 from knoop.together import first
 from knoop.xmpp.session import Account, Session, tls_context
@@ -33,18 +36,18 @@ from knoop_hw.notify import notify, reloading
 
 log = logging.getLogger(__name__)
 
-LAST_WORD_S = 1.0  # at the end, for what a server has yet to acknowledge: else it is told again at the next start
-
 Loaded = tuple[Config, str]
 """A configuration and the account's password."""
 
 
 async def serve(
-    config: Config, *, password: str, state: Path, load: Callable[[], Loaded], board: Path | None = None
+    config: Config, *, password: str, state: Path, load: Callable[[], Loaded], board: Path | None = None,
+    status: Path | None = None,
 ) -> int:  # fmt: skip
     """Open everything a configuration names and be the node until SIGTERM. Returns the exit code 0.
 
     `board`: the socket of a hardware half in a process of its own; None: the board is opened here as well.
+    `status`: where to write how the node is, if anywhere.
     SIGHUP takes over what `load` returns (it raises ConfigError); for a node that a terminal started it means stop: a
     terminal that goes away must not leave outputs on. Where it was ignored at the start (nohup) it stays ignored.
     Raises DeviceError, StoreError, or LoginRefused when the first login is refused.
@@ -53,20 +56,39 @@ async def serve(
     clock = SystemClock()
     stop, again = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    ending, file = Ending(clock), StatusFile(status, name=config.node.name) if status else None
+
+    def told_to_stop() -> None:
+        ending.begin()
+        stop.set()
+
+    loop.add_signal_handler(signal.SIGTERM, told_to_stop)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        loop.add_signal_handler(signal.SIGHUP, stop.set if at_a_terminal() else again.set)
+        loop.add_signal_handler(signal.SIGHUP, told_to_stop if at_a_terminal() else again.set)
     async with AsyncExitStack() as stack:
         taken = f"{state} is in use by another knoop; stop it, or give this one another folder (XDG_STATE_HOME)"
         stack.enter_context(lock(state / "lock", taken=taken))
+        if file:
+            stack.callback(file.stopped, clock.time_ns)
         store = await stack.enter_async_context(Store.open(state / "readings.db", max_bytes=config.storage.max))
         memory = await stack.enter_async_context(State.open(state / "state.db"))
+        stack.push_async_callback(_close, store.database, memory.database, ending=ending)
         way = await stack.enter_async_context(
             apart(board, clock=clock) if board else inside(config, clock=clock, state=state)
         )
-        served = _Served(way=way, store=store, state=memory, clock=clock, load=load, stop=stop, again=again)
+        served = _Served(way=way, store=store, state=memory, clock=clock, load=load, stop=stop, again=again,
+                         ending=ending, status=file)
         await served.live(config, password)
     return 0
+
+
+async def _close(*databases: Database, ending: Ending) -> None:
+    """Close them for as long as there is time; a disk that hangs must not hold the end up."""
+    try:
+        async with asyncio.timeout(ending.left_s(keep_s=0)):
+            await asyncio.gather(*(database.close() for database in databases))
+    except TimeoutError:
+        log.error("the disk does not answer: the databases are left as after a power cut, which does them no harm")
 
 
 class _Served:
@@ -74,10 +96,11 @@ class _Served:
 
     def __init__(
         self, *, way: Way, store: Store, state: State, clock: Clock, load: Callable[[], Loaded],
-        stop: asyncio.Event, again: asyncio.Event,
+        stop: asyncio.Event, again: asyncio.Event, ending: Ending, status: StatusFile | None,
     ) -> None:  # fmt: skip
         self._way, self._store, self._state, self._clock = way, store, state, clock
         self._load, self._stop, self._again = load, stop, again
+        self._ending, self._status = ending, status
         self._handing_over = False
 
     async def live(self, config: Config, password: str) -> None:
@@ -93,7 +116,7 @@ class _Served:
         config, password = loaded
         return Agent(
             config, clock=self._clock, store=self._store, state=self._state, board=self._way.client(),
-            password=password, former=former,
+            password=password, former=former, ending=self._ending, status=self._status,
         )  # fmt: skip
 
     async def _serve(self, agent: Agent) -> Agent | None:
@@ -110,7 +133,7 @@ class _Served:
                 leave.set()
                 return await self._hand_over(agent, life, wanting.result())
             self._release()
-            await first(agent.settle(within_s=LAST_WORD_S), life)
+            await first(agent.settle(within_s=SETTLE_S), life)
             leave.set()
             await life
             return None

@@ -1,4 +1,4 @@
-"""state.db: grants, the audit log, where alerts stand, quiet times, silences. Small, precious, fully synced."""
+"""state.db: grants, audit log, where alerts stand, quiet times, silences, what nobody received. Small, fully synced."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from knoop.database import Database
+from knoop.errors import StoreError
+from knoop.unreceived import Note
 from knoop_hw.logs import printable
 from knoop_hw.model import Value
 
@@ -36,6 +38,13 @@ ALTER TABLE alert ADD COLUMN owed_json TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE alert ADD COLUMN escalated_json TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE alert ADD COLUMN runs_json TEXT NOT NULL DEFAULT '[]';
 CREATE TABLE silence (alert TEXT PRIMARY KEY, until_ns INTEGER NOT NULL, by TEXT NOT NULL) STRICT;
+""",
+    """
+ALTER TABLE alert ADD COLUMN bounced_json TEXT NOT NULL DEFAULT '[]';
+CREATE TABLE unreceived (id INTEGER PRIMARY KEY, jid TEXT NOT NULL, identity TEXT NOT NULL, channel TEXT NOT NULL,
+  change TEXT NOT NULL, body TEXT NOT NULL, at_ns INTEGER NOT NULL, step INTEGER NOT NULL, sent INTEGER NOT NULL,
+  bounces INTEGER NOT NULL, back INTEGER NOT NULL, UNIQUE(jid, identity)) STRICT;
+CREATE TABLE receipts (jid TEXT PRIMARY KEY, missed INTEGER NOT NULL) STRICT;
 """,
 )
 
@@ -66,7 +75,7 @@ class AlertRow(NamedTuple):
 
     `since_ns` is when it came to this status and `met_ns` since when what it is about holds (UTC, 0: not known).
     `told` maps a bare JID to the id of the first message about it, None where a version before this one did not
-    know; `owed`, `escalated`, `step` and `runs` are those of `reminders.Call`.
+    know; `owed`, `escalated`, `step`, `runs` and `bounced` are those of `reminders.Call`.
     """
 
     name: str
@@ -80,6 +89,7 @@ class AlertRow(NamedTuple):
     owed: tuple[str, ...] = ()
     escalated: tuple[str, ...] = ()
     runs: tuple[tuple[str, int, int], ...] = ()
+    bounced: tuple[str, ...] = ()
 
 
 class Silence(NamedTuple):
@@ -94,6 +104,7 @@ class State:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._last: dict[str, list[tuple[Any, ...]]] = {}
 
     @classmethod
     @asynccontextmanager
@@ -106,6 +117,11 @@ class State:
     def set_aside(self) -> Path | None:
         """The corrupt file that was replaced since opening, if one was: its grants are lost."""
         return self._db.set_aside
+
+    @property
+    def database(self) -> Database:
+        """What it is kept in, which knows how the disk is."""
+        return self._db
 
     async def audit(self, *, at_ns: int, who: str, action: str, result: str, via: str, encrypted: bool) -> None:
         """Add a line, its texts `printable`; beyond AUDIT_LINES the oldest go."""
@@ -131,7 +147,7 @@ class State:
 
     async def grants(self) -> list[Grant]:
         """Every grant, by JID."""
-        rows = await self._rows("SELECT jid, role, only_json FROM granted ORDER BY jid")
+        rows = await self._known("SELECT jid, role, only_json FROM granted ORDER BY jid")
         return [Grant(jid, role, tuple(json.loads(only))) for jid, role, only in rows]
 
     async def grant(self, jid: str, role: str, only: Iterable[str] = ()) -> None:
@@ -151,7 +167,7 @@ class State:
 
     async def quiet_until(self) -> dict[str, int]:
         """Until when each bare JID wants quiet; may lie in the past."""
-        return dict(await self._rows("SELECT jid, until_ns FROM quiet ORDER BY jid"))
+        return dict(await self._known("SELECT jid, until_ns FROM quiet ORDER BY jid"))
 
     async def save_alerts(self, alerts: Iterable[AlertRow]) -> None:
         """Replace what is known of alerts by these."""
@@ -159,7 +175,7 @@ class State:
 
         def work(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM alert")
-            db.executemany("INSERT INTO alert VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            db.executemany("INSERT INTO alert VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
         await self._db.run(work)
 
@@ -167,14 +183,15 @@ class State:
         """What was saved last, by name."""
         rows = await self._rows(
             "SELECT name, status, since_ns, by, met_ns, value_json, step, told_json, owed_json, escalated_json, "
-            "runs_json FROM alert ORDER BY name"
+            "runs_json, bounced_json FROM alert ORDER BY name"
         )
         return [
             AlertRow(
                 name, status, since_ns, by, met_ns, json.loads(value), step, json.loads(told), tuple(json.loads(owed)),
                 tuple(json.loads(escalated)), tuple((run, first, last) for run, first, last in json.loads(runs)),
+                tuple(json.loads(bounced)),
             )
-            for name, status, since_ns, by, met_ns, value, step, told, owed, escalated, runs in rows
+            for name, status, since_ns, by, met_ns, value, step, told, owed, escalated, runs, bounced in rows
         ]
 
     async def silence(self, alert: str, until_ns: int, by: str) -> None:
@@ -186,11 +203,53 @@ class State:
 
     async def silences(self) -> dict[str, Silence]:
         """Every silence, by alert; may be over."""
-        rows = await self._rows("SELECT alert, until_ns, by FROM silence ORDER BY alert")
+        rows = await self._known("SELECT alert, until_ns, by FROM silence ORDER BY alert")
         return {alert: Silence(until_ns, by) for alert, until_ns, by in rows}
+
+    async def save_unreceived(
+        self, notes: Iterable[Note], gone: Iterable[tuple[str, str]], missed: Mapping[str, int]
+    ) -> None:
+        """Keep these notes, forget those of `gone` (bare JID and id), and let `missed` replace what was known of whom.
+
+        All in one transaction.
+        """
+        rows, keys, known = [*notes], [*gone], [*missed.items()]
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany("DELETE FROM unreceived WHERE jid = ? AND identity = ?", keys)
+            db.executemany(  # one that is there keeps its place
+                "INSERT INTO unreceived VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+                "body = excluded.body, at_ns = excluded.at_ns, step = excluded.step, sent = excluded.sent, "
+                "bounces = excluded.bounces, back = excluded.back",
+                rows,
+            )
+            db.execute("DELETE FROM receipts")
+            db.executemany("INSERT INTO receipts VALUES (?, ?)", known)
+
+        await self._db.run(work)
+
+    async def load_unreceived(self) -> tuple[list[Note], dict[str, int]]:
+        """The notes that were kept, oldest first, and who gives receipts, with how many of late were missed."""
+        rows = await self._rows(
+            "SELECT jid, identity, channel, change, body, at_ns, step, sent, bounces, back FROM unreceived ORDER BY id"
+        )
+        notes = [
+            Note(jid, identity, channel, change, body, at_ns, step, sent, bounces, bool(back))
+            for jid, identity, channel, change, body, at_ns, step, sent, bounces, back in rows
+        ]
+        return notes, dict(await self._rows("SELECT jid, missed FROM receipts"))
 
     async def _write(self, sql: str, *values: str | int) -> int:
         return await self._db.run(lambda db: db.execute(sql, values).rowcount)
+
+    async def _known(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows, or those of last time where the disk gives none now: nobody gets or loses a right by that."""
+        try:
+            self._last[sql] = await self._rows(sql)
+        except StoreError:
+            if sql not in self._last:
+                raise
+        return self._last[sql]
 
     async def _rows(self, sql: str, *values: str | int) -> list[tuple[Any, ...]]:
         return await self._db.run(lambda db: db.execute(sql, values).fetchall())

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from knoop.access import EVERYBODY, Person
 from knoop.alerts import PREFIX
+from knoop.disk import STORAGE
 from knoop.jid import Jid
 from knoop.record import Record
 from knoop.router import Route
 from knoop.state import State
+from knoop.wall import Ends
 
 if TYPE_CHECKING:
     from knoop.household import Household
@@ -28,13 +30,14 @@ class Telling:
 
     def __init__(self, house: Household) -> None:
         self.quiet: Mapping[str, int] = {}
+        self._ends = Ends(house.clock, synced=house.synced)
         self.zone: tzinfo | None = None  # for quiet hours; None is the machine's
         self._house = house
         self._doings: dict[tuple[Jid, str], int] = {}
 
     def follow(self, former: Telling) -> None:
         """Go on where the house of another configuration ended."""
-        self.quiet, self._doings = former.quiet, former._doings
+        self.quiet, self._doings, self._ends = former.quiet, former._doings, former._ends
 
     async def restore(self, state: State) -> None:
         """Go on where the last start ended. Raises StoreError."""
@@ -44,16 +47,32 @@ class Telling:
         """Tell this bare JID only what is critical until then (UTC nanoseconds); 0 ends it. Raises StoreError."""
         await self._house.state.quiet(who, until_ns)
         await self.restore(self._house.state)
+        self.quiet_until_ns(who)  # from here on it lasts by a clock that nobody sets
 
     def is_quiet(self, who: str) -> bool:
         """Whether this bare JID wants to hear only what is critical now, as far as the time of day is known."""
         house = self._house
-        if not house.synced():
-            return False  # a clock that was never set lies before the end of every quiet time, also of a past one
-        now_ns, person = house.clock.time_ns(), house.access.person(house.jid(who))
-        local = datetime.fromtimestamp(now_ns // 1_000_000_000, UTC).astimezone(self.zone)
-        hours = person is not None and person.quiet_at(local.hour * 60 + local.minute)
-        return hours or self.quiet.get(who, 0) > now_ns
+        if self.quiet_until_ns(who) is not None:
+            return True
+        person = house.access.person(house.jid(who))
+        if person is None or not house.synced():
+            return False
+        local = datetime.fromtimestamp(house.clock.time_ns() // 1_000_000_000, UTC).astimezone(self.zone)
+        return person.quiet_at(local.hour * 60 + local.minute)
+
+    def quiet_until_ns(self, who: str) -> int | None:
+        """Until when (UTC nanoseconds) this bare JID asked for quiet; None when that is over.
+
+        After a start it needs a clock that is right: one that was never set lies before every end, also a past one.
+        """
+        return self._ends.until_ns(who, self.quiet[who]) if who in self.quiet else None
+
+    async def keep_promises(self) -> None:
+        """Write down until when quiet times last by a clock that was set. Raises StoreError."""
+        for who, until_ns in list(self.quiet.items()):
+            now_ns = self.quiet_until_ns(who)
+            if now_ns is not None and now_ns != until_ns:
+                await self.hush(who, now_ns)
 
     def did(self, who: Jid, channel: str) -> None:
         """They change this channel themselves, at this instant: they see it happen."""
@@ -105,6 +124,8 @@ class Telling:
         return wants
 
     def _is_news(self, record: Record, before: Record | None) -> bool:
+        if record.channel == STORAGE:
+            return False  # its alert says it, with the remedy
         channel = self._house.channels.get(record.channel)
         return news(record, before, happens=channel is not None and channel.kind == "button")
 

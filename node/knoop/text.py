@@ -19,6 +19,7 @@ from typing import Any
 
 from knoop.alerts import PREFIX, Absence, Alerts, AlertState, Rule, Severity
 from knoop.command import N_, Instant, Reply, Sentence, Span, reading, wording
+from knoop.disk import STORAGE
 from knoop.record import Record
 from knoop.reminders import Hearing
 from knoop_hw.model import Channel, Kind, Value
@@ -61,6 +62,21 @@ _PLAIN_HEADS: Mapping[Severity, str] = {
     "warning": N_("Alert"),
     "critical": N_("Critical alert"),
 }
+# Of `node.storage`: what is wrong, what that means, and what to do.
+_STORAGE = {
+    "full": N_(
+        "{head}: my disk is full; make room there. Until then events are in my memory only, and "
+        "measurements may be lost"
+    ),
+    "failing": N_(
+        "{head}: my disk does not take what I write; the log says why, perhaps the card is dying. Until then events "
+        "are in my memory only, and measurements may be lost"
+    ),
+    "replaced": N_(
+        "{head}: a damaged file was set aside and begun anew; the log says which. Older readings are gone, or rights "
+        "that were given in chat: ask “who”"
+    ),
+}
 AGAIN = Hearing()
 
 
@@ -75,13 +91,16 @@ class Voice:
     """How to speak to one reader at one instant.
 
     `lang` is any language tag; one without a catalogue is spoken to in English. `channels` are what records
-    belong to, `now_ns` is UTC nanoseconds, `zone` the reader's time zone, None for this machine's.
+    belong to, `now_ns` is UTC nanoseconds and `boottime_ns` the same in this `boot`, `zone` the reader's time zone,
+    None for this machine's.
     """
 
     lang: str
     channels: Mapping[str, Channel] = field(default_factory=dict)
     now_ns: int
     zone: tzinfo | None = None
+    boot: str = ""
+    boottime_ns: int = 0
 
     def render(self, reply: Reply) -> str:
         """A whole reply, one sentence a line."""
@@ -97,13 +116,21 @@ class Voice:
     def event(self, record: Record, alerts: Alerts, hearing: Hearing = AGAIN) -> str:
         """What the node says by itself about one reading; with the time when that is past.
 
-        A reminder says how things are now, whenever it was due; `hearing` is how this reader is reminded.
+        How long ago is judged by boottime where it can be, since the clock may have been set since. A reminder says
+        how things are now, whenever it was due; `hearing` is how this reader is reminded.
         """
         line = self.sentence(self._event(record, alerts, hearing))
-        late = record.at_ns is not None and self.now_ns - record.at_ns > LATE_S * 1_000_000_000
-        if not late or record.value == "reminded":
+        here, at_ns = record.boot == self.boot, record.at_ns
+        age_ns = self.boottime_ns - record.boottime_ns if here else None if at_ns is None else abs(self.now_ns - at_ns)
+        if record.value == "reminded" or (age_ns is not None and age_ns <= LATE_S * 1_000_000_000):
             return line
-        return self.sentence(Sentence(N_("{sentence} (at {time})"), {"sentence": line, "time": Instant(record.at_ns)}))
+        values = {"sentence": line, "time": Instant(at_ns)}
+        if at_ns is not None:
+            return self.sentence(Sentence(N_("{sentence} (at {time})"), values))
+        if age_ns is None:
+            return self.sentence(Sentence(N_("{sentence} ({time})"), values))
+        ago = {"sentence": line, "span": Span(round(age_ns / 1e9))}
+        return self.sentence(Sentence(N_("{sentence} ({span} ago)"), ago))
 
     def _event(self, record: Record, alerts: Alerts, hearing: Hearing) -> Sentence:
         channel = self.channels.get(record.channel)
@@ -133,6 +160,8 @@ class Voice:
                 if channel is None or not recent or state.last is None:
                     return Sentence(N_("{device} is back."), device)
                 return Sentence(N_("{device} is back: {value}."), device | {"value": self.value(channel, state.last)})
+            case "cleared" if rule and rule.when.channel == STORAGE:
+                return Sentence(N_("{alert} is over: my disk takes everything again."), values)
             case "cleared":
                 return Sentence(N_("{alert} is over."), values)
         return Sentence(N_("{alert} is {value}."), values)
@@ -152,6 +181,8 @@ class Voice:
         watched = self.channels.get(rule.when.channel) if rule else None
         if watched is None or value is None:
             return head
+        if rule and rule.when.channel == STORAGE and value in _STORAGE:
+            return Sentence(_STORAGE[str(value)], {"head": head})
         what = {"channel": watched, "value": self.value(watched, value)}
         return Sentence(wording(watched).alert, {"head": head, **what})
 

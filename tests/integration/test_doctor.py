@@ -15,12 +15,11 @@ from typing import Any
 import aiodns
 import pytest
 import pytest_asyncio
-from slixmpp.xmlstream import xmlstream
 from tests.integration.conftest import Account
 from tests.integration.running import Way, knoop, running, until, write
 
 from knoop import commands, config, doctor
-from knoop.xmpp import compat
+from knoop.xmpp import compat, where
 from knoop.xmpp.session import Account as Login
 from knoop.xmpp.session import Session, tls_context
 from knoop_bench.certificates import Authority
@@ -234,7 +233,7 @@ async def names(monkeypatch: pytest.MonkeyPatch, records: Mapping[tuple[str, int
         made.append(aiodns.DNSResolver(nameservers=[LOOPBACK], udp_port=port, tcp_port=port, timeout=1.0, tries=1))
         return made[-1]
 
-    monkeypatch.setattr(xmlstream, "default_resolver", resolver)
+    monkeypatch.setattr(where, "default_resolver", resolver)
     try:
         yield resolver()
     finally:
@@ -265,6 +264,15 @@ async def test_srv_records_and_their_absence(look, serve, monkeypatch):
         found = await look(server, change=by_name, resolver=resolver)
         assert turned(found, healthy) == {"tcp": "note"}
         assert f"but not 127.0.0.1:{dead}" in said(found, "tcp")
+
+
+async def test_a_domain_that_says_that_it_has_no_server(look, good, monkeypatch):
+    none = struct.pack("!HHH", 0, 0, 0) + b"\0"  # a target of '.' (RFC 2782)
+    async with names(monkeypatch, {("_xmpp-client._tcp.localhost", SRV): none}) as resolver:
+        found = await look(good, change=xmpp(host="", port=0), resolver=resolver)
+        assert turned(found, {**HEALTHY, "dns": "ok"}) == {"dns": "problem"}
+        assert hidden(found) == AFTER["dns"]
+        assert "localhost: its DNS says that it has no XMPP service" in said(found, "dns")
 
 
 async def test_a_domain_without_srv_is_tried_at_its_address(monkeypatch):

@@ -66,7 +66,7 @@ class Fleet:
         await until(lambda: not missing(), lambda: f"in no line: {missing()}", 60)
         async with asyncio.timeout(30):
             for one in self.nodes.values():
-                while await one.agent.router.pending(f"room:{self.room}", limit=1):
+                while one.agent.router.outbox.waits(f"room:{self.room}"):
                     await asyncio.sleep(0.05)
         await self.anna.ping()
         return self.lines(after)

@@ -18,7 +18,6 @@ from knoop.command import Reply, not_yours
 from knoop.commands import table
 from knoop.condition import Condition
 from knoop.health import Health
-from knoop.household import RELEASED_NS
 from knoop.jid import Jid
 from knoop.parse.choices import Choices
 from knoop.record import Record
@@ -26,6 +25,7 @@ from knoop.state import State
 from knoop.store import Store
 from knoop.telling import Telling
 from knoop.text import Voice
+from knoop.wall import Wall
 from knoop_hw.clock import FakeClock
 from knoop_hw.errors import SetRefused
 from knoop_hw.model import Channel, Quality, Value
@@ -100,9 +100,13 @@ class Router:
 
     def __init__(self) -> None:
         self.went: list[Record] = []
+        self.store: Store | None = None
 
     def put(self, record: Record) -> None:
         self.went.append(record)
+
+    async def date(self, boot: str, offset_ns: int) -> int:
+        return await self.store.correct(boot, offset_ns) if self.store else 0
 
 
 @dataclass
@@ -129,6 +133,7 @@ class GreenHouse:
     choices: Choices = field(default_factory=lambda: Choices(verbs=table()))
 
     def __post_init__(self) -> None:
+        self.wall, self.router.store = Wall(self.clock), self.store
         self.alarms, self.telling = Alarms(self), Telling(self)
 
     def jid(self, text: str) -> Jid:
@@ -137,6 +142,10 @@ class GreenHouse:
         if not domain or " " in text or (at and not local) or "@" in local:
             raise ValueError(f"{text!r} is no address")
         return Jid(local.lower(), domain.lower(), resource)
+
+    @property
+    def link(self) -> tuple[bool, int]:
+        return self.link_up, 0
 
     def health(self) -> Health:
         raised = self.alerts.raised()
@@ -152,7 +161,7 @@ class GreenHouse:
         )
 
     def synced(self) -> bool:
-        return self.clock.time_ns() > RELEASED_NS
+        return self.wall.synced()
 
     @property
     def now_ns(self) -> int | None:

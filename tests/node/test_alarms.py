@@ -6,8 +6,12 @@ from contextlib import asynccontextmanager
 import pytest
 
 from knoop import config
+from knoop.access import Access, Person, Role
 from knoop.alarms import Alarms
+from knoop.alerts import Alerts
+from knoop.errors import StoreError
 from knoop.household import Household
+from knoop.payload import timestamp
 from knoop.record import Record
 from knoop.state import AlertRow, State
 from knoop.xmpp import compat
@@ -67,7 +71,7 @@ class Home:
     """A household whose clock is held still, with a router that remembers."""
 
     def __init__(self, loaded, state, clock, run="aaaaaaaa"):
-        self.clock, self.state, self.seq = clock, state, 0
+        self.clock, self.state, self.seq, self.sent = clock, state, 0, []
         self.house = Household(
             loaded, run=run, clock=clock, store=None, state=state, board=Board(),
             changed=self.say, rights=lambda: None, session=lambda: None,
@@ -112,6 +116,19 @@ class Home:
             await self.clock.advance(step_s)
             for change in self.house.alarms.due():
                 self.house.alarms.say(change)
+            self.sent += self.house.alarms.again()
+
+    def deliver(self, to=ANNA):
+        """What the chat of this person does with all that waits for it; returns the ids."""
+        records = [record for record, sinks in self.router.went if f"chat:{to}" in sinks]
+        for record in records:
+            self.house.alarms.note(to, record, f"{record.value}!")
+        return [record.identity for record in records]
+
+    def again(self):
+        """What was sent once more since the last time asked: to whom and which change, by first letter and text."""
+        sent, self.sent = self.sent, []
+        return [(stanza.get("to")[0], stanza.findtext("{jabber:client}body"), stanza.get("id")) for stanza in sent]
 
     def heard(self):
         """Since the last time asked: alert and change, and who heard it, by the first letter; r: the room."""
@@ -319,3 +336,178 @@ async def test_what_changed_last_is_kept_when_the_node_stops_at_once(make):
         saving.cancel()
         await asyncio.gather(saving, return_exceptions=True)
         assert [row.name for row in await home.state.load_alerts()] == ["open"]
+
+
+def gives_receipts(home, *people):
+    """Clients of these have confirmed an alarm before."""
+    for who in people:
+        home.house.alarms.unreceived.restore([], {who: 0})
+
+
+async def test_an_alarm_that_no_client_confirmed_is_sent_again_as_it_was_and_says_when(home):
+    gives_receipts(home, ANNA)
+    home.door(True)
+    said_at = home.clock.time_ns()
+    [raised] = home.deliver()
+    await home.wait(59)
+    assert home.again() == [], "it was said in this login"
+    await home.wait(1)
+    [stanza] = home.sent
+    assert home.again() == [("a", "raised!", raised)]
+    assert stanza.find("{urn:xmpp:receipts}request") is not None
+    assert stanza.find("{urn:xmpp:delay}delay").get("stamp") == timestamp(said_at)
+    home.house.alarms.received(compat.jid(f"{ANNA}/phone"), raised)
+    await home.wait(7200, step_s=10)
+    assert home.again() == []
+    assert home.house.alarms.calls.told("open")[ANNA] is not None
+
+
+@pytest.mark.parametrize("ends", ["acknowledge", "clear", "revoke", "remove", "another configuration"])
+async def test_what_has_ended_is_not_sent_again(home, ends):
+    gives_receipts(home, ANNA)
+    home.door(True)
+    home.deliver()
+    house = home.house
+    match ends:
+        case "acknowledge":
+            await house.acknowledge("open", by=compat.jid(f"{BRAM}/x"))
+        case "clear":
+            home.door(False)
+        case "revoke":
+            house.access = Access([Person(jid=compat.jid(ANNA), role=Role.VIEWER, only=("lamp",))])
+        case "remove":
+            house.access = Access([])
+        case _:
+            house.alerts = Alerts({name: rule for name, rule in house.alerts.rules.items() if name != "open"}.values())
+    await home.wait(7200, step_s=10)
+    assert home.again() == []
+    assert house.alarms.unreceived._notes == {}
+
+
+async def test_that_it_is_over_takes_the_place_of_that_it_began(home):
+    gives_receipts(home, ANNA)
+    home.door(True)
+    home.door(False)
+    home.deliver()
+    await home.wait(61)
+    assert [text for _, text, _ in home.again()] == ["cleared!"]
+    home.door(True)
+    await home.wait(300)
+    assert home.again() == [], "it is not over any more"
+
+
+@pytest.mark.parametrize("how", ["quiet", "silence"])
+async def test_quiet_and_silence_hold_a_repeat_back(home, how):
+    gives_receipts(home, ANNA)
+    home.door(True)
+    [raised] = home.deliver()
+    until_ns = home.clock.time_ns() + 600 * 10**9
+    if how == "quiet":
+        await home.house.telling.hush(ANNA, until_ns)
+    else:
+        await home.house.alarms.silence("open", until_ns, by=compat.jid(f"{BRAM}/x"))
+    await home.wait(590)
+    assert home.again() == []
+    await home.wait(70)
+    assert home.again() == [("a", "raised!", raised)]
+
+
+async def test_a_restart_goes_on_with_what_nobody_received(make):
+    async with make() as before:
+        gives_receipts(before, ANNA)
+        before.door(True)
+        [raised] = before.deliver()
+        await before.wait(61)
+        assert len(before.again()) == 1
+    async with make(run="bbbbbbbb") as after:
+        after.door(True)
+        await after.wait(1)
+        await after.wait(9)
+        assert after.again() == []
+        await after.wait(1)
+        assert after.again() == [("a", "raised!", raised)], "once with the login"
+        await after.wait(7200, step_s=10)
+        assert len(after.again()) == 2, "after 5 and 30 min: 1 min was before"
+    async with make(run="cccccccc") as after:
+        assert after.house.alarms.unreceived._notes == {}
+        assert after.house.alarms.unreceived.gives_receipts(ANNA)
+
+
+async def test_without_a_link_no_pause_passes_and_each_login_sends_it_once(home):
+    gives_receipts(home, ANNA)
+    home.door(True)
+    home.deliver()
+    await home.wait(1)
+    home.house.link = (False, 1)
+    await home.wait(7200, step_s=10)
+    assert home.again() == []
+    home.house.link = (True, 2)
+    await home.wait(59)
+    assert len(home.again()) == 1
+
+
+async def test_what_comes_back_goes_to_the_next_at_once_and_is_tried_again_later(home, caplog):
+    home.door(True)
+    [raised] = home.deliver()
+    await home.wait(5)
+    home.heard()
+    for _ in range(3):
+        home.house.alarms.bounced(compat.jid(ANNA), raised, "service-unavailable")
+    await home.wait(1)
+    assert home.heard() == [("open", "reminded", "b")], "not after 30 min"
+    [warned] = [line for line in caplog.messages if "came back" in line]
+    assert ANNA in warned and "service-unavailable" in warned
+    home.house.alarms.bounced(compat.jid(BRAM), raised, "")
+    await home.wait(30)
+    assert home.heard() == [] and home.again() == []
+    home.house.link = (True, 0)
+    await home.wait(275)
+    assert home.again() == [("a", "raised!", raised)]
+
+
+async def test_what_ended_after_a_restart_stays_ended(make):
+    async with make() as home:
+        home.door(True)
+    async with make(run="bbbbbbbb") as home:
+        home.door(False)
+    assert await home.state.load_alerts() == []
+
+
+async def test_an_alarm_counts_as_sent_when_its_note_is_on_the_disk(make):
+    async with make() as home:
+        home.door(True)
+        [raised] = home.deliver()
+        await home.house.alarms.kept()
+        [note], _ = await home.state.load_unreceived()
+        assert (note.identity, note.jid, note.change) == (raised, ANNA, "raised")
+
+
+async def test_a_disk_that_fails_or_hangs_holds_no_alarm_up(make, monkeypatch, caplog):
+    monkeypatch.setattr("knoop.alarms.KEPT_S", 0.01)
+    hangs, failing = asyncio.Event(), True
+
+    async def save_unreceived(*_notes):
+        await hangs.wait()
+        if failing:
+            raise StoreError("the disk is full")
+        return await State.save_unreceived(home.state, *_notes)
+
+    async with make() as home:
+        monkeypatch.setattr(home.state, "save_unreceived", save_unreceived)
+        home.door(True)
+        home.deliver()
+        await home.house.alarms.kept()
+        monkeypatch.setattr("knoop.alarms.KEPT_S", 1000)
+        async with asyncio.timeout(5):
+            await home.house.alarms.kept()
+            hangs.set()
+            await home.kept()
+            for _ in range(5):
+                await home.wait(1)
+                await home.kept()
+            await home.house.alarms.kept()
+        assert len([line for line in caplog.messages if "not remembered" in line]) == 1
+        failing = False
+        await home.wait(60)
+        await home.kept()
+        assert len((await home.state.load_unreceived())[0]) == 1, "tried again when the disk is back"

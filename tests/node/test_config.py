@@ -50,8 +50,8 @@ def test_a_good_file_becomes_people_rules_and_rooms(load):
     anna, bram = made.people
     assert (anna.role, anna.told) == (Role.OWNER, {"alarm", "event"})
     assert (bram.role, bram.told, bram.only, bram.lang) == (Role.VIEWER, set(), ("air",), "nl")
-    assert [rule.name for rule in made.rules] == ["open", "door_missing", "air_missing"]
-    assert {rule.when.channel: rule.for_s for rule in made.rules[1:]} == {"door": 300, "air.load": 300}
+    assert [rule.name for rule in made.rules] == ["open", "door_missing", "air_missing", "storage"]
+    assert {rule.when.channel: rule.for_s for rule in made.rules[1:3]} == {"door": 300, "air.load": 300}
     assert made.rules[0].when == Condition.parse("door == on")
     assert made.rules[0].for_s == 300
     assert made.rooms[Jid("fleet", "rooms.example.org")].classes == ("alarm",)
@@ -70,7 +70,7 @@ for = "1h"
     quiet = 'lang = "nl", quiet = ["22:00-07:00", "13:00 - 13:30"]'
     made = load(GOOD.replace('lang = "nl"', quiet) + more)
     assert made.people[1].quiet == ((1320, 420), (780, 810))
-    opened, missing, other = made.rules
+    opened, missing, other, _ = made.rules
     assert (opened.repeat_s, opened.escalate, opened.escalate_after_s) == (0, ("anna@example.org",), 600)
     assert (missing.name, missing.severity, missing.for_s) == ("air_missing", "critical", 3600)
     assert isinstance(missing.when, Absence)
@@ -79,9 +79,9 @@ for = "1h"
 
 def test_devices_may_be_missing_in_peace(load):
     never = GOOD.replace('name = "greenhouse"', 'name = "greenhouse"\nmissing = "0s"')
-    assert [rule.name for rule in load(never).rules] == ["open"]
+    assert [rule.name for rule in load(never).rules] == ["open", "storage"]
     assert "say with 'for' how long" in problems(load, f"{never}[alert.air_missing]\n")[0]
-    assert len(load(f'{never}[alert.air_missing]\nfor = "1h"\n').rules) == 2
+    assert len(load(f'{never}[alert.air_missing]\nfor = "1h"\n').rules) == 3
 
 
 @pytest.mark.parametrize(
@@ -96,13 +96,13 @@ def test_of_a_device_that_is_only_written_to_its_outputs_are_missing(load, value
     box = '[sensor.box]\ndriver = "lines"\ndevice = "/dev/ttyACM0"\n' + values
     relay = f'[output.relay]\nsensor = "box"\nwrite = "R{{value}}"\n{keys}'
     there = {rule.name for rule in load(GOOD + box + relay).rules}
-    assert there - {"open", "door_missing", "air_missing"} == names
+    assert there - {"open", "door_missing", "air_missing", "storage"} == names
 
 
 def test_a_missing_device_is_called_what_people_call_it(load):
     labelled = GOOD.replace("[sensor.air]", '[sensor.air]\nlabel = "Living room"')
     labels = {rule.name: getattr(rule.when, "label", None) for rule in load(labelled).rules}
-    assert labels == {"open": None, "door_missing": "", "air_missing": "Living room"}
+    assert labels == {"open": None, "door_missing": "", "air_missing": "Living room", "storage": None}
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,49 @@ async def test_a_client_that_asks_for_a_receipt_gets_one_and_a_strangers_does_no
     assert (receipt.get("to"), receipt[0].tag, receipt[0].get("id")) == (ANNA, "{urn:xmpp:receipts}received", "m1")
 
 
+RECEIPT = "<received xmlns='urn:xmpp:receipts' id='{}'/>"
+FORWARDED = "<{0} xmlns='urn:xmpp:{1}'><forwarded xmlns='urn:xmpp:forward:0'>{2}</forwarded></{0}>"
+BOUNCE = "<error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
+
+
+@pytest.mark.parametrize(
+    ("sender", "kind", "inner", "counts"),
+    [
+        (ANNA, "chat", RECEIPT, "received"),
+        ("anna@example.org/other", "normal", RECEIPT, "received"),
+        ("bram@example.org/laptop", "chat", RECEIPT, ""),
+        ("mallory@example.net/x", "chat", RECEIPT, ""),
+        ("anna@example.net/x", "chat", RECEIPT, ""),
+        (ANNA, "groupchat", RECEIPT, ""),
+        (ANNA, "headline", RECEIPT, ""),
+        (ANNA, "chat", "<received xmlns='urn:example' id='{}'/>", ""),
+        (ANNA, "chat", FORWARDED.format("sent", "carbons:2", f"<message>{RECEIPT}</message>"), ""),
+        (ANNA, "chat", FORWARDED.format("received", "carbons:2", f"<message>{RECEIPT}</message>"), ""),
+        (ANNA, "chat", FORWARDED.format("result", "mam:2", f"<message>{RECEIPT}</message>"), ""),
+        (ANNA, "chat", f"<forwarded xmlns='urn:xmpp:forward:0'/>{RECEIPT}", ""),
+        ("anna@example.org", "error", BOUNCE, "bounced"),
+        (ANNA, "error", BOUNCE, "bounced"),
+        (ANNA, "error", BOUNCE + RECEIPT, "bounced"),
+        ("anna@example.org", "error", "", "bounced"),
+        ("bram@example.org", "error", BOUNCE, ""),
+        ("mallory@example.net", "error", BOUNCE, ""),
+        ("example.org", "error", BOUNCE, ""),
+        (ANNA, "chat", BOUNCE, ""),
+    ],
+)
+async def test_only_they_themselves_confirm_an_alarm_or_send_it_back(talk, sender, kind, inner, counts):
+    """A carbon, an archive or a forward is what somebody else may have said."""
+    await talk.house.report("air.temperature", -1.0)
+    raised = talk.house.router.went[-1]
+    talk.house.alarms.calls.hear("frost", raised, 1)
+    talk.house.alarms.note("anna@example.org", raised, "Alert frost.")
+    talk.hear("", sender=sender, kind=kind, stanza_id=raised.identity, inner=inner.replace("{}", raised.identity))
+    notes = talk.house.alarms.unreceived._notes.values()
+    came_back = [note.bounces for note in notes] == [1]
+    assert (counts == "received", counts == "bounced") == (not notes, came_back)
+    assert talk.said == []
+
+
 async def test_a_stranger_hears_nothing_and_is_in_the_audit_log(talk):
     talk.hear("lamp on", sender="mallory@example.net/x")
     assert await talk.audit(1) == [("mallory@example.net/x", "lamp on", "refused: stranger")]

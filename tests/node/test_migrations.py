@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from knoop import cli, state, store
 from knoop.database import Database
 from knoop.errors import StoreError
+from knoop.readings_tables import QUALITIES
 from knoop.state import Grant, State
 from knoop.store import Store
 
@@ -89,7 +91,50 @@ async def test_readings_of_version_1_are_delivered_and_history(tmp_path):
         assert (alarm.channel, alarm.value, alarm.cls) == ("alert.frost", "raised", "alarm")
         history = await opened.history("air.temperature")
         assert [(one.value, one.quality, one.unit) for one in history] == [(21.5, "ok", "°C"), (None, "missing", "°C")]
+        assert (await opened.span(channels=["door"]))[0].value is True
+        repeat = (await opened.span(channels=["alert.frost"]))[0]
+        assert (await opened.add([(repeat, ["pubsub"])]))[0].row == repeat.row
+        assert await opened.backlog() == {"pubsub": 2, "chat:anna@example.org": 1}
+        assert await opened.waiting() == {"pubsub": {"door": 1}, "chat:anna@example.org": {"alert.frost": 1}}
+        await opened.delivered("pubsub", [1, 2])
+        assert await opened.backlog() == {"chat:anna@example.org": 1}
     assert rows(path, "PRAGMA user_version") == [(len(store.MIGRATIONS),)]
+    assert rows(path, "PRAGMA integrity_check") == [("ok",)]
+    assert rows(path, "SELECT count(*) FROM sqlite_master WHERE name LIKE '%_1' AND type = 'table'") == [(0,)]
+
+
+async def test_a_full_store_of_version_1_keeps_every_reading_and_its_bound(tmp_path):
+    path = made(tmp_path / "readings.db", READINGS_1)
+    limit = 400 * 1024
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("BEGIN")
+        count = 0
+        while path.stat().st_size < limit - 70 * 1024:
+            db.executemany(
+                "INSERT INTO reading VALUES (NULL, 'k3v9q2xa', ?, ?, 2, ?, '°C', ?, '6f1c2a54-0a5b', ?, ?)",
+                [(f"room{n % 5}", n, n / 8, QUALITIES[n % 6], n, n) for n in range(count + 1, count + 101)],
+            )
+            db.executemany(
+                "INSERT INTO delivery SELECT 'pubsub', 2, id FROM reading WHERE seq = ? AND channel LIKE 'room%'",
+                [(n,) for n in range(count + 51, count + 101)],
+            )
+            count += 100
+            db.execute("COMMIT")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            db.execute("BEGIN")
+        db.execute("COMMIT")
+    async with Store.open(path, max_bytes=limit) as opened:
+        assert (await opened.backlog())["pubsub"] == count // 2 + 2
+        every = await opened.span(channels=[f"room{n}" for n in range(5)], limit=9999)
+        assert [(one.seq, one.value, one.quality, one.at_ns) for one in every] == [
+            (n, n / 8, QUALITIES[n % 6], n) for n in range(1, count + 1)
+        ]
+        assert [one.seq for one in await opened.history("room3", limit=2)] == [count - 7, count - 2]
+        for start in range(1, 8000, 100):
+            await opened.add([(replace(every[0], run="new", seq=n), []) for n in range(start, start + 100)])
+        size = sum(file.stat().st_size for file in tmp_path.glob("readings.db*") if "shm" not in file.name)
+        assert size <= limit * 1.1
+    assert rows(path, "PRAGMA integrity_check") == [("ok",)]
 
 
 FIRST = "CREATE TABLE a (x INTEGER) STRICT; INSERT INTO a VALUES (1)"

@@ -167,7 +167,8 @@ when = "network.signal < -75"
 """
 
 
-async def test_a_node_tells_it_like_any_other_channel(root, load):
+async def test_a_node_tells_it_like_any_other_channel(root, load, monkeypatch):
+    monkeypatch.setattr("knoop_hw.clock.SystemClock.synced", lambda _self: True)  # nobody vouches for it offline
     load(NODE)
     hears(root, -80)
     async with node(root / "node.toml", password="of nobody") as running:
@@ -178,13 +179,15 @@ async def test_a_node_tells_it_like_any_other_channel(root, load):
         assert house.latest["alert.weak"].value == "raised"
         assert (house.latest["network.signal"].value, house.latest["network.signal"].run) == (-80, house.run)
         await router.flush()
-        assert "network.signal" in {record.channel for record in await router.pending("pubsub")}
+        assert "network.signal" in {record.channel for record in await house.store.pending("pubsub")}
         anna = compat.jid("anna@example.org")
         for verb, says in (("read", "-80 dBm"), ("history", "-80"), ("status", "weak")):
             channels = () if verb == "status" else ("network.signal",)
             reply = await commands.table()[verb].run(Request(sender=anna, verb=verb, channels=channels), house)
             assert says in house.voice("").render(reply).replace("\N{MINUS SIGN}", "-")
-        assert [c.name for c in house.all_channels] == ["network.signal", "alert.weak"]
+        assert [c.name for c in house.all_channels] == [
+            "network.signal", "node.storage", "node.dropped", "alert.weak", "alert.storage"
+        ]
         bram = house.access.person(compat.jid("bram@example.org"))
         assert bram is not None
         assert bram.reads("network.signal")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.node.wire import validate
 
 from knoop import payload
+from knoop.health import Level
 from knoop.record import Record
 from knoop_hw.model import Channel, Kind
 
@@ -215,6 +216,16 @@ def test_about_knows_every_kind_of_channel(kind):
     validate(payload.about(version="0.1.0", digest="5b1e", verbs=(), channels=[
         Channel(name="it", kind=kind, type="boolean"),
     ]))  # fmt: skip
+
+
+@pytest.mark.parametrize("health", get_args(Level))
+def test_about_says_how_the_node_is(health):
+    element = payload.about(version="0.1.0", digest="5b1e", channels=(), verbs=(), health=health)
+    assert element.get("health") == health
+    validate(element)
+    element.set("health", "so-so")
+    with pytest.raises(AssertionError, match="Invalid attribute health"):
+        validate(element)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,20 @@
 """One login's life: rights reach the server, whatever the server does meanwhile."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from knoop import presence
 from knoop.errors import LinkError, Refusal
+from knoop.health import Health
 from knoop.jid import Jid
 from knoop.presence import Presence
 from knoop.publishers import Voice
 from knoop.whereabouts import Whereabouts
 from knoop_hw.clock import FakeClock
+
+FINE = Health(link_up=True, link_since_s=0, uptime_s=0, version="0")
 
 
 class Outbox:
@@ -53,11 +57,8 @@ def clock():
 
 @pytest.fixture
 def made(clock):
-    from knoop.health import Health
-
-    health = Health(link_up=True, link_since_s=0, uptime_s=0, version="0")
     return Presence(
-        Config(), clock=clock, outbox=Outbox(), people=frozenset, readers=frozenset, health=lambda: health,
+        Config(), clock=clock, outbox=Outbox(), people=frozenset, readers=frozenset, health=lambda: FINE,
         voice=Voice(
             sentence=lambda _record, _lang: "", personal=lambda _who, _record, _lang: "",
             may_hear=lambda _who, _record: True,
@@ -95,3 +96,55 @@ async def test_rights_that_got_no_answer_end_the_session_so_that_the_next_one_te
         with pytest.raises(LinkError, match="did not answer"):
             await made.serve(Session())
     assert not made.up
+
+
+async def test_presence_says_how_the_node_is_and_says_nothing_twice(made):
+    class Stream(Session):
+        sent = []  # noqa: RUF012
+
+        def send(self, stanza):
+            self.sent.append([(child.tag.rpartition("}")[2], child.text) for child in stanza])
+
+    made._glance = lambda health: f"{health.unacknowledged} alerts."
+    task = asyncio.create_task(made.serve(Stream()))
+    while not made.up:
+        await asyncio.sleep(0)
+    made.show()
+    made._health = lambda: replace(FINE, unacknowledged=2)
+    made.show()
+    made.show()
+    task.cancel()
+    await asyncio.wait({task})
+    assert Stream.sent == [[("status", "0 alerts.")], [("show", "dnd"), ("status", "2 alerts.")]]
+
+
+async def test_about_is_published_anew_when_the_level_changes_at_most_once_a_minute(made, clock, monkeypatch):
+    told = []
+
+    async def nothing(*_arguments, **_options):
+        pass
+
+    async def publish(_session, _name, item_id, element, **_options):
+        told.append((item_id, element))
+
+    for name, instead in (("configure", nothing), ("allow", nothing), ("publish", publish)):
+        monkeypatch.setattr(presence.nodes, name, instead)
+    monkeypatch.setattr(presence.roster, "follow", nothing)
+    monkeypatch.setattr(Config.publish, "pubsub", "pep")
+    monkeypatch.setattr(Config.publish, "service", "", raising=False)
+    now = [FINE]
+    made._health, made._about = lambda: now[0], lambda: now[0].level
+    task = asyncio.create_task(made.serve(Session()))
+    await clock.advance(10)
+    now[0] = replace(FINE, losing=True)
+    await clock.advance(45)
+    now[0] = FINE
+    await clock.advance(1)
+    now[0] = replace(FINE, away_s=0.0)
+    await clock.advance(200)
+    assert told == [("current", "fine"), ("current", "degraded")]
+    now[0] = FINE
+    await clock.advance(60)
+    assert told[2:] == [("current", "fine")]
+    task.cancel()
+    await asyncio.wait({task})

@@ -307,3 +307,54 @@ def test_whatever_happens_reminders_are_few_and_only_while_it_waits(steps, repea
     told = [value for _, value, _ in house.heard]
     for before, after in zip(["cleared", *told], told, strict=False):
         assert after != "reminded" or before in {"raised", "reminded"}
+
+
+def test_a_bounce_passes_it_on_at_once_and_each_person_does_that_once():
+    house = House(rule(repeat_s=0.0, escalate=(BRAM, CLEO), escalate_after_s=1800.0))
+    raised, _ = house.say("raised", 0)
+    assert house.calls.bounced(ANNA, raised.identity, 5 * S)
+    assert not house.calls.bounced(ANNA, raised.identity, 5 * S)
+    assert house.until(5, 60) == [(5, {BRAM})]
+    to_bram = replace(raised, seq=2, value="reminded")
+    assert house.calls.hearing(BRAM, to_bram) == Hearing(first=True), "nobody was asked for 30 min"
+    assert not house.calls.bounced(ANNA, to_bram.identity, 61 * S), "one who is away passes it on once"
+    assert house.calls.bounced(BRAM, to_bram.identity, 61 * S)
+    assert house.until(61, 5000) == [(61, {CLEO})]
+
+
+def test_a_bounce_that_is_not_theirs_or_of_something_else_passes_nothing_on():
+    house = House(rule(repeat_s=0.0, escalate=(BRAM,), escalate_after_s=1800.0))
+    old, _ = house.say("raised", 0)
+    house.say("cleared", 1)
+    raised, _ = house.say("raised", 2)
+    for who, identity in ((CLEO, raised.identity), (BRAM, raised.identity), (ANNA, old.identity), (ANNA, ""),
+                          (ANNA, "aaaaaaaa-alert.frost-9"), (ANNA, "aaaaaaaa-alert.heat-3")):  # fmt: skip
+        assert not house.calls.bounced(who, identity, 3 * S)
+    assert house.until(3, 600) == []
+    house.say("acknowledged", 600)
+    assert not house.calls.bounced(ANNA, raised.identity, 601 * S), "somebody has seen it"
+
+
+def test_a_bounce_with_nobody_next_changes_nothing_for_anybody():
+    house = House()
+    raised, _ = house.say("raised", 0)
+    assert house.calls.bounced(ANNA, raised.identity, 5 * S)
+    assert house.until(5, 130) == [(60, {ANNA})]
+
+
+def test_what_still_stands_of_what_was_told():
+    house = House()
+    raised, reminded = Message("aaaaaaaa", "frost", 1), Message("aaaaaaaa", "frost", 2)
+    house.say("raised", 0)
+    house.say("reminded", 1)
+    assert house.calls.stands(raised, "raised") and house.calls.stands(reminded, "reminded")
+    assert not house.calls.stands(Message("bbbbbbbb", "frost", 1), "raised"), "another raising"
+    house.say("acknowledged", 2)
+    assert house.calls.stands(Message("aaaaaaaa", "frost", 3), "acknowledged")
+    assert not house.calls.stands(raised, "raised")
+    house.say("cleared", 3)
+    cleared = Message("aaaaaaaa", "frost", 4)
+    assert house.calls.stands(cleared, "cleared")
+    assert not house.calls.stands(Message("aaaaaaaa", "frost", 3), "acknowledged")
+    house.say("raised", 4)
+    assert not house.calls.stands(cleared, "cleared"), "it is back"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import math
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,9 +10,8 @@ from dataclasses import replace
 import pytest
 from tests.node.test_store import broken_disk
 
-from knoop.errors import StoreError
 from knoop.record import Record
-from knoop.router import REMEMBERED, Route, Router, sinks_for, to_record, wall_ns
+from knoop.router import Route, Router, sinks_for, to_record, wall_ns
 from knoop.store import Store
 from knoop_hw.clock import FakeClock
 from knoop_hw.messages import Hello, Readings
@@ -59,7 +57,11 @@ class House:
         )  # fmt: skip
 
     async def pending(self, sink):
-        return [(one.channel, one.seq) for one in await self.router.pending(sink)]
+        """What is on the disk for a sink."""
+        return [(one.channel, one.seq) for one in await self.store.pending(sink)]
+
+    def offered(self, sink):
+        return [(one.channel, one.seq) for one in self.router.outbox.offer(sink, 99).records]
 
     async def settled(self, condition):
         """The database has its own thread: wait for what it is to bring about, at most 5 s."""
@@ -119,10 +121,10 @@ def test_sinks_by_class_and_right(channel, sinks):
     assert sinks_for(record, None, ROUTES) == sinks
 
 
-async def test_an_event_is_safe_at_once_and_telemetry_within_a_second(tmp_path):
+async def test_an_event_is_safe_at_once_and_telemetry_within_two_seconds(tmp_path):
     async with house(tmp_path) as it:
         it.router.take(Readings(upto=1, items=(reading("air.temperature", 1),)))
-        await it.clock.advance(0.9)
+        await it.clock.advance(1.9)
         assert (it.stored, await it.pending("pubsub")) == ([], [])
         await it.clock.advance(0.2)
         await it.settled(lambda: it.stored == [1])
@@ -133,21 +135,18 @@ async def test_an_event_is_safe_at_once_and_telemetry_within_a_second(tmp_path):
         assert [one.channel for one in it.records] == ["air.temperature", "door"]
 
 
-async def test_a_publisher_is_woken_and_its_delivery_remembered(tmp_path):
+async def test_a_publisher_is_woken_for_what_is_its_business(tmp_path):
     async with house(tmp_path) as it:
-        wake = it.router.wake(ANNA)
+        wake = it.router.outbox.wake(ANNA)
         wake.clear()
         it.router.take(Readings(upto=1, items=(reading("door", 1),)))
         await it.settled(lambda: it.stored == [1])
         assert not wake.is_set()  # the door is none of her business
         it.router.take(Readings(upto=2, items=(reading("smoke", 1),)))
-        async with asyncio.timeout(5):
-            await wake.wait()
-        records = await it.router.pending(ANNA)
-        assert [one.channel for one in records] == ["smoke"]
-        await it.router.delivered(ANNA, records)
-        assert await it.router.pending(ANNA) == []
-        assert await it.pending(ROOM) == [("smoke", 1)]
+        assert wake.is_set()
+        assert it.offered(ANNA) == [("smoke", 1)]
+        assert it.offered(ROOM) == [("smoke", 1)]
+        assert it.offered("pubsub") == [("smoke", 1), ("door", 1)]
 
 
 async def test_a_repeat_is_answered_but_not_told_again(tmp_path):
@@ -156,7 +155,7 @@ async def test_a_repeat_is_answered_but_not_told_again(tmp_path):
         await it.settled(lambda: it.stored == [1])
         it.router.hello(HELLO)
         it.router.take(Readings(upto=1, items=(reading("door", 1),)))
-        await it.clock.advance(1.1)
+        await it.clock.advance(2.1)
         await it.settled(lambda: it.stored == [1, 1])
         assert len(it.records) == 1
 
@@ -167,7 +166,7 @@ async def test_a_board_that_comes_back_does_not_hear_stored_too_early(tmp_path):
         it.router.hello(HELLO)
         it.router.take(Readings(upto=1, items=(reading("air.temperature", 1),)))
         assert it.stored == []
-        await it.clock.advance(1.1)
+        await it.clock.advance(2.1)
         await it.settled(lambda: it.stored == [1])
         assert await it.pending("pubsub") == [("air.temperature", 1)]
 
@@ -176,12 +175,13 @@ async def test_what_the_disk_had_before_a_restart_of_the_agent_is_no_news_after_
     """The board did not hear that it is safe, and sends it again; what the disk did not have is news."""
     async with house(tmp_path) as it:
         it.router.take(Readings(upto=2, items=(reading("door", 1), reading("air.temperature", 1))))
+        await it.router.flush()
         await it.settled(lambda: it.stored == [2])
     async with house(tmp_path) as it:
         await it.router.restore(CHANNELS)
         again = (reading("door", 1), reading("air.temperature", 1), reading("door", 2), reading("air.temperature", 2))
         it.router.take(Readings(upto=4, items=again))
-        await it.clock.advance(1.1)
+        await it.clock.advance(2.1)
         await it.settled(lambda: it.stored == [4])
         assert [(record.channel, record.seq) for record in it.records] == [("door", 2), ("air.temperature", 2)]
         it.router.hello(replace(HELLO, run="another2"))
@@ -206,67 +206,6 @@ async def test_before_the_clock_is_synced_a_record_has_no_time(tmp_path):
         it.synced = True
         it.router.take(Readings(upto=2, items=(reading("door", 2),)))
         assert [one.at_ns is None for one in it.records] == [True, False]
-
-
-async def test_events_leave_from_memory_when_the_disk_is_broken(tmp_path, caplog):
-    caplog.set_level(logging.WARNING)
-    async with house(tmp_path) as it:
-        it.router.wake(ROOM).clear()
-        with broken_disk():
-            it.router.take(Readings(upto=2, items=(reading("smoke", 1), reading("air.temperature", 1))))
-            async with asyncio.timeout(5):
-                await it.router.wake(ROOM).wait()
-            assert it.router.dropped["telemetry"] == 1
-            assert it.stored == []
-            for sink in ("pubsub", ANNA, ROOM):
-                records = await it.router.pending(sink)
-                assert [(one.channel, one.row) for one in records] == [("smoke", 0)]
-                await it.router.delivered(sink, records)
-                assert await it.router.pending(sink) == []
-            assert it.stored == [2]  # everybody has it: the board may forget it
-            it.router.take(Readings(upto=3, items=(reading("door", 1),)))
-            await it.clock.advance(0)
-            await it.settled(lambda: it.router._memory)
-        assert caplog.text.count("not safe on disk") == 1
-        await it.clock.advance(5.1)
-        await it.settled(lambda: it.stored == [2, 3])
-        assert await it.pending("pubsub") == [("door", 1)]
-        assert caplog.text.count("safe on disk again") == 1
-
-
-async def test_a_delivery_under_way_while_the_disk_recovers_is_not_repeated(tmp_path):
-    async with house(tmp_path) as it:
-        with broken_disk():
-            it.router.take(Readings(upto=1, items=(reading("door", 1),)))
-            await it.settled(lambda: it.router._memory)
-            sent = await it.router.pending("pubsub")
-        await it.clock.advance(5.1)
-        await it.settled(lambda: it.stored == [1])
-        assert sent[0].row == 0
-        await it.router.delivered("pubsub", sent)
-        assert await it.router.pending("pubsub") == []
-
-
-async def test_memory_is_bounded_and_alarms_stay_longest(tmp_path):
-    async with house(tmp_path) as it:
-        with broken_disk():
-            it.router.take(Readings(upto=1, items=(reading("smoke", 1),)))
-            items = tuple(reading("door", seq) for seq in range(1, REMEMBERED + 11))
-            it.router.take(Readings(upto=2, items=items))
-            await it.settled(lambda: it.router.dropped["event"] == 11)
-            records = await it.router.pending("pubsub", limit=9999)
-            assert len(records) == REMEMBERED
-            assert [(one.channel, one.seq) for one in records[:2]] == [("smoke", 1), ("door", 12)]
-
-
-async def test_a_slow_disk_does_not_let_the_queue_grow(tmp_path, monkeypatch):
-    monkeypatch.setattr("knoop.router.HELD", 10)
-    async with house(tmp_path) as it:
-        it.router.take(Readings(upto=1, items=(reading("door", 1),)))
-        it.router.take(Readings(upto=2, items=tuple(reading("air.temperature", seq) for seq in range(1, 16))))
-        assert it.router.dropped["telemetry"] == 6
-        await it.settled(lambda: it.stored == [2])
-        assert (await it.pending("pubsub"))[:2] == [("door", 1), ("air.temperature", 7)]
 
 
 async def test_who_lost_the_right_gets_no_more(tmp_path):
@@ -297,8 +236,8 @@ async def test_the_agents_own_records_travel_with_the_boards(tmp_path):
     async with house(tmp_path) as it:
         it.router.put(alert)
         async with asyncio.timeout(5):
-            await it.router.wake(ROOM).wait()
-        await it.settled(lambda: not it.router._held and not it.router._committing)
+            await it.router.outbox.wake(ROOM).wait()
+        await it.router.flush()
         assert await it.pending(ROOM) == [("alert.frost", 1)]
         assert it.stored == []
 
@@ -313,100 +252,35 @@ async def test_after_a_restart_the_last_values_are_known(tmp_path):
         assert it.records == []
 
 
-async def test_what_was_sent_is_not_sent_again_while_the_disk_takes_no_mark(tmp_path, monkeypatch):
-    async with house(tmp_path) as it:
-        it.router.take(Readings(upto=2, items=(reading("door", 1), reading("door", 2))))
-        await it.settled(lambda: it.stored == [2])
-        mark = it.store.delivered
-
-        async def read_only(sink, rows):
-            raise StoreError("the disk is read-only")
-
-        monkeypatch.setattr(it.store, "delivered", read_only)
-        await it.router.delivered("pubsub", await it.router.pending("pubsub", limit=1))
-        assert await it.pending("pubsub") == [("door", 2)]
-        monkeypatch.setattr(it.store, "delivered", mark)
-        await it.router.delivered("pubsub", await it.router.pending("pubsub"))
-        assert await it.pending("pubsub") == []
-        assert await it.store.pending("pubsub") == [], "the first one is marked now, too"
-
-
-async def test_what_was_sent_is_known_by_its_identity_not_by_a_row_that_may_be_anothers(tmp_path):
-    """After a damaged file was replaced rows count from 1 again: three alarms were hidden and then deleted unsent."""
-    async with house(tmp_path) as it:
-        old = Record(
-            run="p7m2c4aa", channel="door", seq=7, cls="event", type="boolean", value=True, boot="boot",
-            boottime_ns=1, at_ns=2, row=1,
-        )  # fmt: skip
-        it.router._unmarked["pubsub"] = {old.identity: old}
-        it.router.take(Readings(upto=1, items=(reading("door", 1),)))
-        await it.settled(lambda: it.stored == [1])
-        [waiting] = await it.router.pending("pubsub")
-        assert (waiting.seq, waiting.row) == (1, 1)
-        await it.router.delivered("pubsub", [waiting])
-        assert await it.store.pending("pubsub") == []
-        assert it.router._unmarked["pubsub"] == {}
-
-
-async def test_what_one_sink_got_from_memory_is_kept_for_the_others(tmp_path, monkeypatch):
-    """While a commit was under way, marking what one sink had took the record away from every other sink."""
-    async with house(tmp_path) as it:
-        alarm = Record(
-            run="p7m2c4aa", channel="alarm.x", seq=1, cls="alarm", type="text", value="raised", boot="boot",
-            boottime_ns=1, at_ns=2,
-        )  # fmt: skip
-        add, going, fail = it.store.add, asyncio.Event(), asyncio.Event()
-
-        async def slow(entries):
-            going.set()
-            await fail.wait()
-            raise StoreError("the disk is gone")
-
-        monkeypatch.setattr(it.store, "add", slow)
-        it.router.put(alarm)
-        await going.wait()
-        await it.router.delivered("pubsub", [alarm])
-        fail.set()
-        await it.settled(lambda: it.router._memory)
-        assert [one.identity for one in await it.router.pending(ROOM)] == [alarm.identity]
-        assert await it.router.pending("pubsub") == []
-        monkeypatch.setattr(it.store, "add", add)
-
-
 async def test_old_history_goes_once_an_hour(tmp_path):
     async with house(tmp_path, retain_s=60.0) as it:
-        it.router.take(Readings(upto=1, items=(reading("door", 1, boottime_ns=it.clock.boottime_ns()),)))
-        await it.settled(lambda: it.stored == [1])
-        await it.router.delivered("pubsub", await it.router.pending("pubsub"))
-        await it.clock.advance(3601)
-        it.router.take(Readings(upto=2, items=(reading("door", 2, boottime_ns=it.clock.boottime_ns()),)))
-        await it.settled(lambda: it.stored == [1, 2])
+        it.router.take(Readings(upto=1, items=(reading("air.temperature", 1, boottime_ns=it.clock.boottime_ns()),)))
+        async with it.router.outbox.sending("pubsub", sent := [*it.router.latest.values()]):
+            it.router.outbox.delivered("pubsub", sent)
+        await it.router.flush()
+        await it.clock.advance(3599)
+        assert [one.seq for one in await it.store.history("air.temperature")] == [1]
+        await it.clock.advance(2)
         async with asyncio.timeout(5):
-            while [one.seq for one in await it.store.history("door")] != [2]:
+            while await it.store.history("air.temperature"):
                 await asyncio.sleep(0.001)
-
-
-async def test_a_closed_store_is_said_not_hidden(tmp_path):
-    async with house(tmp_path) as it:
-        pass
-    with pytest.raises(StoreError, match="closed"):
-        await it.router.pending("pubsub")
 
 
 async def test_the_router_of_another_configuration_goes_on_with_what_no_disk_took(tmp_path):
     async with house(tmp_path) as it:
         with broken_disk():
             it.router.take(Readings(upto=2, items=(reading("smoke", 1), reading("door", 1))))
-            await it.settled(lambda: it.router._memory)
-            sent = await it.router.pending("pubsub")
-            await it.router.delivered("pubsub", sent[:1])
+            await it.router.flush()
+            smoke = it.router.latest["smoke"]
+            async with it.router.outbox.sending("pubsub", [smoke]):
+                it.router.outbox.delivered("pubsub", [smoke])
             it.records.clear()
             after = House(it.store)
             after.router.follow(it.router)
             await after.router.route([Route(sink="pubsub"), Route(sink=ROOM, classes=frozenset({"alarm"}))])
             after.router.hello(HELLO)
-            assert await after.pending("pubsub") == [("door", 1)], "what it has is not sent again"
-            assert await after.pending(ROOM) == [("smoke", 1)]
+            assert after.offered("pubsub") == [("door", 1)], "what it has is not sent again"
+            assert after.offered(ROOM) == [("smoke", 1)]
         after.router.take(Readings(upto=2, items=(reading("smoke", 1), reading("door", 1))))  # the board says it again
         await after.router.flush()
         assert after.records == [], "it is no news"

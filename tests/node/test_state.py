@@ -10,11 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knoop.state import AUDIT_LINES, MIGRATIONS, AlertRow, AuditLine, Grant, Silence, State
+from knoop.unreceived import Note
 from knoop_hw.logs import printable
 
+ANNA = "anna@example.org"
 FROST = AlertRow(
     "frost", "raised", 7, "", met_ns=6, value=-1.2, step=2, told={"anna@example.org": "k3v9q2xa-alert.frost-1"},
     owed=("bram@example.org",), escalated=("bram@example.org",), runs=(("k3v9q2xa", 1, 4),),
+    bounced=("anna@example.org",),
 )
 
 
@@ -63,6 +66,29 @@ async def test_what_an_older_knoop_kept_is_still_there(path):
         assert await state.quiet_until() == {"anna@example.org": 5}
         await state.save_alerts([FROST])
         assert await state.load_alerts() == [FROST]
+
+
+async def test_the_second_versions_alerts_are_still_there(path):
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(f"{MIGRATIONS[0]}; {MIGRATIONS[1]}; PRAGMA user_version = 2;")
+        db.execute("INSERT INTO alert (name, status, since_ns, by, told_json) VALUES ('frost', 'raised', 7, '', '{}')")
+        db.commit()
+    async with State.open(path) as state:
+        assert await state.load_alerts() == [AlertRow("frost", "raised", 7, "", told={})]
+        assert await state.load_unreceived() == ([], {})
+
+
+async def test_what_nobody_received_is_kept_in_order_changed_and_forgotten(path):
+    smoke, frost = (Note(ANNA, f"k3v9q2xa-{name}-1", name, "", "Smoke is on.", at_ns=9) for name in ("smoke", "frost"))
+    again = smoke._replace(step=1, sent=2, bounces=1, back=True, body="Smoke is on (at 14:03).")
+    async with State.open(path) as state:
+        await state.save_unreceived([smoke, frost], [], {ANNA: 0})
+        await state.save_unreceived([again], [(ANNA, "of somebody else")], {ANNA: 2, "bram@example.org": 0})
+    async with State.open(path) as state:
+        assert await state.load_unreceived() == ([again, frost], {ANNA: 2, "bram@example.org": 0})
+        assert (await state.load_unreceived())[0][0].back is True
+        await state.save_unreceived([], [(ANNA, smoke.identity)], {})
+        assert await state.load_unreceived() == ([frost], {})
 
 
 async def test_grants_are_replaced_and_revoked(path):

@@ -11,15 +11,20 @@ import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from knoop import readings_sql
 from knoop.database import PAGE_BYTES, Database
 from knoop.errors import StoreError
+from knoop.readings_tables import QUALITIES, TYPES
 from knoop.record import Record
-from knoop.store import Store
+from knoop.store import CLASSES, Store
+from knoop_hw.model import Class, Quality, Type
 
 BOOT = "6f1c2a54-0a5b-4a6e-9a53-1b2c3d4e5f60"
 SINK = "pubsub"
@@ -145,6 +150,106 @@ async def test_history_is_the_newest_in_bounds_newest_last_over_runs(path):
         assert await store.history("air") == []
 
 
+async def test_a_span_is_the_oldest_first_and_goes_on_where_it_ended(path):
+    async with Store.open(path) as store:
+        await store.add(many(5) + many(4, channel="door", cls="event") + many(3, run="zzzzzzzz", at_ns=None))
+        every = await store.span(channels=["door", "air.temperature"])
+        assert [(one.channel, one.seq) for one in every] == [
+            *(("air.temperature", seq) for seq in range(1, 6)), *(("door", seq) for seq in range(1, 5)),
+            *(("air.temperature", seq) for seq in range(1, 4)),
+        ]  # fmt: skip
+        assert [one.row for one in every] == sorted(one.row for one in every)
+        first = await store.span(channels=["door", "air.temperature"], limit=7)
+        assert first == every[:7]
+        assert await store.span(channels=["door", "air.temperature"], after_row=first[-1].row) == every[7:]
+        assert await store.span(channels=["air.temperature"], run="k3v9q2xa", first=2, last=4) == every[1:4]
+        assert await store.span(channels=["air.temperature"], run="zzzzzzzz", first=2) == every[10:]
+        bounds = {"since_ns": 2 * 10**9, "until_ns": 3 * 10**9}
+        assert await store.span(channels=["air.temperature"], **bounds) == every[1:3]
+        assert await store.span(channels=[]) == await store.span(channels=["air"]) == []
+
+
+async def test_readings_without_a_time_get_it_by_their_boot(path):
+    async with Store.open(path) as store:
+        await store.add([(record(1, at_ns=None), []), (record(2, at_ns=7), [])])
+        await store.add([(record(3, at_ns=None, boot="old"), [])])
+        await store.add([(record(4, at_ns=None), [SINK])])
+        assert await store.correct(BOOT, 10**18) == 2
+        assert await store.correct(BOOT, 10**18) == 0
+        assert [one.at_ns for one in await store.history("air.temperature")] == [
+            10**18 + 10**9, 7, None, 10**18 + 4 * 10**9,
+        ]  # fmt: skip
+
+
+async def test_what_waits_of_events_and_alarms_is_counted_by_channel(path):
+    async with Store.open(path) as store:
+        assert await store.waiting() == {}
+        kept = await store.add([
+            *many(3), *many(4, channel="door", cls="event", sinks=[SINK, "chat:anna@example.org"]),
+            *many(1, channel="alert.frost", cls="alarm"),
+        ])  # fmt: skip
+        await store.delivered(SINK, [kept[3].row])
+        assert await store.waiting() == {
+            SINK: {"door": 3, "alert.frost": 1}, "chat:anna@example.org": {"door": 4},
+        }  # fmt: skip
+
+
+def test_every_word_of_the_model_has_its_number():
+    assert (set(CLASSES), set(TYPES), set(QUALITIES)) == ({*get_args(Class)}, {*get_args(Type)}, {*get_args(Quality)})
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_the_store_is_what_a_plain_list_would_be(path, monkeypatch, seed):
+    """Whatever is in its index yet and whatever not, over restarts, repeats and changed channels."""
+    monkeypatch.setattr(readings_sql, "PLACE_ROWS", 7)
+    monkeypatch.setattr(readings_sql, "SCAN_ROWS", 5)
+    dice, kept, waits, seqs = Random(seed), {}, set(), {}
+    for _ in range(4):
+        async with Store.open(path) as store:
+            assert store.set_aside is None
+            for _ in range(15):
+                channel, run = dice.choice(("air", "door", "tank")), dice.choice(("aaaaaaaa", "bbbbbbbb"))
+                first = max(1, seqs.get((channel, run), 0) + dice.randint(-2, 1))
+                cls, at_ns = dice.choice(CLASSES), dice.choice((None, dice.randrange(100)))
+                given = many(dice.randint(1, 6), start=first, channel=channel, run=run, cls=cls, at_ns=at_ns,
+                             unit=dice.choice(("", "°C")), sinks=dice.choice(((), (SINK,))))  # fmt: skip
+                for (one, sinks), safe in zip(given, await store.add(given), strict=True):
+                    assert safe.row
+                    if one.identity not in kept:
+                        kept[one.identity] = safe
+                        waits |= {safe.row for _ in sinks}
+                    assert kept[one.identity].row == safe.row
+                    seqs[channel, run] = max(seqs.get((channel, run), 0), one.seq)
+                some = dice.sample(sorted(waits), min(3, len(waits)))
+                await store.delivered(SINK, some)
+                waits -= {*some}
+                if dice.random() < 0.2:
+                    before_ns = dice.randrange(100)
+                    while await store.prune(before_ns, limit=3):
+                        pass
+                    for one in sorted(kept.values(), key=lambda one: one.row):
+                        if one.at_ns is not None and one.at_ns >= before_ns:
+                            break
+                        if one.at_ns is not None and one.row not in waits:
+                            del kept[one.identity]
+            every = sorted(kept.values(), key=lambda one: one.row)
+            assert {one.row for one in await store.pending(SINK, limit=9999)} == waits
+            assert await store.span(channels=["air", "door", "tank"], limit=9999) == every
+            assert await store.span(channels=["tank", "air"], after_row=9, limit=4) == [
+                one for one in every if one.channel != "door" and one.row > 9
+            ][:4]  # fmt: skip
+            assert await store.span(channels=["air"], run="bbbbbbbb", first=2, last=5, since_ns=20, until_ns=80) == [
+                one for one in every
+                if (one.channel, one.run) == ("air", "bbbbbbbb") and 2 <= one.seq <= 5 and 20 <= (one.at_ns or 0) <= 80
+            ]  # fmt: skip
+            for channel in ("air", "door", "tank"):
+                found = await store.history(channel, limit=9999)
+                assert sorted(found, key=lambda one: one.row) == [one for one in every if one.channel == channel]
+            for one in await store.latest():
+                of_run = [other.seq for other in every if (other.channel, other.run) == (one.channel, one.run)]
+                assert one.seq == max(of_run)
+
+
 async def test_latest_is_the_last_of_each_channel(path):
     async with Store.open(path) as store:
         assert await store.latest() == []
@@ -170,19 +275,20 @@ async def test_a_full_store_drops_history_then_telemetry_then_events_then_alarms
         await store.delivered(SINK, [one.row for one in history])
         await store.add(many(100, channel="temp") + many(100, channel="door", cls="event"))
         seq = 0
-        while not store.dropped["telemetry"]:
-            seq += 1
-            await store.add(many(1, start=seq, channel="alarm", cls="alarm"))
-            assert await store.history("old") == [] or not store.dropped["telemetry"]
+
+        async def until_lost(cls):
+            nonlocal seq
+            while not store.dropped[cls]:
+                await store.add(many(20, start=seq + 1, channel="alarm", cls="alarm"))
+                seq += 20
+                assert not store.dropped["telemetry"] or await store.history("old", limit=1) == []
+
+        await until_lost("telemetry")
         assert store.dropped == {"telemetry": 100, "event": 0, "alarm": 0}
-        while not store.dropped["event"]:
-            seq += 1
-            await store.add(many(1, start=seq, channel="alarm", cls="alarm"))
+        await until_lost("event")
         assert store.dropped["alarm"] == 0
         assert await store.backlog() == {SINK: seq}
-        while not store.dropped["alarm"]:
-            seq += 1
-            await store.add(many(1, start=seq, channel="alarm", cls="alarm"))
+        await until_lost("alarm")
         left = [one.seq for one in await store.pending(SINK, limit=9999)]
         assert left == list(range(store.dropped["alarm"] + 1, seq + 1))  # the oldest went
         size = sum(file.stat().st_size for file in path.parent.glob("readings.db*") if "shm" not in file.name)
@@ -191,22 +297,67 @@ async def test_a_full_store_drops_history_then_telemetry_then_events_then_alarms
 
 async def test_nothing_less_pushes_an_alarm_out(path):
     async with Store.open(path, max_bytes=SMALL) as store:
-        alarms = 0
-        while not store.dropped["alarm"]:
-            alarms += 1
-            await store.add(many(1, start=alarms, channel="alarm", cls="alarm"))
-        kept = alarms - store.dropped["alarm"]
-        lost = store.dropped["alarm"]
         seq = 0
-        while not store.dropped["telemetry"]:
-            seq += 1
-            await store.add(many(1, start=seq))
-        event = 0
-        while not store.dropped["event"]:
-            event += 1
-            await store.add(many(1, start=event, channel="door", cls="event"))
+
+        async def until_lost(cls):
+            nonlocal seq
+            while not store.dropped[cls]:
+                await store.add(many(20, start=seq + 1, channel=cls, cls=cls))
+                seq += 20
+
+        await until_lost("alarm")
+        kept, lost = seq - store.dropped["alarm"], store.dropped["alarm"]
+        await until_lost("telemetry")
+        await until_lost("event")
         assert store.dropped["alarm"] == lost
         assert sum(one.cls == "alarm" for one in await store.pending(SINK, limit=9999)) == kept
+
+
+async def test_what_was_dropped_is_counted_over_a_restart_and_over_a_broken_file(path):
+    async with Store.open(path, max_bytes=SMALL) as store:
+        for start in range(1, 5000, 500):
+            await store.add(many(500, start=start))
+        dropped = dict(store.dropped)
+        assert dropped["telemetry"] > 0
+        assert await store.backlog() == {SINK: 5000 - dropped["telemetry"]}
+    async with Store.open(path, max_bytes=SMALL) as store:
+        assert store.dropped == dropped
+        await store.database.run(lambda db: db.execute("UPDATE reading SET quality = 99"))
+        assert await store.pending(SINK) == []
+        assert store.set_aside is not None
+        await store.add(many(1))
+    async with Store.open(path, max_bytes=SMALL) as store:
+        assert store.dropped == dropped
+
+
+async def test_what_waits_costs_neither_a_delivery_nor_a_drop(path):
+    """Counted in steps of SQLite's machine, which no load on this one changes."""
+    steps = 0
+
+    def step():
+        nonlocal steps
+        steps += 1
+
+    async with Store.open(path) as store:
+        await store.database.run(lambda db: db.set_progress_handler(step, 1))
+
+        async def cost(call):
+            nonlocal steps
+            steps = 0
+            await call
+            return steps
+
+        costs = []
+        for start, count in ((1, 2000), (2001, 18_000)):
+            rows = [one.row for one in await store.add(many(count, start=start))]
+            delivered = await cost(store.delivered(SINK, rows[:50]))
+            assert await store._make_room(2, 100)  # the 50, which are history: all were looked at once
+            costs.append((
+                delivered, await cost(store.pending(SINK, limit=50)), await cost(store._make_room(2, 100)),
+                await cost(store.add(many(20, channel=f"new{start}"))),
+            ))  # fmt: skip
+        assert store.dropped["telemetry"] == 200
+        assert all(big <= 1.5 * small for small, big in zip(*costs, strict=True)), costs
 
 
 async def test_a_broken_disk_costs_telemetry_and_raises_for_events(path):
@@ -288,7 +439,7 @@ async def test_a_newer_database_is_left_alone(path):
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 7")
     db.close()
-    with pytest.raises(StoreError, match=r"newer Knoop \(version 7 of its tables, this one knows 1\); install"):
+    with pytest.raises(StoreError, match=r"newer Knoop \(version 7 of its tables, this one knows 2\); install"):
         async with Store.open(path):
             pass
     with sqlite3.connect(path) as db:
@@ -330,6 +481,60 @@ async def test_damage_that_shows_late_is_set_aside_too(path):
         assert await store.pending(SINK) == []
         assert store.set_aside is not None
         assert len(await store.add(many(1))) == 1
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The bytes of a store with a bit of everything."""
+    path = tmp_path_factory.mktemp("whole") / "readings.db"
+
+    async def fill():
+        async with Store.open(path) as store:
+            for start in range(1, 900, 100):
+                await store.add(many(100, start=start, sinks=()) + many(20, start=start, channel="door", cls="event"))
+            await store.add(many(20, channel="note", kind="text", value="é" * 400, cls="alarm"))
+
+    asyncio.run(fill())
+    return path.read_bytes()
+
+
+def torn(data: bytes, dice: Random) -> bytes:
+    """With up to five sectors that hold something else: noise, nothing, or another sector's bytes."""
+    data = bytearray(data)
+    for _ in range(dice.randint(1, 5)):
+        at, other = (512 * dice.randrange(len(data) // 512) for _ in range(2))
+        data[at : at + 512] = dice.choice((dice.randbytes(512), bytes(512), data[other : other + 512]))
+    return bytes(data)
+
+
+@pytest.mark.parametrize("in_the_middle", [False, True])
+@pytest.mark.parametrize("seed", range(25))
+async def test_pages_torn_anywhere_stop_nothing(path, whole, monkeypatch, seed, in_the_middle):
+    """What SQLite cannot notice may be missing or be other numbers; nothing raises, and what comes then is kept."""
+    monkeypatch.setattr(readings_sql, "PLACE_ROWS", 100)
+    damage = torn(whole, Random(seed))
+    path.write_bytes(whole if in_the_middle else damage)
+    new = "cccccccc"
+    async with Store.open(path) as store:
+        if in_the_middle:
+            await store.add(many(3, run="bbbbbbbb"))
+            with path.open("r+b") as file:
+                file.write(damage)
+        for _ in range(2):
+            await store.latest()
+            await store.delivered(SINK, [one.row for one in await store.pending(SINK, limit=9999)])
+            await store.waiting()
+            await store.backlog()
+            for channel in ("air.temperature", "door", "note"):
+                await store.history(channel, limit=9999)
+            await store.span(channels=["door", "air.temperature"], limit=9999)
+            await store.span(channels=["door"], run="k3v9q2xa", first=1, last=100)
+            await store.correct(BOOT, 1)
+            await store.prune(200 * 10**9, limit=50)
+            await store.add(many(150, run=new, channel="tank", at_ns=10**15))
+        assert [one.seq for one in await store.history("tank", limit=9999) if one.run == new] == [*range(1, 151)]
+        if store.set_aside:
+            assert store.set_aside.exists()
 
 
 async def test_only_the_owner_can_read_the_files(path):

@@ -355,7 +355,19 @@ def test_a_missing_device_and_its_return():
 def test_late_news_says_when_it_was():
     later = replace(ENGLISH, now_ns=NOON_NS + 7200 * 10**9)
     assert later.event(record("door", True), Alerts()) == "Front door is open. (at 12:00)"
-    assert later.event(record("door", True, at_ns=None), Alerts()) == "Front door is open."
+    assert later.event(record("door", True, at_ns=None), Alerts()) == "Front door is open. (time unknown)"
+
+
+def test_news_of_this_boot_is_late_by_the_clock_that_nobody_sets():
+    """The wall clock was 3 h wrong when it happened, or nobody knew it."""
+    soon = replace(ENGLISH, boot="b", boottime_ns=5 + 59 * 10**9, now_ns=NOON_NS + 10800 * 10**9)
+    assert soon.event(record("door", True), Alerts()) == "Front door is open."
+    assert soon.event(record("door", True, at_ns=None), Alerts()) == "Front door is open."
+    later = replace(soon, boottime_ns=5 + 150 * 10**9, now_ns=NOON_NS - 10800 * 10**9)
+    assert later.event(record("door", True), Alerts()) == "Front door is open. (at 12:00)"
+    assert later.event(record("door", True, at_ns=None), Alerts()) == "Front door is open. (2 min 30 s ago)"
+    dutch = replace(later, lang="nl")
+    assert dutch.event(record("door", True, at_ns=None), Alerts()) == "Front door is open. (2 min 30 s geleden)"
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ LONGEST_S = 366 * 86400.0
 MOST_RECORDS = 10_000  # a day at one every 9 s; more is counted as "the newest"
 MOST_CHANNELS = 5
 LAST = 5  # entries listed
+AHEAD_S = 86400.0  # readings of the hours that a clock was set back by (a zone, a summer time) are no less history
 
 
 async def run(request: Request, house: House) -> Reply:
@@ -34,9 +35,12 @@ async def run(request: Request, house: House) -> Reply:
     since_ns = until_ns - round(span_s * 1e9)
     lines: list[Sentence] = []
     for channel in channels:
-        records = await house.store.history(channel.name, since_ns=since_ns, until_ns=until_ns, limit=MOST_RECORDS)
+        records = await house.store.history(
+            channel.name, since_ns=since_ns, until_ns=until_ns + round(AHEAD_S * 1e9), limit=MOST_RECORDS
+        )
         before = await house.store.history(channel.name, until_ns=since_ns - 1, limit=1)
         timed = [(record.at_ns, record) for record in records if record.at_ns is not None]
+        timed.sort(key=lambda each: each[0])  # as they came, but for a clock that was set back between two
         if before and len(records) < MOST_RECORDS:  # what was then, lasted until the first change
             timed.insert(0, (since_ns, before[0]))
         lines += _summary(channel, records, span_s, before)
@@ -113,7 +117,7 @@ def _times(timed: Sequence[tuple[int, Record]], until_ns: int) -> list[Sentence]
     for (at_ns, record), end_ns in zip(timed, [*(at_ns for at_ns, _ in timed[1:]), until_ns], strict=True):
         if record.value is True:
             count += before is not True
-            on_ns += end_ns - at_ns
+            on_ns += max(0, end_ns - at_ns)
         before = record.value
     if not count:
         return []

@@ -14,18 +14,18 @@ async def run(request: Request, house: House) -> Reply:
 
     Quiet hours outlive a restart, so they are kept in wall-clock time and promised only while that is known.
     """
-    now_ns, me = house.clock.time_ns(), str(request.sender.bare)
+    me = str(request.sender.bare)
     if request.value is False:
         await house.telling.hush(me, 0)
         return say(N_("I speak up again."))
     if not house.synced():
         return refuse(N_("I do not know what time it is yet, so I cannot keep quiet. Please ask again later."))
     if request.for_s is None:
-        until_ns = (await house.state.quiet_until()).get(me, 0)
-        if until_ns > now_ns:
+        until_ns = house.telling.quiet_until_ns(me)
+        if until_ns is not None:
             return say(N_("I keep quiet until {time}; “quiet off” ends it."), time=Instant(until_ns))
         return refuse(N_("Say for how long, for example: {example}"), example=Sentence(N_("quiet 2h")))
-    until_ns = now_ns + round(min(request.for_s, LONGEST_S) * 1e9)
+    until_ns = house.clock.time_ns() + round(min(request.for_s, LONGEST_S) * 1e9)
     await house.telling.hush(me, until_ns)
     return say(N_("I keep quiet until {time}; “quiet off” ends it."), time=Instant(until_ns))
 

@@ -33,6 +33,8 @@ async def run(request: Request, house: House) -> Reply:
     if health.away_s is not None:
         text = N_("The hardware half has been away for {time}: values are old, and nothing can be switched.")
         lines.append(Sentence(text, {"time": Span(round(health.away_s))}))
+    if not house.synced():
+        lines.append(Sentence(N_("My clock has not been set yet: readings have no time.")))
     for state in alerts:
         values = {"alert": humane(state.name), "person": state.by, "time": Instant(state.at_ns)}
         lines.append(Sentence(ALERTS[state.phase], values))
@@ -62,10 +64,15 @@ def _first(house: House, alerts: int, *, waiting: bool, faulty: int) -> Sentence
         return counted(
             "🟠 {node}: {count} alert, acknowledged.", "🟠 {node}: {count} alerts, acknowledged.", alerts, **values
         )
-    if house.health().away_s is not None:
+    health = house.health()
+    if health.away_s is not None:
         return Sentence(N_("🟠 {node}: the hardware half is away."), values)
+    if health.storage not in {"", "ok"}:
+        return Sentence(N_("🟠 {node}: trouble with the disk."), values)
     if faulty:
         return counted("🟠 {node}: {count} value missing.", "🟠 {node}: {count} values missing.", faulty, **values)
+    if health.losing:
+        return Sentence(N_("🟠 {node}: readings were lost."), values)
     return Sentence(N_("🟢 {node}: all is well."), values)
 
 

@@ -62,7 +62,12 @@ async def _outside(config: Config, secret: str | None, told: _Told, *, clock: Cl
         ca_file=xmpp.ca_file, fingerprint=xmpp.fingerprint,
     )  # fmt: skip
     tls_context(account)
-    found = await network.find(account, resolver)
+    try:
+        found = await network.find(account, resolver)
+    except LinkError as error:
+        told(sentence("dns", error))
+        told.hidden(ON_THE_WAY[1:] + AT_THE_SERVER)
+        return
     told.all(network.dns(account, found))
     if told.hidden(ON_THE_WAY[1:] + AT_THE_SERVER):
         return

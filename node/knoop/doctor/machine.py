@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import importlib.util
 import os
@@ -16,6 +15,7 @@ from knoop.config import Config
 from knoop.doctor.finding import Finding, not_looked_at, note, ok, problem, sentence
 from knoop_hw import places as common
 from knoop_hw import rights
+from knoop_hw.clock import kernel_synchronised
 from knoop_hw.errors import ConfigError
 from knoop_hw.kernel import thermal
 
@@ -27,13 +27,6 @@ THROTTLED = Path("sys/devices/platform/soc/soc:firmware/get_throttled")
 # raspberrypi.com, "vcgencmd get_throttled": the same bits, 16 higher, say that it was so since the boot.
 UNDER_VOLTAGE, CAPPED, SLOWED, WARM = (1 << bit for bit in range(4))
 FORGETFUL = frozenset({"tmpfs", "ramfs", "overlay"})
-TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
-
-
-def kernel_synchronised() -> bool | None:
-    """What adjtimex(2) says of the clock; None where it says nothing."""
-    answer: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))  # a timex of zeros only asks
-    return None if answer < 0 else answer != TIME_ERROR
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +89,9 @@ def disk(machine: Machine, config: Config) -> Iterator[Finding]:
     database = folder / "readings.db"
     wanted = config.storage.max - (database.stat().st_size if database.exists() else 0)
     kind = _file_system(machine, folder)
+    for damaged in sorted(folder.glob("*.corrupt-?")):
+        yield note("disk", f"{damaged} was damaged and set aside; what was in it is not in use",
+                   "`dmesg` may say why; remove it when you need it no more")  # fmt: skip
     if there.f_flag & os.ST_RDONLY:
         remedy = "`dmesg` says why: an SD card that fails is made read-only; replace it, or mount it writable"
         yield problem("disk", f"the file system of {folder} is read-only", remedy)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from xml.etree import ElementTree as ET
 
 from knoop.access import EVERYBODY
@@ -12,16 +11,15 @@ from knoop.config import Config, Room
 from knoop.doctor.finding import Finding, not_looked_at, note, ok, problem
 from knoop.errors import Refusal
 from knoop.jid import Jid
-from knoop.xmpp import nodes, tempo
+from knoop.wall import AGREE_S
+from knoop.xmpp import nodes, servertime, tempo
 from knoop.xmpp.session import Session
 from knoop_hw.clock import Clock
 
 INFO = "{http://jabber.org/protocol/disco#info}"
 ITEMS = "{http://jabber.org/protocol/disco#items}"
 UPLOAD = "urn:xmpp:http:upload:0"
-TIME = "{urn:xmpp:time}"
 TRIAL = nodes.Node(name="urn:knoop:1:doctor", max_items="1", send_last="never")
-APART_S = 5.0  # commands are judged by seconds, and people compare times
 NAGLE_S = 0.025  # the kernel's delay is 40 ms (Linux, TCP_DELACK_MIN); without Nagle it is about 0
 LIMIT_RATIO = 3  # a burst this much quicker than the steady flow is a limit, not a slow line
 PER_READING = 330  # bytes that one published reading costs (Debian's limit let 31 to 34 a second through)
@@ -54,19 +52,15 @@ def _fields(answer: ET.Element) -> dict[str, str]:
 
 async def time(session: Session, *, clock: Clock) -> list[Finding]:
     """Whether this machine and the server agree what time it is (XEP-0202)."""
-    before_ns = clock.time_ns()
     try:
-        answer = await session.iq("get", ET.Element(f"{TIME}time"), to=session.jid.domain)
-        theirs = datetime.fromisoformat(answer.findtext(f"{TIME}time/{TIME}utc", "").strip())
-    except (Refusal, ValueError):
+        apart = await servertime.apart(session, clock=clock)
+    except Refusal:
         return [not_looked_at("time", "the server does not tell its time")]
-    ours_s = (before_ns + clock.time_ns()) / 2e9
-    apart_s = ours_s - theirs.timestamp()
-    if abs(apart_s) > APART_S:
-        ahead = "ahead of" if apart_s > 0 else "behind"
-        return [problem("time", f"this machine's clock is {abs(apart_s):.0f} s {ahead} the server's",
+    if abs(apart.ahead_s) > AGREE_S:
+        ahead = "ahead of" if apart.ahead_s > 0 else "behind"
+        return [problem("time", f"this machine's clock is {abs(apart.ahead_s):.0f} s {ahead} the server's",
                         "sudo timedatectl set-ntp true; if ours is right, tell who runs the server")]  # fmt: skip
-    return [ok("time", f"within {APART_S:.0f} s of the server's")]
+    return [ok("time", f"within {AGREE_S:.0f} s of the server's")]
 
 
 OFF = '[publish] pubsub is "off"'

@@ -8,7 +8,7 @@ A publisher is one module with `open(target, *, session, voice)`.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -26,7 +26,10 @@ class Partly:
 
 
 class Publisher(Protocol):
-    """One open sink. `at_once` records are sent together, few enough that a slow link (1 kB/s) answers in time."""
+    """One open sink. At most `at_once` records are sent together: a link of 1 kB/s answers in time even so.
+
+    How many there are follows from how long the answers take (knoop.pace), but for one that chooses among them.
+    """
 
     at_once: int
 
@@ -38,17 +41,24 @@ class Publisher(Protocol):
         ...
 
 
+async def _at_once() -> None:
+    """There is nothing to keep."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Voice:
     """How this node speaks to people: the sentence for a record, in the language of `lang` ('' is the node's).
 
     `personal` is that for a bare JID, who may hear of an alert for the first time or again. `may_hear` says whether
     a bare JID is still to hear a record: rights may have narrowed while it waited, a reminder may be overtaken.
+    `note` is told of an alarm and its text before that is sent to a bare JID; `kept` returns when the notes are safe.
     """
 
     sentence: Callable[[Record, str], str]
     personal: Callable[[str, Record, str], str]
     may_hear: Callable[[str, Record], bool]
+    note: Callable[[str, Record, str], None] = lambda _who, _record, _text: None
+    kept: Callable[[], Awaitable[None]] = _at_once
 
 
 def open_sink(sink: str, *, session: Session, voice: Voice, settings: object) -> AbstractAsyncContextManager[Publisher]:

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from knoop import payload
-from knoop.publishers import Voice
+from knoop.errors import Refusal
+from knoop.publishers import Partly, Voice
 from knoop.record import Record
 from knoop.xmpp import nodes
 from knoop.xmpp.session import Session
@@ -22,17 +23,27 @@ class PubSub:
         self._session = session
         self._service = service
 
-    async def send(self, records: Sequence[Record]) -> None:
-        """Publish in order; written at once, answered together. Raises LinkError or Refusal."""
-        items = []
-        for batch in payload.batches(records):
-            node = nodes.READINGS if batch[0].cls == "telemetry" else nodes.EVENTS
-            name = nodes.placed(node, self._service, self._session.jid).name
-            items.append((name, batch[0].identity, payload.readings(batch)))
-        await asyncio.gather(
-            *(nodes.publish(self._session, name, identity, element, service=self._service)
-              for name, identity, element in items)
-        )
+    async def send(self, records: Sequence[Record]) -> Partly | None:
+        """Publish in order; written at once, answered together. Raises LinkError or Refusal.
+
+        Of several items the first ones may be taken and another refused: these are not sent again with it.
+        """
+        batches = [*payload.batches(records)]
+        answers = await asyncio.gather(*map(self._publish, batches), return_exceptions=True)
+        taken: list[Record] = []
+        for batch, answer in zip(batches, answers, strict=True):
+            if isinstance(answer, Refusal) and taken:
+                return Partly(records=taken)
+            if isinstance(answer, BaseException):
+                raise answer
+            taken += batch
+        return None
+
+    async def _publish(self, batch: Sequence[Record]) -> None:
+        node = nodes.READINGS if batch[0].cls == "telemetry" else nodes.EVENTS
+        name = nodes.placed(node, self._service, self._session.jid).name
+        item = payload.readings(batch)
+        await nodes.publish(self._session, name, batch[0].identity, item, service=self._service)
 
 
 @asynccontextmanager

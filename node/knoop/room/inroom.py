@@ -20,12 +20,12 @@ from knoop.execution import Execution
 from knoop.health import Health
 from knoop.household import Household
 from knoop.jid import Jid
+from knoop.outbox import Outbox
 from knoop.publishers import Voice
 from knoop.publishers.room import LONGEST_LINE, Place, announced
 from knoop.room.gathering import Gathering, Key, Shown
 from knoop.room.pace import Pace
 from knoop.room.talk import RoomTalk
-from knoop.router import Router
 from knoop.text import languages
 from knoop.together import together, woken
 from knoop.xmpp import announce, inbound
@@ -110,7 +110,7 @@ class InRoom:
         self._shown_unsaid: frozenset[object] = frozenset()
         self._waiting: dict[Key, Shown] = {}
 
-    async def stay(self, session: Session, *, outbox: Router, voice: Voice) -> None:
+    async def stay(self, session: Session, *, outbox: Outbox, voice: Voice) -> None:
         """Be in the room for as long as the session lives, which raises LinkError."""
         self._wake = outbox.wake(self._sink)
         while True:
@@ -177,7 +177,7 @@ class InRoom:
 
     # One stay ---------------------------------------------------------------------------------------------------------
 
-    async def _once(self, room: Room, session: Session, outbox: Router, voice: Voice) -> None:
+    async def _once(self, room: Room, session: Session, outbox: Outbox, voice: Voice) -> None:
         house, clock = self._house, self._clock
         self._gathering = Gathering(room.nick)
         self._waiting = {}
@@ -190,8 +190,8 @@ class InRoom:
             severity=self._severity, waiting=self._wait, joined_ns=clock.boottime_ns(),
         )
         async with publishers.open_sink(self._sink, session=session, voice=voice, settings=place) as publisher:
-            works = [deliver(self._sink, publisher, outbox=outbox, clock=clock), room.lost(), self._care(room)]
-            await together(*works)
+            telling = deliver(self._sink, publisher, outbox=outbox, clock=clock, at_first=publisher.at_once)
+            await together(telling, room.lost(), self._care(room))
 
     def _joined(self, room: Room) -> None:
         log.info("in room %s as %s", room.jid, room.nick)

@@ -2,7 +2,7 @@
 
 A stamp (XEP-0203) admits lateness; its absence proves nothing: a server's stream management, a stalled link or a
 stopped process deliver late stanzas unstamped (measured with Prosody 0.12: up to 12.7 s). So a ping goes out every
-15 s, and while one is unanswered for more than 5 s, or after the process itself did not run for 5 s, everything is
+12 s, and while one is unanswered for more than 5 s, or after the process itself did not run for 5 s, everything is
 late until a prompt pong has come behind it on the same, ordered stream (RFC 6120 §10.1).
 """
 
@@ -11,9 +11,9 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 
-PING_EVERY_S = 15.0
+PING_EVERY_S = 12.0
 LATE_AFTER_S = 5.0
-DEAD_AFTER_S = 20.0  # with PING_EVERY_S a half-open link is found within 35 s at worst, 20 s after a ping
+DEAD_AFTER_S = 15.0  # a half-open link is found within PING_EVERY_S + TICK_EVERY_S + this: 28 s (docs/adr/0028)
 TICK_EVERY_S = 1.0
 REMEMBERED_IDS = 1000
 

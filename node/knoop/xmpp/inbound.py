@@ -29,6 +29,7 @@ ENCRYPTED = (
 CORRECTION = "{urn:xmpp:message-correct:0}replace"
 REPLY = "{urn:xmpp:reply:0}reply"
 REACTIONS = "{urn:xmpp:reactions:0}reactions"
+STANZAS = "{urn:ietf:params:xml:ns:xmpp-stanzas}"
 RECEIPTS = "{urn:xmpp:receipts}"
 MARKABLE = "{urn:xmpp:chat-markers:0}markable"
 MAX_REACTIONS = 20  # one is usual
@@ -127,6 +128,13 @@ def chat(message: ET.Element) -> Said | Reacted | Received | Ignored:
         reply_to=reply.get("id", "") if reply is not None else "",
         receipt=f"{RECEIPTS}request" in tags, markable=MARKABLE in tags,
     )
+
+
+def condition(message: ET.Element) -> str:
+    """Why a message came back (RFC 6120 §8.3.3), in the specification's word; '' for none that could be one."""
+    tags = (child.tag for child in message.findall(f"{CLIENT}error/*"))
+    name = next((tag.removeprefix(STANZAS) for tag in tags if tag.startswith(STANZAS)), "")
+    return name if len(name) <= 30 and name.replace("-", "").isalpha() and name.isascii() else ""
 
 
 def room(message: ET.Element, nick: str) -> tuple[str, Said] | None:

@@ -27,7 +27,7 @@ PUBLISH_OPTIONS = "http://jabber.org/protocol/pubsub#publish-options"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Node:
-    """A node and how it is configured. `max_items` is a number or `max`."""
+    """A node and how it is configured."""
 
     name: str
     max_items: str
@@ -46,11 +46,10 @@ class Node:
 
 
 READINGS = Node(name="urn:knoop:1:readings", max_items="1", send_last="never")
-EVENTS = Node(name="urn:knoop:1:events", max_items="max", send_last="never")
+EVENTS = Node(name="urn:knoop:1:events", max_items="32", send_last="never")  # docs/adr/0032
 STATE = Node(name="urn:knoop:1:state", max_items="16", send_last="on_sub_and_presence")
 ABOUT = Node(name="urn:knoop:1:about", max_items="1", send_last="on_sub_and_presence")
 NODES = (READINGS, EVENTS, STATE, ABOUT)
-EVENTS_KEPT = "256"  # where 'max' is refused: the most that Prosody keeps by default (measured, 0.12)
 
 # What a service's refusal of a node means. Prosody 0.12 and ejabberd 23.01 say `forbidden` to who may not make one.
 _NOT_ALLOWED = (
@@ -59,7 +58,7 @@ _NOT_ALLOWED = (
 )
 _NO_SERVICE = "is no pub-sub service that answers: correct 'publish.pubsub', or set it up as docs/servers.md says"
 _NOT_SO = (
-    "does not take the options of {node}: it must know access_model 'whitelist' and keep 16 items or more"
+    "does not take the options of {node}: it must know access_model 'whitelist' and keep 32 items or more"
     " ('pubsub_max_items' of Prosody, 'max_items_node' of ejabberd's mod_pubsub; see docs/servers.md)"
 )
 _REMEDIES = {
@@ -91,15 +90,8 @@ def placed(node: Node, service: str, jid: Jid) -> Node:
 
 async def configure(session: Session, node: Node, readers: Collection[Jid], *, service: str = "") -> None:
     """Make `node` exist with its options and let exactly `readers` read it. Raises Refusal or LinkError."""
-    options = dict(node.options())
     try:
-        try:
-            made = await _create(session, node.name, options, service)
-        except Refusal as error:
-            if options["pubsub#max_items"] != "max" or _REMEDIES.get(error.condition, _NOT_SO) is not _NOT_SO:
-                raise
-            log.info("%s: the server takes no 'max' for max_items; %s are kept", node.name, EVENTS_KEPT)
-            made = await _create(session, node.name, {**options, "pubsub#max_items": EVENTS_KEPT}, service)
+        made = await _create(session, node.name, node.options(), service)
     except Refusal as error:
         if not service or error.condition not in _REMEDIES:
             raise

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as ET
 
-from knoop.xmpp.inbound import CLIENT, RECEIPTS
+from knoop.xmpp.inbound import CLIENT, DELAY, RECEIPTS, STANZAS
 
 HINTS = "{urn:xmpp:hints}"
-STANZAS = "{urn:ietf:params:xml:ns:xmpp-stanzas}"
 ERRORS = {  # what the sender can do about it; about all others: send something else
     "item-not-found": "cancel", "not-allowed": "cancel", "internal-server-error": "cancel",
     "resource-constraint": "wait",
@@ -15,13 +14,13 @@ ERRORS = {  # what the sender can do about it; about all others: send something 
 CORRECT = "urn:xmpp:message-correct:0"  # the feature of a client that shows corrections
 
 
-def message(to: str, body: str, stanza_id: str, *, replaces: str = "", receipt: bool = False, passing: bool = False
-            ) -> ET.Element:  # fmt: skip
+def message(to: str, body: str, stanza_id: str, *, replaces: str = "", receipt: bool = False, passing: bool = False,
+            said: str = "") -> ET.Element:  # fmt: skip
     """A chat message with a stable id: `id` and XEP-0359 origin-id are the same.
 
     `replaces` is the id of the message that this one corrects (XEP-0308). `receipt` asks the client to say that it
     arrived (XEP-0184). A `passing` one is for the addressed device now: neither copied to others (XEP-0280 §9) nor
-    kept (XEP-0334).
+    kept (XEP-0334). `said` is when it was sent first (XEP-0203), of one that is sent again.
     """
     element = ET.Element(f"{CLIENT}message", {"to": to, "type": "chat", "id": stanza_id})
     ET.SubElement(element, f"{CLIENT}body").text = body
@@ -34,6 +33,8 @@ def message(to: str, body: str, stanza_id: str, *, replaces: str = "", receipt: 
         ET.SubElement(element, "{urn:xmpp:carbons:2}private")
         for hint in ("no-copy", "no-store"):
             ET.SubElement(element, f"{HINTS}{hint}")
+    if said:
+        ET.SubElement(element, DELAY[0], {"stamp": said})
     return element
 
 

@@ -16,30 +16,24 @@ from xml.etree import ElementTree as ET
 
 from slixmpp.exceptions import IqError, IqTimeout
 
-from knoop.errors import LinkError, LoginRefused, Refusal, Unreachable, Untrusted
+from knoop.errors import LinkError, LoginRefused, Refusal, Untrusted
 from knoop.jid import Jid
-from knoop.xmpp import compat
+from knoop.xmpp import compat, failures
 from knoop.xmpp.fresh import DEAD_AFTER_S, PING_EVERY_S, TICK_EVERY_S, Freshness
-from knoop.xmpp.inbound import CLIENT, CORRECTION
+from knoop.xmpp.lastsaid import LastSaid
 from knoop.xmpp.stream import Stream
+from knoop.xmpp.ways import Ways
+from knoop.xmpp.where import Server
 from knoop_hw.clock import Clock
 from knoop_hw.errors import ConfigError, Problem
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-LOGIN_TIMEOUT_S = 30.0  # TCP, TLS, SCRAM and bind together; a phone network's worst seen login takes 8 s
-REMEMBERED = 200  # people whose last message is known
+LOGIN_TIMEOUT_S = 30.0  # names, TCP, TLS, SCRAM and bind together, at all servers; a phone network's worst takes 8 s
+SERVER_S = 12.0  # of that for one server where there is another to try
+GOODBYE_S = 1.0
 IQ_TIMEOUT_S = 20.0  # the ping finds a dead link no later; slixmpp's 120 s would hold a row that long
-
-# OpenSSL's X509_V_ERR_* (openssl/x509_vfy.h) → what to tell a person.
-CERTIFICATE = {
-    9: "is not valid yet: check this machine's clock",
-    10: "has expired: renew it on the server, and check this machine's clock",
-    18: "is self-signed: put the server's CA certificate into 'xmpp.ca_file' or its SHA-256 into 'xmpp.fingerprint'",
-    62: "is for another host name: correct 'xmpp.jid', or the certificate on the server",
-}
-UNKNOWN_CA = "is not signed by a CA this machine trusts: put the right CA certificate into 'xmpp.ca_file'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +93,6 @@ class Session:
         admits: Callable[[str], bool],
         on_request: Callable[[ET.Element, bool], bool] = lambda _iq, _late: False,
         features: tuple[str, ...] = (),
-        modes: frozenset[Literal["direct", "starttls"]] = frozenset({"direct", "starttls"}),
     ) -> None:
         compat.harden()
         self.account = account
@@ -108,25 +101,23 @@ class Session:
         self._clock = clock
         self._on_message = on_message
         self._failure: LinkError | None = None
+        self._hung = self._spoke = False
         self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._lost.add_done_callback(lambda future: future.exception())  # nobody may be waiting: not a warning
         self._started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._last: dict[Jid, str] = {}
+        self._last = LastSaid(compat.jid)
         self._stream = self.STREAM(
             str(account.jid), account.password, ssl_context=context,
             on_message=self._message, on_presence=on_presence, on_breach=self._breach, admits=admits,
             on_request=lambda iq: on_request(iq, self.fresh.late(clock.boottime_ns())), features=features,
         )
-        self._stream.enable_direct_tls = "direct" in modes
-        self._stream.enable_starttls = "starttls" in modes
         for name, handler in (
             ("connected", self._connected),
             ("session_start", self._session_start),
             ("ssl_cert", self._certificate),
             ("ssl_invalid_chain", self._connection_failed),
             ("connection_failed", self._connection_failed),
-            ("reconnect_delay", self._gave_up),
             ("failed_auth", self._refused),
             ("failed_all_auth", self._no_login),
             ("disconnected", self._disconnected),
@@ -134,21 +125,53 @@ class Session:
             self._stream.add_event_handler(name, handler)
 
     @classmethod
-    async def open(cls, account: Account, **parts: Any) -> Self:
-        """Log in. Raises Unreachable, Untrusted or LoginRefused, each with what to do; takes ≤ LOGIN_TIMEOUT_S."""
-        session = cls(account, **parts)
+    async def open(cls, account: Account, *, ways: Ways | None = None, **parts: Any) -> Self:
+        """Log in at the first of the account's servers that lets us; `ways` remembers from login to login.
+
+        Raises Unreachable, Untrusted or LoginRefused, each with what to do; takes ≤ LOGIN_TIMEOUT_S.
+        """
+        ways = ways or Ways(account.jid.domain, host=account.host, port=account.port)
+        until_s = asyncio.get_running_loop().time() + LOGIN_TIMEOUT_S
+        failed: LinkError | None = None
+        spoken: set[tuple[str, int]] = set()
         try:
-            session._stream.connect(account.host or None, account.port or None)
-            async with asyncio.timeout(LOGIN_TIMEOUT_S):
-                await session.or_lost(session._started)
-                await session._begin()
+            async with asyncio.timeout_at(until_s):
+                servers = await ways.servers()
         except TimeoutError:
-            await session.close()
-            raise session._failure or session._unreachable("it does not finish the login") from None
-        except BaseException:
-            await session.close()
-            raise
-        return session
+            servers = []
+        for left, server in zip(range(len(servers) - 1, -1, -1), servers, strict=True):
+            now_s = asyncio.get_running_loop().time()
+            if now_s >= until_s or (server.host, server.port) in spoken:
+                continue  # where one way of TLS stood, the other says nothing new
+            session = cls(account, **parts)
+            try:
+                await session._login(server, min(until_s, now_s + SERVER_S) if left else until_s)
+            except BaseException as error:
+                await session.close()
+                if isinstance(error, LoginRefused) or not isinstance(error, LinkError):
+                    raise  # another server has the same accounts, and would lock this one the sooner
+                if session._spoke:
+                    spoken.add((server.host, server.port))
+                ways.failed(server, hung=session._hung)
+                failed = failed if isinstance(failed, Untrusted) else error
+            else:
+                if failed and server.host != servers[0].host:
+                    log.warning("%s; logged in at %s instead", failed, server.host)
+                ways.worked(server)
+                return session
+        nowhere = f"no address is known for {account.host or account.jid.domain}"
+        raise failed or failures.unreachable(account.where, nowhere)
+
+    async def _login(self, server: Server, until_s: float) -> None:
+        self._stream.goes_to = server
+        self._stream.connect()
+        try:
+            async with asyncio.timeout_at(until_s):
+                await self.or_lost(self._started)
+                await self._begin()
+        except TimeoutError:
+            self._hung = True
+            raise self._failure or failures.unreachable(self.account.where, "it does not finish the login") from None
 
     async def _begin(self) -> None:
         await self._stream.describe()
@@ -178,13 +201,15 @@ class Session:
         raise self._lost.exception() or LinkError("the link ended")
 
     async def close(self) -> None:
-        """Say good-bye within 2 s; closing twice is fine."""
+        """Say good-bye within GOODBYE_S to a server that let us in; closing twice is fine."""
         for task in self._tasks:
             task.cancel()
         self._stream.cancel_connection_attempt()
-        if self._stream.is_connected():
+        if self._started.done() and self._stream.is_connected():
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._stream.disconnect(wait=1.0, ignore_send_queue=False), 2.0)
+                # `wait` counts twice: until all is written, and until the server says good-bye as well.
+                goodbye = self._stream.disconnect(wait=GOODBYE_S / 2, ignore_send_queue=False)
+                await asyncio.wait_for(goodbye, GOODBYE_S)
         self._stream.abort()
         self._end(LinkError("we closed the link"))
         self._stream.end_sending()
@@ -198,25 +223,11 @@ class Session:
         maker = {"message": stream.Message, "presence": stream.Presence, "iq": stream.Iq}[kind]
         maker(xml=stanza).send()
         if kind == "message":
-            self._remember(stanza)
+            self._last.note(stanza)
 
     def last_message(self, person: Jid) -> str:
-        """The id of the last message with a text that any device of this person got from this session, or ''.
-
-        A correction counts as the message that it corrects (XEP-0308 §3: only the last one should be corrected).
-        """
-        return self._last.get(person.bare, "")
-
-    def _remember(self, message: ET.Element) -> None:
-        if message.find(f"{CLIENT}body") is None or message.get("type") == "groupchat":
-            return
-        with suppress(ValueError):
-            person = compat.jid(message.get("to", "")).bare
-            corrected = message.find(CORRECTION)
-            self._last.pop(person, None)
-            self._last[person] = message.get("id", "") if corrected is None else corrected.get("id", "")
-            if len(self._last) > REMEMBERED:
-                del self._last[next(iter(self._last))]
+        """The id of the last message with a text that any device of this person got from this session, or ''."""
+        return self._last.to(person)
 
     async def iq(
         self, kind: Literal["get", "set"], child: ET.Element, *, to: str = "", timeout_s: float = IQ_TIMEOUT_S
@@ -280,7 +291,7 @@ class Session:
         self._on_message(message, self.fresh.late(self._clock.boottime_ns()))
 
     def _connected(self, _: Any) -> None:
-        self._failure = None  # that direct TLS failed at a STARTTLS port says nothing about what comes now
+        self._spoke = True  # behind direct TLS, or before STARTTLS
 
     def _session_start(self, _: Any) -> None:
         self.mode = "starttls" if "starttls" in self._stream.features else "direct"
@@ -299,51 +310,32 @@ class Session:
     def _certificate(self, pem: str) -> None:
         wanted = self.account.fingerprint.replace(":", "").lower()
         if wanted and hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest() != wanted:
-            self._end(Untrusted(f"{self.account.where}: the certificate is not the one in 'xmpp.fingerprint'"))
+            self._end(failures.not_pinned(self.account.where))
             self._stream.abort()
 
     def _connection_failed(self, error: Any) -> None:
         if isinstance(error, ssl.SSLCertVerificationError):
-            remedy = CERTIFICATE.get(error.verify_code, UNKNOWN_CA)
-            self._end(Untrusted(f"{self.account.where}: the certificate {remedy}"))
+            self._spoke = True
+            self._end(failures.untrusted(self.account.where, error.verify_code))
             self._stream.abort()
-        elif not isinstance(error, ssl.SSLError):  # no TLS at a STARTTLS port says nothing yet
-            if isinstance(error, str):  # slixmpp names the domain, whichever name it looked up
-                reason = f"no address is known for {self.account.host or self.account.jid.domain}"
-            elif isinstance(error, OSError) and error.errno and error.errno > 0:
-                reason = os.strerror(error.errno)
-            else:
-                reason = str(error) or "it hung up"
-            self._failure = self._unreachable(reason)
+            return
+        if isinstance(error, ssl.SSLError):
+            reason = "no TLS there"
+        else:
+            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error) or "it hung up"
+        self._end(failures.unreachable(self.account.where, reason))
 
     def _disconnected(self, why: Any) -> None:
         if isinstance(why, ssl.SSLCertVerificationError):
             self._connection_failed(why)  # how a failed STARTTLS handshake arrives
-        self._end(self._failure or self._unreachable(str(why or "it hung up")))
-
-    def _unreachable(self, why: str) -> Unreachable:
-        return Unreachable(
-            f"{self.account.where}: no XMPP server to talk to ({why}); check the network, 'xmpp.host' and 'xmpp.port'"
-        )
-
-    def _gave_up(self, _: Any) -> None:
-        self._end(self._failure or self._unreachable("no address answers"))
+        why = self._stream.stream_error or why or "it hung up"
+        self._end(self._failure or failures.unreachable(self.account.where, str(why)))
 
     def _no_login(self, _: Any) -> None:
-        text = f"{self.account.where}: the server offers no SCRAM login over TLS; nothing weaker is used"
-        self._end(self._failure or LoginRefused(text))
+        self._end(self._failure or failures.no_safe_login(self.account.where))
 
     def _refused(self, failure: Any) -> None:
-        condition = str(failure["condition"])
-        if condition == "not-authorized":
-            text = f"{self.account.where}: wrong password for {self.account.jid.bare}; correct the file in "
-            self._failure = LoginRefused(text + "'xmpp.password_file' or the credential 'xmpp.password'")
-        elif condition == "aborted":  # by us: see compat
-            text = f"{self.account.where}: the server asks for too many SCRAM iterations; "
-            text += f"let it keep this account's password with at most {compat.MAX_SCRAM_ITERATIONS}"
-            self._failure = LoginRefused(text)
-        elif condition == "temporary-auth-failure":
-            self._failure = self._unreachable("it cannot check passwords just now")
-        else:
-            text = f"{self.account.where}: login refused for {self.account.jid.bare} ({condition})"
-            self._failure = LoginRefused(text)
+        self._failure = failures.refused(
+            self.account.where, self.account.jid, str(failure["condition"]),
+            most_iterations=compat.MAX_SCRAM_ITERATIONS,
+        )

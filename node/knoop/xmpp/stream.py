@@ -19,8 +19,9 @@ from slixmpp import ClientXMPP
 from slixmpp.stanza import Iq, Message, Presence
 
 from knoop import __version__
-from knoop.xmpp import compat
+from knoop.xmpp import compat, dial
 from knoop.xmpp.guard import MAX_DEPTH, SASL, SLICE, TLS, ByteGuard, GuardError, may_handle, too_deep
+from knoop.xmpp.where import Server
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ class Stream(ClientXMPP):
         super().__init__(
             jid, password, ssl_context=ssl_context, plugin_config={"feature_mechanisms": {"use_mechs": SCRAM}}
         )
+        self.goes_to: Server | None = None  # where `connect` goes
+        self.stream_error = ""  # the condition that the server ended the stream with (RFC 6120 §4.9.3)
         self._bytes = ByteGuard()
         self._tls_promised = False
         self._breached = False
@@ -85,6 +88,29 @@ class Stream(ClientXMPP):
     def encrypted(self) -> bool:
         """Whether TLS protects the stream now."""
         return self.transport is not None and self.transport.get_extra_info("ssl_object") is not None
+
+    async def _connect_loop(self) -> asyncio.Future[Any] | None:
+        """One try at `goes_to`, at its addresses at once; which servers there are is decided by `Session.open`.
+
+        COMPAT(slixmpp 1.17): its own loop asks for names once, for 1 s each; waits at an address that is silent for
+        as long as the kernel does (127 s) and 60 s for TLS; and never leaves a server that takes the connection and no
+        login. Remove when connect() takes a socket, or bounds each try and tells one server's failure from the next.
+        """
+        assert self.goes_to is not None
+        try:
+            sock = await dial.connect(self.goes_to.addresses, self.goes_to.port)
+            self.event_when_connected = "connected"
+            await self.loop.create_connection(
+                lambda: self, sock=sock, ssl=self.get_ssl_context() if self.goes_to.direct else None,
+                server_hostname=self.default_domain if self.goes_to.direct else None,
+            )  # fmt: skip
+        except OSError as error:
+            self.event("connection_failed", error)
+        return None
+
+    def _handle_stream_error(self, error: Any) -> None:
+        """COMPAT(slixmpp 1.17): it goes wherever a see-other-host says; we go to the next server of our own list."""
+        self.stream_error = str(error["condition"])
 
     def data_received(self, data: bytes | str) -> None:
         """Feed the parser in slices, each judged first."""

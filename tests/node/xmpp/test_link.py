@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from knoop.errors import LinkError, LoginRefused
 from knoop.jid import Jid
 from knoop.xmpp import link
-from knoop.xmpp.link import BOTH, CAP_S, Link, pause_s
+from knoop.xmpp.link import CAP_S, Link, pause_s
 from knoop.xmpp.session import Account
 from knoop_hw.clock import FakeClock, SystemClock
 
@@ -30,16 +30,6 @@ def test_a_fleet_spreads_evenly_over_the_minute():
 def a_link(host="127.0.0.1"):
     account = Account(jid=Jid("node", "example.org"), password="x", host=host, port=5222)
     return Link(account, clock=SystemClock(), rng=random.Random(1))
-
-
-def test_the_way_that_worked_is_tried_first_and_not_for_ever():
-    fixed = a_link()
-    assert fixed._modes(0, "", hung=False) == BOTH
-    assert fixed._modes(1, "", hung=False) == BOTH, "at a port for direct TLS, STARTTLS hides the reason of the failure"
-    assert fixed._modes(1, "", hung=True) == {"starttls"}, "a server that ignores a TLS hello must not hold every try"
-    assert [fixed._modes(failures, "direct", hung=False) for failures in (0, 2)] == [{"direct"}, {"direct"}]
-    assert fixed._modes(4, "direct", hung=False) == BOTH
-    assert a_link(host="")._modes(3, "direct", hung=True) == BOTH, "SRV records say it themselves"
 
 
 async def test_being_told_to_stop_is_not_lost_when_the_link_ends_in_that_instant(monkeypatch):

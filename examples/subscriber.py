@@ -1,0 +1,150 @@
+"""Print every reading of a Knoop node once: a subscriber to copy. Needs slixmpp 1.17 and nothing else.
+
+It subscribes to events and readings (XEP-0060), knows repeats by run, channel and seq, and asks the node for history
+after each login and where a seq is missing (docs/wire.md of Knoop). Ctrl-C ends it and says how many were repeats.
+"""
+
+import argparse
+import asyncio
+import getpass
+import json
+import logging
+import ssl
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from slixmpp import ClientXMPP
+from slixmpp.exceptions import IqError, IqTimeout
+
+HISTORY, READINGS = "{urn:knoop:1:history}", "{urn:knoop:1:readings}"
+RSM, PUBSUB, EVENT = (f"{{http://jabber.org/protocol/{name}}}" for name in ("rsm", "pubsub", "pubsub#event"))
+PAUSE_S, ANSWER_S, QUIET_S = 2.0, 20.0, 30.0  # before a login; for an answer; without news, before a ping
+
+
+class Subscriber(ClientXMPP):
+    """One account, over as many logins as it takes."""
+
+    def __init__(self, options: argparse.Namespace, password: str) -> None:
+        super().__init__(options.jid, password, ssl_context=ssl.create_default_context(cafile=options.ca_file))
+        self.options, self.work = options, None
+        self.known: dict[tuple[str, str], tuple[int, set[int]]] = {}  # run and channel: the last seq, those missing
+        self.latest, self.missed, self.arrived, self.repeats = datetime.now(UTC), asyncio.Event(), 0, 0
+        self.auto_authorize = self.auto_subscribe = None  # nobody may see when we are online
+        self.add_event_handler("session_start", self.begin)
+        self.add_event_handler("disconnected", self.again)
+        self.add_event_handler("failed_all_auth", lambda _: sys.exit("the server refused the login"))
+        self.add_filter("in", self.take)
+
+    def begin(self, _: Any) -> None:
+        self.send_presence()
+        self.work = asyncio.ensure_future(self.follow())
+
+    def again(self, _: Any) -> None:
+        if self.work:
+            self.work.cancel()
+        self.loop.call_later(PAUSE_S, self.connect, self.options.host, self.options.port)
+
+    async def follow(self) -> None:
+        """Subscribe, ask for what came while we were away, and from then on for what is missing."""
+        try:
+            for node in ("urn:knoop:1:events", "urn:knoop:1:readings"):
+                pubsub = ET.Element(f"{PUBSUB}pubsub")
+                ET.SubElement(pubsub, f"{PUBSUB}subscribe", {"node": node, "jid": self.boundjid.bare})
+                await self.ask("set", self.options.node, pubsub)
+            since = self.latest - timedelta(seconds=60)  # what was sent just before a cut may not have arrived
+            await self.walk({"from": since.isoformat(timespec="milliseconds").replace("+00:00", "Z")})
+            while True:
+                for (run, channel), (_, missing) in [*self.known.items()]:
+                    if asked := sorted(missing):
+                        await self.walk({"run": run, "channel": channel, "from": f"{asked[0]}", "to": f"{asked[-1]}"})
+                        missing.difference_update(asked)  # what is still missing, the node does not have any more
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.missed.wait(), QUIET_S)
+                await self.ask("get", self.boundjid.domain, ET.Element("{urn:xmpp:ping}ping"))
+                self.missed.clear()
+        except (IqError, IqTimeout) as error:  # the node is not there, or does not let us in yet; or the link is dead
+            print(f"{error.iq['from']}: {error.condition}", file=sys.stderr)
+            self.abort()
+
+    async def walk(self, where: dict[str, str]) -> None:
+        """Show every page of one question to the node's history."""
+        after, complete = "", False
+        while not complete:
+            request = ET.Element(f"{HISTORY}history", where)
+            if after:
+                ET.SubElement(ET.SubElement(request, f"{RSM}set"), f"{RSM}after").text = after
+            try:
+                answer = await self.ask("get", f"{self.options.node}/knoop", request)
+            except IqError as error:
+                if error.condition == "item-not-found":  # a channel that the node does not have any more
+                    return
+                if error.condition == "resource-constraint":  # we asked too often
+                    await asyncio.sleep(1)
+                    continue
+                raise
+            page = answer.find(f"{HISTORY}history")
+            for element in page.iter(f"{READINGS}readings"):
+                self.show(element, pushed=False)
+            after, complete = page.findtext(f"{RSM}set/{RSM}last", after), page.get("complete") == "true"
+
+    async def ask(self, kind: str, to: str, payload: ET.Element) -> Any:
+        iq = self.make_iq(itype=kind, ito=to)
+        iq.append(payload)
+        return (await iq.send(timeout=ANSWER_S)).xml
+
+    def take(self, stanza: Any) -> Any:
+        """Believe items of the node; everything else is for the library."""
+        event = stanza.xml.find(f"{EVENT}event")
+        if event is not None and stanza["from"].bare == self.options.node:
+            for element in event.iter(f"{READINGS}readings"):
+                self.show(element, pushed=True)
+            if event.find(f"{EVENT}delete") is not None:  # made anew, it has no subscribers
+                self.abort()
+        return stanza
+
+    def show(self, element: ET.Element, *, pushed: bool) -> None:
+        """Print what is new, and note which seq it left out."""
+        run, start = element.get("run", ""), element.get("at")
+        for child in element:
+            channel, seq = child.get("channel", ""), int(child.get("seq", ""))
+            highest, missing = self.known.get((run, channel), (0, set()))
+            self.arrived += pushed
+            if seq <= highest and seq not in missing:
+                self.repeats += pushed
+                continue
+            if pushed and highest:
+                missing |= set(range(max(highest + 1, seq - 10_000), seq))
+            missing.discard(seq)
+            if missing:
+                self.missed.set()
+            self.known[run, channel] = max(seq, highest), missing
+            at = start and datetime.fromisoformat(start) + timedelta(milliseconds=int(child.get("dt", "0")))
+            self.latest = max(self.latest, at or self.latest)
+            words = {"run": run, "channel": channel, "seq": seq, "at": at and at.isoformat(), "value": child.text,
+                     "unit": child.get("unit", ""), "quality": child.get("quality", "ok"), "pushed": pushed}
+            text = json.dumps(words) if self.options.json else "{at}  {channel} = {value} {unit}".format_map(words)
+            print(text, flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("jid", help="who logs in: somebody who may read every channel")
+    parser.add_argument("node", help="the node's bare JID")
+    parser.add_argument("--password-file", type=Path, help="asked for when not given")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    for name, kind in (("--host", str), ("--port", int), ("--ca-file", Path)):
+        parser.add_argument(name, type=kind)
+    given = parser.parse_args()
+    secret = given.password_file.read_text("utf-8").rstrip("\n") if given.password_file else getpass.getpass()
+    logging.disable(logging.CRITICAL)  # the library's log may hold whole stanzas
+    asyncio.set_event_loop(loop := asyncio.new_event_loop())
+    subscriber = Subscriber(given, secret)
+    subscriber.connect(given.host, given.port)
+    with suppress(KeyboardInterrupt):
+        loop.run_forever()
+    arrived, repeats = subscriber.arrived, subscriber.repeats
+    print(f"{arrived} readings arrived, {repeats} of them repeats ({repeats / max(1, arrived):.2%})", file=sys.stderr)
