@@ -26,7 +26,7 @@ check: .venv  ## lint (ruff, nearly all rules) and types (mypy --strict)
 	$(BIN)/mypy
 
 test: .venv fault-tools  ## all tests, those against a real Prosody on loopback included
-	$(RUN) -m pytest --numprocesses 3 --dist loadfile
+	$(RUN) -m pytest --numprocesses 5 --dist loadfile
 
 faults: .venv fault-tools  ## 10,000 events over 200 faults (SEED=7), MQTT beside it, then what else can go wrong: an hour
 	@bench/debian-packages ejabberd mosquitto

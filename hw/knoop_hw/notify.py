@@ -7,19 +7,22 @@ import socket
 
 from knoop_hw.clock import monotonic_us
 
+WAIT_S = 0.05  # for room in its queue, which is full only where systemd does not read
+
 
 def notify(state: str) -> None:
-    """Send `READY=1`, `STATUS=…`, `WATCHDOG=1` or `STOPPING=1` to NOTIFY_SOCKET, if there is one."""
+    """Send `READY=1`, `STATUS=…`, `WATCHDOG=1` or `STOPPING=1` to NOTIFY_SOCKET, if there is one that takes it."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
     if address.startswith("@"):
         address = "\0" + address[1:]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+        sock.settimeout(WAIT_S)
         try:
             sock.sendto(state.encode(), address)
         except OSError:
-            return  # a supervisor that went away must not take us along
+            return  # a supervisor that went away, or freezes, must not take us along
 
 
 def reloading() -> None:

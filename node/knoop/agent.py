@@ -81,8 +81,10 @@ class Agent:
             store, clock=clock, synced=house.synced, on_stored=board.stored, on_record=self._record,
             retain_s=config.storage.retain_s, steady=house.wall.steady,
         )
-        disks = (store.database, state.database)
-        self.storage = Storage(*disks, run=house.run, clock=clock, now_ns=lambda: house.now_ns, router=self.router)
+        self.storage = Storage(
+            store.database, state, run=house.run, clock=clock, now_ns=lambda: house.now_ns, router=self.router,
+            recall=house.recall,
+        )
         self.execution = Execution(house, verbs=commands.table())
         self.presence = Presence(
             config, clock=clock, outbox=self.router.outbox, people=house.people, readers=house.readers,

@@ -9,7 +9,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+from knoop.access import Role
 from knoop.alerts import ON, PREFIX, AlertState, Transition
+from knoop.disk import OWN
 from knoop.errors import StoreError
 from knoop.jid import Jid
 from knoop.payload import timestamp
@@ -50,9 +52,12 @@ class Alarms:
     # Whom an alert is told (knoop.reminders.People) ------------------------------------------------------------------
 
     def usual(self, alert: str) -> Iterable[str]:
-        """Those who are told of alarms anyway and may read what it is about."""
+        """Those who are told of alarms anyway and may read what it is about; of the node's own disk, its owners."""
         watched = self._house.alerts.watched(PREFIX + alert)
-        return [str(person.jid) for person in self._house.access.told("alarm", watched)]
+        people = self._house.access.told("alarm", watched)
+        if watched in OWN:  # nobody else can do anything about it, nor needs to know whose rights are gone
+            people = tuple(person for person in people if person.role is Role.OWNER)
+        return [str(person.jid) for person in people]
 
     def may(self, who: str, alert: str) -> bool:
         """Whether they may read what it is about, now."""
@@ -151,7 +156,7 @@ class Alarms:
     async def silence(self, alert: str, until_ns: int, *, by: Jid) -> None:
         """Tell nobody of this alert until then (UTC nanoseconds); 0 ends it. Raises StoreError."""
         await self._house.state.silence(alert, until_ns, self._house.access.title(by))
-        self._silences = await self._house.state.silences()
+        await self.recall(self._house.state)
         self.silenced(alert)  # from here on it lasts by a clock that nobody sets
 
     async def keep_promises(self) -> None:
@@ -160,7 +165,11 @@ class Alarms:
             now = self.silenced(alert)
             if now is not None and now != silence:
                 await self._house.state.silence(alert, now.until_ns, now.by)
-        self._silences = await self._house.state.silences()
+        await self.recall(self._house.state)
+
+    async def recall(self, state: State) -> None:
+        """Know the silences as they are on the disk. Raises StoreError."""
+        self._silences = await state.silences()
 
     # Life -------------------------------------------------------------------------------------------------------------
 
@@ -194,7 +203,7 @@ class Alarms:
         alerts.restore(_state(row) for row in rows)
         alerts.begin(now_ns)
         self.calls.restore({row.name: self._call(row) for row in rows if row.name in alerts.rules}, now_ns)
-        self._silences = await state.silences()
+        await self.recall(state)
         self.unreceived.restore(*await state.load_unreceived())
 
     def follow(self, former: Alarms) -> None:
@@ -237,6 +246,9 @@ class Alarms:
             if not self._failing:
                 log.error("alerts are not remembered over a restart: %s", error)
             self._failing = True
+        except asyncio.CancelledError:  # what had not begun yet is not done: `save` does it once more
+            self._changed.set()
+            raise
         if not self._changed.is_set():
             self._kept.set()
 

@@ -193,6 +193,10 @@ class House(Protocol):
         """Let whitelist, presence and subscriptions follow the rights at once."""
         ...
 
+    async def recall(self) -> None:
+        """Know anew what the disk has of rights, quiet times and silences."""
+        ...
+
     async def bench(self) -> Mapping[str, float]:
         """Measure this node on this board: stanzas_per_s, cpu_us_per_reading, pss_mb, ping_ms."""
         ...

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -19,7 +18,8 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from knoop.errors import StoreError
-from knoop.refusals import damaged, lacks_room, not_opened, read_whole, reason, refused, result_code
+from knoop.files import claim, set_aside
+from knoop.refusals import damaged, lacks_room, not_opened, reason, refused, result_code
 from knoop.worker import Worker
 
 _log = logging.getLogger(__name__)
@@ -27,7 +27,6 @@ T = TypeVar("T")
 
 PAGE_BYTES = 1024
 WAL_PAGES = 1000  # SQLite's default: a checkpoint once a megabyte, so that a hot page is copied back seldom
-CORRUPT_KEPT = 3  # copies set aside; a dying card must not fill the disk with them
 BUSY_S = 5.0
 
 
@@ -45,9 +44,9 @@ class Database:
     `set_aside` then names the copy.
 
     A disk that takes nothing at opening does not stop anybody: what is there can be read until it does, and what is
-    written tries to open the file anew (docs/adr/0031). `trouble` is what the disk refused last, None once a durable
-    change went through after it. `begun` and `ended` count calls, which a disk that hangs keeps apart, `replaced` how
-    often a corrupt file was, `undone` the transactions that changed nothing.
+    written tries to open the file anew (docs/adr/0031); `blank` where it cannot be read either. `trouble` is what the
+    disk refused last, None once a durable change went through after it. `begun` and `ended` count calls, which a disk
+    that hangs keeps apart, `replaced` how often a corrupt file was, `undone` the transactions that changed nothing.
     """
 
     def __init__(
@@ -60,7 +59,7 @@ class Database:
         self.set_aside: Path | None = None
         self.trouble: StoreError | None = None
         self.begun = self.ended = self.replaced = self.undone = 0
-        self._viewing = False
+        self._viewing = self.blank = False
         self._migrations = migrations
         self._pages = max_bytes // PAGE_BYTES if max_bytes else None
         self._check = check
@@ -186,9 +185,9 @@ class Database:
             view.close()
         try:
             self._open()
-            self._viewing = False
+            self._viewing = self.blank = False
         except StoreError:
-            if self._keep:
+            if self._keep and not self.blank:
                 self._connection = view  # what was read once may not be read again
             else:
                 self._look()
@@ -197,17 +196,17 @@ class Database:
     def _afresh(self, error: sqlite3.DatabaseError) -> None:
         _log.error("%s: %s; reading it anew", self.path, error)
         self._close()
-        self._viewing = False
+        self._viewing = self.blank = False
         self._open()
 
     def _look(self) -> None:
         """Read what is there without writing; where that fails as well, nothing is there."""
-        self._viewing = True
+        self._viewing, self.blank = True, False
         try:
             db = self._view()
         except (OSError, sqlite3.DatabaseError) as error:
             _log.error("%s: cannot be read either (%s); what it knows is missing until it can be", self.path, error)
-            db = sqlite3.connect(":memory:", isolation_level=None)
+            self.blank, db = True, sqlite3.connect(":memory:", isolation_level=None)
             self._migrate(db, 0)
         db.execute("PRAGMA query_only = ON")
         self._connection = db
@@ -250,7 +249,7 @@ class Database:
             raise StoreError(*not_opened(self.path, error)) from error
 
     def _connect(self) -> None:
-        _claim(self.path)
+        claim(self.path)
         self._connection = db = sqlite3.connect(self.path, isolation_level=None, timeout=BUSY_S)
         db.execute(f"PRAGMA page_size = {PAGE_BYTES}")  # before the first page is written, else without effect
         (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -264,7 +263,6 @@ class Database:
             error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
             raise error
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA secure_delete = FAST")  # Debian builds SQLite with ON: every deleted row is overwritten
         db.execute("PRAGMA temp_store = MEMORY")
         db.execute("PRAGMA cache_size = -1024")
@@ -296,7 +294,7 @@ class Database:
         """What the Knoop before this one can go on with. Without room for it nothing is migrated."""
         copy = self.path.with_name(f"{self.path.name}.v{version}")
         copy.unlink(missing_ok=True)
-        _claim(copy)
+        claim(copy)
         with closing(sqlite3.connect(copy)) as kept:
             db.backup(kept)
         _log.warning("%s: of an older Knoop; kept as %s before it is brought up to date", self.path, copy)
@@ -307,19 +305,8 @@ class Database:
         Raises OSError where the disk cannot read it: what it is then, nobody knows.
         """
         self._close()
-        read_whole(self.path)
-        read_whole(Path(f"{self.path}-wal"))
-        number = next(
-            (n for n in range(1, CORRUPT_KEPT) if not self.path.with_name(f"{self.path.name}.corrupt-{n}").exists()),
-            CORRUPT_KEPT,
-        )
-        copy = self.path.with_name(f"{self.path.name}.corrupt-{number}")
-        for suffix in ("", "-wal", "-shm"):
-            part = Path(f"{self.path}{suffix}")
-            if part.exists():
-                part.replace(f"{copy}{suffix}")
-        _log.error("%s: %s; kept as %s, starting with an empty one", self.path, error, copy)
-        self.set_aside = copy
+        self.set_aside = set_aside(self.path)
+        _log.error("%s: %s; kept as %s, starting with an empty one", self.path, error, self.set_aside)
         self.replaced += 1
         self._connect()
 
@@ -337,14 +324,3 @@ class Database:
             return LimitReached(f"{self.path}: the database has reached its limit; raise [storage] max")
         said = refused(self.path, error)
         return StoreError(*said) if said else error
-
-
-def _claim(path: Path) -> None:
-    """Make the file, or narrow an existing one, to mode 0600, which its logs inherit. Raises OSError."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        if os.fstat(file).st_mode & 0o077:
-            os.fchmod(file, 0o600)
-    finally:
-        os.close(file)

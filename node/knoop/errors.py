@@ -9,6 +9,7 @@ NodeError(Exception)
 ├ Usage(ValueError)               arguments that do not go together, lack something or mean nothing: exit 2
 ├ Refusal(PermissionError)        a server refused one request (its XMPP condition is in the text)
 └ StoreError(OSError)             a database that cannot be used, or a disk that is full
+  └ NoAnswer                      a disk that hangs: what was begun may still be done
 The hardware half's tree is in knoop_hw.errors; ConfigError (exit 78) is shared.
 """
 
@@ -68,3 +69,7 @@ class StoreError(NodeError, OSError):
     def __init__(self, text: str, reason: Trouble = "other") -> None:
         self.reason = reason
         super().__init__(text)
+
+
+class NoAnswer(StoreError):
+    """The disk has not answered in time: what was begun may still be done when it does."""

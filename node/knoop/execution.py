@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 
 from knoop.budgets import Budgets
 from knoop.command import N_, Command, House, Reply, Request, Via, not_yours, refuse
-from knoop.errors import StoreError
+from knoop.errors import NoAnswer, StoreError
 from knoop.jid import Jid
 from knoop.state import AUDIT_CHARACTERS
 from knoop_hw.logs import printable
@@ -27,6 +28,7 @@ PER_S = 1.0
 AUDIT_TIMEOUT_S = 3.0  # writing takes milliseconds, a worn SD card at times a second; a disk that hangs, for ever
 INCIDENT = N_("Something went wrong inside, and nothing is known to have changed. The log has it as incident {id}.")
 NO_DISK = N_("My disk does not do that now, so nothing has changed. The log says why.")
+UNSURE = N_("My disk does not answer, so I do not know whether that is kept. Look again when it does, or say it again.")
 EXPIRED = N_("That arrived late, so I did nothing. Please say it again.")
 CUT_OFF = "cut off: the outcome is unknown"
 
@@ -41,6 +43,7 @@ class Execution:
         self._strangers: tuple[int, int] = (0, 0)  # (minute, audited in it)
         self._budgets = Budgets(burst=BURST, per_s=PER_S)
         self._audits: set[asyncio.Task[None]] = set()
+        self._recalling: asyncio.Task[None] | None = None
         self._unwritten = False
 
     def follow(self, former: Execution) -> None:
@@ -65,7 +68,9 @@ class Execution:
             raise
         except StoreError as error:
             log.error("%s: %s", request.verb, error)
-            reply = refuse(NO_DISK)
+            reply = refuse(UNSURE if isinstance(error, NoAnswer) else NO_DISK)
+            if isinstance(error, NoAnswer) and (self._recalling is None or self._recalling.done()):
+                self._recalling = asyncio.create_task(self._recall())
         except Exception as error:  # noqa: BLE001 -- `incident` logs it whole
             return refuse(INCIDENT, id=self.incident(request.sender, words, error, via=request.via))
         if command.writes:
@@ -116,8 +121,16 @@ class Execution:
 
     async def close(self) -> None:
         """Let the audit lines reach the disk, for a bounded time."""
+        if self._recalling is not None:
+            self._recalling.cancel()
         if self._audits:
             await asyncio.wait(self._audits, timeout=AUDIT_TIMEOUT_S)
+
+    async def _recall(self) -> None:
+        """What a disk that hung kept after all counts from the moment when it answers, not from the next start."""
+        await self._house.state.answering()
+        with suppress(StoreError):
+            await self._house.recall()
 
     async def _write(self, who: Jid, action: str, result: str, via: Via) -> None:
         try:

@@ -68,8 +68,13 @@ class Unsaved:
         return chain.from_iterable(queue.values() for queue in self._queues)
 
     def add(self, held: Held) -> None:
-        """Hold one more."""
-        self._queues[held.rank][held.key] = held
+        """Hold one more. One that came before others of its rank, whose sinks had them sooner, holds back theirs."""
+        queue = self._queues[held.rank]
+        for other in reversed(queue.values()):
+            if other.floor <= held.floor:
+                break
+            other.floor = held.floor
+        queue[held.key] = held
 
     def had(self, held: Held) -> None:
         """Its last sink has it: it is only to be kept."""
@@ -115,11 +120,16 @@ class Unsaved:
     def take(self, most: int, *, telemetry: bool) -> list[Held]:
         """At most so many, the best rank first, `telemetry` only if wanted: they are not here any more.
 
-        What is returned is in the order it came, alarms and events before the rest.
+        What is returned is in the order it came, alarms and events before the rest. No telemetry gets ahead of older
+        telemetry that is not wanted yet: after a start, what the disk has last counts as the last there was.
         """
         taken: list[Held] = []
-        for rank, queue in enumerate(self._queues):
-            while queue and len(taken) < most and (telemetry or rank != RANK["telemetry"]):
+        stays = None if telemetry else self.oldest(RANK["telemetry"])
+        for queue in self._queues:
+            while queue and len(taken) < most:
+                first = next(iter(queue.values()))
+                if stays and first.record.cls == "telemetry" and first.number >= stays.number:
+                    break
                 taken.append(queue.popitem(last=False)[1])
         return sorted(taken, key=lambda held: (held.record.cls == "telemetry", held.number))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
@@ -18,7 +19,7 @@ from knoop.health import LOSING_S, Health
 from knoop.jid import Jid
 from knoop.record import Record
 from knoop.router import Router
-from knoop.state import State
+from knoop.state import ANSWER_S, State
 from knoop.store import Store
 from knoop.telling import Telling
 from knoop.text import Voice
@@ -61,6 +62,7 @@ class Household:
         self._board = board
         self._changed = changed
         self._rights = rights
+        self._routing: asyncio.Task[None] | None = None
         self._started_ns = clock.boottime_ns()
 
     def follow(self, former: Household) -> None:
@@ -177,9 +179,18 @@ class Household:
             for grant in await self.state.grants()
         )
         self.watching.follow_rights()
-        if self.router:
-            await self.router.route(self.telling.routes())
         self._rights()
+        if self.router:  # which lets nothing more go to whom it may not at once, and then asks a disk that may hang
+            self._routing = asyncio.create_task(self.router.route(self.telling.routes()))
+            await asyncio.wait((self._routing,), timeout=ANSWER_S)
+            if self._routing.done():
+                self._routing.result()
+
+    async def recall(self) -> None:
+        """Know anew what the disk has of rights, quiet times and silences. Raises StoreError."""
+        await self.rights_changed()
+        await self.telling.restore(self.state)
+        await self.alarms.recall(self.state)
 
     async def bench(self) -> Mapping[str, float]:
         """Measure this node on this board, with a login of its own beside ours."""

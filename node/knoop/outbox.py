@@ -210,7 +210,8 @@ class Outbox:
                     await self._mark()
                     await self._look_behind([line for line in self._lines.values() if line.blind])
                 if self._failing and self._retry_ns <= self._clock.boottime_ns():
-                    self._works()  # nothing is left that it did not take
+                    _log.warning("readings are safe on disk again")  # nothing is left that it did not take
+                    self._failing, self._retry_ns = False, 0
 
     async def flush(self) -> None:
         """Write all that is held, now. What the disk refuses stays held, it is not raised."""
@@ -315,11 +316,12 @@ class Outbox:
         if self._store.set_aside is self._file:
             return
         self._file = self._store.set_aside
+        there = {held for line in self._lines.values() for held in line if held.row}
+        for held in sorted(there, key=lambda held: held.number):
+            held.row, held.floor = 0, self.received  # the board has forgotten it
+            self._unsaved.add(held)
         for line in self._lines.values():
-            for held in line.replaced():
-                if held.row:
-                    held.row, held.floor = 0, self.received  # the board has forgotten it
-                    self._unsaved.add(held)
+            line.replaced()
             self._let_go(line)
         self._work.set()
 
@@ -342,9 +344,3 @@ class Outbox:
             _log.error("readings are not safe on disk, they are kept in memory: %s", why)
         self._failing = True
         self._retry_ns = self._clock.boottime_ns() + round(RETRY_S * 1e9)
-
-    def _works(self) -> None:
-        """Log once when it is back."""
-        if self._failing:
-            _log.warning("readings are safe on disk again")
-        self._failing, self._retry_ns = False, 0

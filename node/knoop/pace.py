@@ -12,17 +12,24 @@ FIRST = 4  # readings: less than 2 kB, which also a link of 4 kB/s answers in ti
 # An answer is to take about 0.5 s: a live event behind it then arrives within 2 s. Above half of that a portion only
 # creeps up: where any answer takes 0.3 s (a server with a slow disk), a small portion is not answered sooner.
 QUICK_S, GOOD_S, SLOW_S = 0.25, 0.5, 0.75
+DISTANCE_S = 1.0  # a round trip by satellite, twice; what takes longer is a thin link or a busy server
 
 
 class Pace:
-    """The size of one sink's portions: it grows with quick answers to full ones, and is halved by slow answers."""
+    """The size of one sink's portions: it grows with quick answers to full ones, and is halved by slow answers.
+
+    What the quickest answer took is the distance to the server, DISTANCE_S at most: smaller portions do not shorten it.
+    """
 
     def __init__(self, most: int, *, first: int = FIRST) -> None:
         self.most = most
         self.size = min(first, most)
+        self._distance_s = DISTANCE_S
 
     def answered(self, count: int, took_s: float) -> None:
         """A portion of so many readings was answered after so many seconds."""
+        self._distance_s = min(self._distance_s, took_s)
+        took_s -= self._distance_s
         if took_s > SLOW_S:
             self.size = max(1, min(self.size, count) // 2)
         elif took_s < GOOD_S and count >= self.size:

@@ -45,11 +45,13 @@ class Wanted:
 class Readings:
     """What is in one open readings.db, with what its only writer remembers of it.
 
-    Every method runs within a transaction, after `since`.
+    Every method runs within a transaction, after `since`. Rows get numbers above `after`, whatever the file has: what
+    is meant for a row of the file before it must find none here.
     """
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, *, after: int = 0) -> None:
         self.db = db
+        self.newest: int = after
         # Up to this row everything waits for somebody, which spares the search in a store that is all backlog.
         self._busy = 0
         self._undone = -1
@@ -66,9 +68,10 @@ class Readings:
         self.dropped: Mapping[Class, int] = {cls: tally.get(f"dropped.{cls}", 0) for cls in CLASSES}
         self._placed: int = tally.get("placed", 0)
         (newest,) = self.db.execute("SELECT ifnull(max(id), 0) FROM reading").fetchone()
-        self._next: int = max(newest, self._placed) + 1  # a number is not used twice, or it would count as placed
-        if self._next > MOST_ROWS:
-            raise damaged(f"row {self._next}")
+        newest = max(newest, self._placed, self.newest)  # a number is not used twice, or it would count as placed
+        if newest >= MOST_ROWS:
+            raise damaged(f"row {newest}")
+        self.newest = newest
         self._series: dict[tuple[str | int, ...], int] = {}
         self._grown = False
         self._sinks: dict[str, int] = dict(self.db.execute("SELECT name, id FROM sink").fetchall())
@@ -77,7 +80,7 @@ class Readings:
     def add(self, entries: Iterable[tuple[Record, Collection[str]]], dropped: Mapping[Class, int]) -> list[Record]:
         """Keep what is not there yet; returns all of them with their `row`. `dropped` is the count to keep with it."""
         kept = [self._insert(record, sinks) for record, sinks in entries]
-        if self._next - 1 - self._placed >= PLACE_ROWS:
+        if self.newest - self._placed >= PLACE_ROWS:
             self._place()
         if dict(dropped) != self.dropped:
             rows = [(f"dropped.{cls}", count) for cls, count in dropped.items()]
@@ -204,7 +207,7 @@ class Readings:
     def prune(self, before_ns: int, limit: int) -> int:
         """Delete the oldest of history up to the first reading that is younger; returns how many went."""
         younger = "SELECT id FROM reading WHERE id > ? AND at_ns >= ? ORDER BY id LIMIT 1"
-        (end,) = self.db.execute(younger, (self._busy, before_ns)).fetchone() or (self._next,)
+        (end,) = self.db.execute(younger, (self._busy, before_ns)).fetchone() or (self.newest + 1,)
         return self._delete(self._rows(
             f"SELECT r.id FROM reading r {OF_SERIES} WHERE r.id > ? AND r.id < ? AND r.at_ns < ? AND NOT {WAITS} "
             "ORDER BY r.id LIMIT ?", self._busy, end, before_ns, limit,
@@ -216,7 +219,7 @@ class Readings:
             return None
         history = f"SELECT r.id FROM reading r {OF_SERIES} WHERE r.id BETWEEN ? AND ? AND NOT {WAITS}"
         rows = self._rows(f"{history} ORDER BY r.id LIMIT ?", *ahead, limit)
-        self._busy = rows[0] - 1 if rows else min(ahead[1], self._next - 1)
+        self._busy = rows[0] - 1 if rows else min(ahead[1], self.newest)
         return self._delete(rows)
 
     def drop_waiting(self, cls: int, limit: int) -> int:
@@ -244,14 +247,14 @@ class Readings:
             highest = self._highest[key] = self._highest_of(key)
         if record.seq <= highest and (row := self._find(record)):
             return replace(record, row=row)
-        row, cls = self._next, CLASSES.index(record.cls)
+        row, cls = self.newest + 1, CLASSES.index(record.cls)
         self.db.execute("INSERT INTO reading VALUES (?, ?, ?, ?, ?, ?, ?)", (
             row, self._series_of(record, cls), record.seq, pack(record), QUALITIES.index(record.quality),
             record.boottime_ns, record.at_ns,
         ))  # fmt: skip
         for sink in sinks:
             self.db.execute("INSERT OR IGNORE INTO delivery VALUES (?, ?, ?)", (self._sink(sink), cls, row))
-        self._next += 1
+        self.newest = row
         self._highest[key] = max(highest, record.seq)
         return replace(record, row=row)
 
@@ -291,13 +294,12 @@ class Readings:
 
     def _place(self) -> None:
         """Write down where the newest are found."""
-        last = self._next - 1
         self.db.execute(
             "INSERT OR IGNORE INTO place SELECT series, seq, id FROM reading WHERE id > ? ORDER BY series, seq",
             (self._placed,),
         )
-        self.db.execute("INSERT OR REPLACE INTO tally VALUES ('placed', ?)", (last,))
-        self._placed = last
+        self.db.execute("INSERT OR REPLACE INTO tally VALUES ('placed', ?)", (self.newest,))
+        self._placed = self.newest
         if self._grown:  # each start of a board makes new series; forget those that nothing is left of
             self.db.execute("DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM place WHERE series = series.id)")
             self._series.clear()

@@ -73,17 +73,3 @@ def lacks_room(folder: Path) -> bool:
     except OSError as error:
         return error.errno in _NO_ROOM
     return False
-
-
-def read_whole(path: Path) -> None:
-    """Have every byte of it from the disk, if it is there. Raises OSError."""
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        at = 0
-        while read := os.pread(file, 2**16, at):
-            at += len(read)
-    finally:
-        os.close(file)

@@ -69,7 +69,7 @@ async def serve(
         taken = f"{state} is in use by another knoop; stop it, or give this one another folder (XDG_STATE_HOME)"
         stack.enter_context(lock(state / "lock", taken=taken))
         if file:
-            stack.callback(file.stopped, clock.time_ns)
+            stack.callback(file.stopped, clock)
         store = await stack.enter_async_context(Store.open(state / "readings.db", max_bytes=config.storage.max))
         memory = await stack.enter_async_context(State.open(state / "state.db"))
         stack.push_async_callback(_close, store.database, memory.database, ending=ending)

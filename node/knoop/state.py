@@ -1,21 +1,38 @@
-"""state.db: grants, audit log, where alerts stand, quiet times, silences, what nobody received. Small, fully synced."""
+"""state.db: grants, audit log, where alerts stand, quiet times, silences, what nobody received. Small, fully synced.
+
+Nobody waits long for a disk that hangs: a call that has not come back after ANSWER_S raises StoreError, and while one
+is out there every other one does so at once.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from knoop.database import Database
-from knoop.errors import StoreError
+from knoop.errors import NoAnswer, StoreError
 from knoop.unreceived import Note
 from knoop_hw.logs import printable
 from knoop_hw.model import Value
 
+T = TypeVar("T")
+
+_GRANTED = "SELECT jid, role, only_json FROM granted ORDER BY jid"
+_QUIET = "SELECT jid, until_ns FROM quiet ORDER BY jid"
+_SILENT = "SELECT alert, until_ns, by FROM silence ORDER BY alert"
+_KNOWN = {
+    _GRANTED: "INSERT OR IGNORE INTO granted VALUES (?, ?, ?)", _QUIET: "INSERT OR IGNORE INTO quiet VALUES (?, ?)",
+    _SILENT: "INSERT OR IGNORE INTO silence VALUES (?, ?, ?)",
+}  # fmt: skip
+
+ANSWER_S = 3.0  # writing takes milliseconds, a worn SD card at times a second; a disk that hangs, for ever
 AUDIT_LINES = 10_000  # about 1 MB
 AUDIT_CHARACTERS = 500  # of one field: a stranger's megabyte is not worth keeping
 
@@ -105,6 +122,8 @@ class State:
     def __init__(self, database: Database) -> None:
         self._db = database
         self._last: dict[str, list[tuple[Any, ...]]] = {}
+        self._carried, self._anew = 0, False  # how many new files know what was read before; whether nothing was
+        self._out: asyncio.Future[Any] | None = None  # a call that nobody waits for any more, and that still may end
 
     @classmethod
     @asynccontextmanager
@@ -117,6 +136,16 @@ class State:
     def set_aside(self) -> Path | None:
         """The corrupt file that was replaced since opening, if one was: its grants are lost."""
         return self._db.set_aside
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether there is a file that could not be read yet: what it says of rights does not count."""
+        return self._db.blank and os.path.lexists(self._db.path)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the file was damaged and begun anew before anybody had read of rights in it."""
+        return self._anew
 
     @property
     def database(self) -> Database:
@@ -132,7 +161,7 @@ class State:
             line = db.execute("INSERT INTO audit VALUES (NULL, ?, ?, ?, ?, ?, ?)", values).lastrowid
             db.execute("DELETE FROM audit WHERE id <= ?", ((line or 0) - AUDIT_LINES,))
 
-        await self._db.run(work)
+        await self._run(work)
 
     async def audit_tail(self, limit: int) -> list[AuditLine]:
         """The last `limit` lines, newest last."""
@@ -147,7 +176,7 @@ class State:
 
     async def grants(self) -> list[Grant]:
         """Every grant, by JID."""
-        rows = await self._known("SELECT jid, role, only_json FROM granted ORDER BY jid")
+        rows = await self._known(_GRANTED)
         return [Grant(jid, role, tuple(json.loads(only))) for jid, role, only in rows]
 
     async def grant(self, jid: str, role: str, only: Iterable[str] = ()) -> None:
@@ -167,7 +196,7 @@ class State:
 
     async def quiet_until(self) -> dict[str, int]:
         """Until when each bare JID wants quiet; may lie in the past."""
-        return dict(await self._known("SELECT jid, until_ns FROM quiet ORDER BY jid"))
+        return dict(await self._known(_QUIET))
 
     async def save_alerts(self, alerts: Iterable[AlertRow]) -> None:
         """Replace what is known of alerts by these."""
@@ -177,13 +206,13 @@ class State:
             db.execute("DELETE FROM alert")
             db.executemany("INSERT INTO alert VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
-        await self._db.run(work)
+        await self._run(work)
 
     async def load_alerts(self) -> list[AlertRow]:
         """What was saved last, by name."""
         rows = await self._rows(
             "SELECT name, status, since_ns, by, met_ns, value_json, step, told_json, owed_json, escalated_json, "
-            "runs_json, bounced_json FROM alert ORDER BY name"
+            "runs_json, bounced_json FROM alert ORDER BY name", patient=True,
         )
         return [
             AlertRow(
@@ -203,7 +232,7 @@ class State:
 
     async def silences(self) -> dict[str, Silence]:
         """Every silence, by alert; may be over."""
-        rows = await self._known("SELECT alert, until_ns, by FROM silence ORDER BY alert")
+        rows = await self._known(_SILENT)
         return {alert: Silence(until_ns, by) for alert, until_ns, by in rows}
 
     async def save_unreceived(
@@ -226,30 +255,85 @@ class State:
             db.execute("DELETE FROM receipts")
             db.executemany("INSERT INTO receipts VALUES (?, ?)", known)
 
-        await self._db.run(work)
+        await self._run(work)
 
     async def load_unreceived(self) -> tuple[list[Note], dict[str, int]]:
         """The notes that were kept, oldest first, and who gives receipts, with how many of late were missed."""
         rows = await self._rows(
-            "SELECT jid, identity, channel, change, body, at_ns, step, sent, bounces, back FROM unreceived ORDER BY id"
+            "SELECT jid, identity, channel, change, body, at_ns, step, sent, bounces, back FROM unreceived ORDER BY id",
+            patient=True,
         )
         notes = [
             Note(jid, identity, channel, change, body, at_ns, step, sent, bounces, bool(back))
             for jid, identity, channel, change, body, at_ns, step, sent, bounces, back in rows
         ]
-        return notes, dict(await self._rows("SELECT jid, missed FROM receipts"))
+        return notes, dict(await self._rows("SELECT jid, missed FROM receipts", patient=True))
 
     async def _write(self, sql: str, *values: str | int) -> int:
-        return await self._db.run(lambda db: db.execute(sql, values).rowcount)
+        return await self._run(lambda db: db.execute(sql, values).rowcount)
 
     async def _known(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows, or those of last time where the disk gives none now: nobody gets or loses a right by that."""
         try:
-            self._last[sql] = await self._rows(sql)
+            rows = await self._rows(sql, patient=sql not in self._last)
+            if self._db.replaced != self._carried:
+                await self._carry_over()
+                rows = await self._rows(sql)
         except StoreError:
             if sql not in self._last:
                 raise
-        return self._last[sql]
+            return self._last[sql]
+        if not self._db.blank:
+            self._last[sql] = rows
+        return rows
 
-    async def _rows(self, sql: str, *values: str | int) -> list[tuple[Any, ...]]:
-        return await self._db.run(lambda db: db.execute(sql, values).fetchall())
+    async def _carry_over(self) -> None:
+        """Write what is known into a file that was begun anew. What was written there since goes before it."""
+        replaced, last = self._db.replaced, dict(self._last)
+
+        def work(db: sqlite3.Connection) -> None:
+            for sql, rows in last.items():
+                db.executemany(_KNOWN[sql], rows)
+
+        await self._run(work)
+        self._carried, self._anew = replaced, not last
+
+    async def _rows(self, sql: str, *values: str | int, patient: bool = False) -> list[tuple[Any, ...]]:
+        return await self._run(lambda db: db.execute(sql, values).fetchall(), patient=patient)
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T], *, patient: bool = False) -> T:
+        """What `work` returns. Raises NoAnswer where it may still be done, StoreError where it is not and will not.
+
+        A `patient` one, at a start, waits for as long as it takes: without it there is nothing to go on with.
+        """
+        if patient:
+            return await self._db.run(work)
+        if self._out is not None and not self._out.done():
+            raise StoreError(f"{self._db.path}: the disk does not answer", "failing")
+        begun, given_up = False, False
+
+        def step(db: sqlite3.Connection) -> T:
+            nonlocal begun
+            begun = True  # before it looks, as the other side asks after it said so: one of both sees the other
+            if given_up:
+                raise StoreError(f"{self._db.path}: nobody waits for it any more")
+            return work(db)
+
+        call = asyncio.ensure_future(self._db.run(step))
+        try:
+            await asyncio.wait((call,), timeout=ANSWER_S)
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+        if call.done():
+            return call.result()
+        self._out, given_up = call, True
+        call.add_done_callback(lambda done: done.cancelled() or done.exception())
+        text = f"{self._db.path}: the disk has not answered for {ANSWER_S:g} s; see dmesg, the card may be dying"
+        raise NoAnswer(text, "failing") if begun else StoreError(text, "failing")
+
+    async def answering(self) -> None:
+        """Return when no call is out there any more."""
+        if self._out is not None:
+            with suppress(StoreError):
+                await asyncio.shield(self._out)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from knoop.health import Health
 from knoop.payload import timestamp
+from knoop_hw.clock import Clock
 
 log = logging.getLogger(__name__)
 
@@ -36,16 +36,18 @@ class StatusFile:
         told = (changing, health.away_s is None, bool(health.backlog), at_ns is None)
         if told != self._told or now_ns - self._told_ns >= EVERY_S * 1e9:
             self._told, self._told_ns = told, now_ns
-            self._write(health, at_ns)
+            self._write(health, now_ns=now_ns, at_ns=at_ns)
 
-    def stopped(self, time_ns: Callable[[], int]) -> None:
+    def stopped(self, clock: Clock) -> None:
         """The last word of a clean end, with the wall clock's time if that was known to be right."""
         if self._last is not None:
-            self._write(replace(self._last, stopped=True, link_up=False), time_ns() if self._dated else None)
+            health = replace(self._last, stopped=True, link_up=False)
+            self._write(health, now_ns=clock.boottime_ns(), at_ns=clock.time_ns() if self._dated else None)
 
-    def _write(self, health: Health, at_ns: int | None) -> None:
+    def _write(self, health: Health, *, now_ns: int, at_ns: int | None) -> None:
         said = {
             "schema": SCHEMA, "level": health.level, "at": None if at_ns is None else timestamp(at_ns),
+            "boottime_s": round(now_ns / 1e9, 1),  # tells its age also where no clock is right
             "node": self._name, "version": health.version, "pid": os.getpid(),
             "uptime_s": round(health.uptime_s), "link": {"up": health.link_up, "for_s": round(health.link_since_s)},
             "alerts": list(health.alarms), "unacknowledged": health.unacknowledged, "missing": list(health.faulty),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
 from knoop.database import Database
-from knoop.disk import CHANNELS, DROPPED, STORAGE, Disk
+from knoop.disk import BAD, CHANNELS, DROPPED, STORAGE, Disk
 from knoop.errors import StoreError, Trouble
 from knoop.record import Record
 from knoop.router import Router
+from knoop.state import State
 from knoop_hw.clock import Clock
 from knoop_hw.model import Channel, Value
 
@@ -30,53 +31,78 @@ class Storage:
     """`node.storage` and `node.dropped`, from `run` until cancelled.
 
     `router` takes each record, and knows the last of each channel and how many were lost; `now_ns` is UTC, None while
-    unknown.
+    unknown. `recall` is to read from `state` again what it did not have before.
     """
 
     def __init__(
-        self, *databases: Database, run: str, clock: Clock, now_ns: Callable[[], int | None], router: Router
-    ) -> None:
-        self._databases, self._run, self._clock, self._now_ns, self._router = databases, run, clock, now_ns, router
-        self._disk = Disk()
+        self, readings: Database, state: State, *, run: str, clock: Clock, now_ns: Callable[[], int | None],
+        router: Router, recall: Callable[[], Awaitable[None]],
+    ) -> None:  # fmt: skip
+        self._databases, self._state, self._recall = (readings, state.database), state, recall
+        self._run, self._clock, self._now_ns, self._router = run, clock, now_ns, router
+        self._disk: Disk | None = None
+        self._known = self._source()
         self._seq = dict.fromkeys(_CHANNELS, 0)
         self._counted_ns: int | None = None
         self._answers: dict[Database, tuple[int, int]] = {}  # calls that ended, and when that was first seen
 
     def follow(self, former: Storage) -> None:
         """Go on where the agent of another configuration ended."""
-        self._disk, self._counted_ns = former._disk, former._counted_ns
+        self._disk, self._counted_ns, self._known = former._disk, former._counted_ns, former._known
 
     async def run(self) -> None:
         """Look every second, prove it now and then."""
         proving: asyncio.Task[None] | None = None
+        recalling: asyncio.Task[None] | None = None
         proved_ns = self._clock.boottime_ns()
         try:
             while True:
                 now_ns = self._clock.boottime_ns()
-                self._look(now_ns)
-                pause_s = PROVE_AGAIN_S if self._disk.health in {"full", "failing"} else PROVE_S
+                self._disk = self._look(self._disk or self._before(now_ns), now_ns)
+                if self._known != self._source() and (recalling is None or recalling.done()):
+                    recalling = asyncio.create_task(self._read_anew())
+                pause_s = PROVE_S if self._disk.health in {"ok", "replaced"} else PROVE_AGAIN_S
                 if now_ns - proved_ns >= pause_s * 1e9 and (proving is None or proving.done()):
                     proved_ns = now_ns
                     proving = asyncio.create_task(self._prove())
                 await self._clock.sleep(LOOK_S)
         finally:
-            if proving is not None:
-                proving.cancel()
+            for task in (proving, recalling):
+                if task is not None:
+                    task.cancel()
 
     async def _prove(self) -> None:
         for database in self._databases:
             with suppress(StoreError):  # which is the database's `trouble` then
                 await database.prove()
 
-    def _look(self, now_ns: int) -> None:
+    async def _read_anew(self) -> None:
+        source = self._source()
+        with suppress(StoreError):  # tried again in a second
+            await self._recall()
+            self._known = source
+
+    def _source(self) -> tuple[bool, int]:
+        """What rights are read from: anything else than before is to be read anew."""
+        return self._state.database.blank, self._state.database.replaced
+
+    def _before(self, now_ns: int) -> Disk:
+        """How it was before this start; what was wrong then is well when it has been so for a while."""
+        last = self._router.latest.get(STORAGE)
+        health = next((bad for bad in BAD if last is not None and last.value == bad), None)
+        return Disk(health=health, well_ns=now_ns) if health else Disk()
+
+    def _look(self, disk: Disk, now_ns: int) -> Disk:
         troubles = {self._trouble(database, now_ns) for database in self._databases}
         trouble: Trouble | None = "failing" if "failing" in troubles else "full" if "full" in troubles else None
         replaced = sum(database.replaced for database in self._databases)
-        self._disk = self._disk.after(now_ns, trouble=trouble, replaced=replaced)
-        self._say(STORAGE, self._disk.health, now_ns)
+        state = self._state
+        disk = disk.after(now_ns, trouble=trouble, replaced=replaced, unreadable=state.unreadable, lost=state.lost)
+        self._say(STORAGE, disk.health, now_ns)
         if self._counted_ns is None or now_ns - self._counted_ns >= COUNT_S * 1e9:
             self._counted_ns = now_ns
             self._say(DROPPED, float(sum(self._router.dropped.values())), now_ns)
+        return disk
 
     def _trouble(self, database: Database, now_ns: int) -> Trouble | None:
         ended, since_ns = self._answers.get(database, (-1, now_ns))

@@ -7,6 +7,7 @@ is forgotten without a sync: a power cut then makes a repeat, which its identity
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sqlite3
 from collections import Counter
@@ -28,6 +29,7 @@ __all__ = ["CLASSES", "MIGRATIONS", "Entry", "Store"]
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
+ANSWER_S = 10.0  # the most that a person may ask for takes a slow board two
 MAX_BYTES = 64 * 1024 * 1024
 DROP_ROWS = 512  # so many make room at once: about 30 kB, so that a full store is not full again at once
 DROP_ROUNDS = 8  # each drops twice as many as the one before; then it is not rows that are in the way
@@ -119,9 +121,14 @@ class Store:
     ) -> list[Record]:
         """The newest `limit` readings of a channel within the bounds (both included), newest last.
 
-        Readings whose time was never known are left out as soon as there is a bound.
+        Readings whose time was never known are left out as soon as there is a bound. Somebody waits for these: a disk
+        that hangs raises StoreError.
         """
-        return await self._run(lambda readings: readings.history(channel, since_ns, until_ns, limit))
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return await self._run(lambda readings: readings.history(channel, since_ns, until_ns, limit))
+        except TimeoutError:
+            raise StoreError(f"{self._db.path}: the disk has not answered for {ANSWER_S:g} s", "failing") from None
 
     async def latest(self) -> list[Record]:
         """The last reading of every channel that ever had one here, in the order they came."""
@@ -217,5 +224,5 @@ class Store:
     def _at(self, db: sqlite3.Connection) -> Readings:
         """The tables behind this connection; in the database's thread."""
         if self._readings is None or self._readings.db is not db:
-            self._readings = Readings(db)
+            self._readings = Readings(db, after=self._readings.newest if self._readings else 0)
         return self._readings.since(self._db.undone)

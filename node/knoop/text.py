@@ -73,8 +73,12 @@ _STORAGE = {
         "are in my memory only, and measurements may be lost"
     ),
     "replaced": N_(
-        "{head}: a damaged file was set aside and begun anew; the log says which. Older readings are gone, or rights "
-        "that were given in chat: ask “who”"
+        "{head}: a damaged file was set aside and begun anew; the log says which. Older readings are gone, or lines of "
+        "the audit log"
+    ),
+    "rights_lost": N_(
+        "{head}: rights given or taken in chat are lost; look at [people] in node.toml and ask “who”. The file that "
+        "had them was damaged or cannot be read; the log says why"
     ),
 }
 AGAIN = Hearing()

@@ -55,10 +55,12 @@ class Unreceived:
         self._login: set[tuple[str, str]] = set()  # to be sent because we logged in, not because a pause is over
         self._missed: dict[str, int] = {}  # who gives receipts, and how many of late were missed
         self._unsaved: set[tuple[str, str]] = set()
+        self._kept: set[tuple[str, str]] = set()  # on the disk
 
     def restore(self, notes: Iterable[Note], missed: Mapping[str, int]) -> None:
         """Go on where the last start ended; `login` is to follow."""
         self._notes |= {(note.jid, note.identity): note for note in notes}
+        self._kept |= self._notes.keys()
         self._missed |= missed
 
     def gives_receipts(self, jid: str) -> bool:
@@ -134,8 +136,13 @@ class Unreceived:
 
     def saved(self, notes: Iterable[Note], gone: Iterable[tuple[str, str]]) -> None:
         """These are on the disk, and those are not any more."""
-        kept = {(note.jid, note.identity) for note in notes if self._notes.get((note.jid, note.identity)) == note}
-        self._unsaved -= kept | {key for key in gone if key not in self._notes}
+        written = {(note.jid, note.identity): note for note in notes}
+        self._kept = (self._kept | written.keys()) - {*gone}
+        for key in {*written, *gone}:
+            if self._notes.get(key) == written.get(key):
+                self._unsaved.discard(key)
+            else:  # it changed, came or went meanwhile
+                self._unsaved.add(key)
 
     def _go_on(self, note: Note, now_ns: int) -> bool:
         """Take the next step with what is due; whether it is to be sent."""
@@ -170,7 +177,10 @@ class Unreceived:
         del self._notes[key]
         self._due.pop(key, None)
         self._login.discard(key)
-        self._unsaved.add(key)
+        if key in self._kept:
+            self._unsaved.add(key)
+        else:  # a disk that takes nothing for days needs not hear of what came and went
+            self._unsaved.discard(key)
 
 
 def _pause_ns(step: int) -> int:

@@ -186,8 +186,8 @@ class Line:
         self.behind, self.deep, self.blind = behind, True, False
         self._step_back()
 
-    def replaced(self) -> list[Held]:
-        """The disk's file is another, empty one: what memory still has and no disk any more."""
+    def replaced(self) -> None:
+        """The disk's file is another, empty one, and what memory has is on no disk any more."""
         self.behind, self.deep = Counter(), False
         self.unmarked.clear()
         self._ahead.clear()
@@ -195,7 +195,6 @@ class Line:
         self._saved = 0
         for held in self._flying.values():
             held.row = 0
-        return [held for queue in self._memory for held in queue.values() if held.row]
 
     def _blocked(self, held: Held) -> bool:
         if self.blind or held.record.cls == "telemetry":

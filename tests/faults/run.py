@@ -58,7 +58,7 @@ def main() -> int:
         pages += [comparison.write(outcome, others, given.folder)] if others else []
         for page in pages:
             print(f"\n{page.read_text('utf-8')}\n{page}")
-    broken = outcome.problems or outcome.interrupted or any(other.broken for other in others.values())
+    broken = outcome.problems or any(one.broken or one.interrupted for one in (outcome, *others.values()))
     return 1 if broken else 0
 
 

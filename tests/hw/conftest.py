@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from knoop_hw import config, decode
 from knoop_hw.clock import FakeClock
@@ -48,8 +47,3 @@ def line() -> Iterator[tuple[int, Path]]:
     yield master, device
     with suppress(OSError):  # a test may have closed it
         os.close(master)
-
-
-# A property that is slow on a loaded machine is still true.
-settings.register_profile("knoop", deadline=None)
-settings.load_profile("knoop")

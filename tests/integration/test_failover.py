@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 
 import pytest
-from tests.integration.hostile import HEADER, SASL, STREAMS, Hostile, Peer, Script, mechanisms
+from tests.integration.hostile import BIND, HEADER, PROCEED, SASL, STARTTLS, STREAMS, Hostile, Peer, Script, mechanisms
 from tests.node.xmpp.dns import SRV, A, Names, ip, names, srv
 
 from knoop.errors import LoginRefused, Unreachable, Untrusted
@@ -51,6 +55,25 @@ def refuses_with(condition: str) -> Script:
 
 async def says_nothing(peer: Peer) -> None:
     await peer.hears(rb"<stream:stream[^>]*>")
+
+
+async def forgets_to_challenge(peer: Peer) -> None:
+    await peer.stream(mechanisms("SCRAM-SHA-1"))
+    await peer.hears(rb"<auth[^>]*>")
+
+
+async def forgets_to_bind(peer: Peer) -> None:
+    await peer.stream(mechanisms("SCRAM-SHA-1"))
+    await peer.scram()
+    await peer.stream(BIND)
+    await peer.hears(rb"<iq")
+
+
+async def forgets_to_begin_tls(peer: Peer) -> None:
+    await peer.stream(STARTTLS)
+    await peer.hears(rb"<starttls[^>]*>")
+    await peer.say(PROCEED)
+    await asyncio.sleep(3600)
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +157,71 @@ async def test_the_next_server_lets_us_in_when_the_first_is_not_there_or_hangs_i
             await session.close()
 
 
+HANGING = {"SASL": (forgets_to_challenge, True), "bind": (forgets_to_bind, True), "TLS": (forgets_to_begin_tls, False)}
+
+
+@pytest.mark.parametrize("stage", HANGING)
+async def test_the_next_server_lets_us_in_when_the_first_hangs_in(stage, certificate, account, monkeypatch):
+    script, direct = HANGING[stage]
+    async with (
+        Hostile(certificate, script, direct=direct) as first,
+        Hostile(certificate, lets_in, direct=True) as second,
+        domain(monkeypatch, (first.port, direct), (second.port, True)),
+    ):
+        await (await opened(account)).close()
+        assert second.handshakes == 1
+
+
+async def test_being_told_to_stop_amid_a_login_leaves_nothing_behind(certificate, account, monkeypatch):
+    """A task of slixmpp's waited for bind's answer, for two minutes on a stream that had ended."""
+    at_bind = asyncio.Event()
+
+    async def script(peer: Peer) -> None:
+        await forgets_to_bind(peer)
+        at_bind.set()
+
+    async with Hostile(certificate, script, direct=True) as only, domain(monkeypatch, (only.port, True)):
+        before = {*asyncio.all_tasks()}
+        login = asyncio.create_task(opened(account))
+        await at_bind.wait()
+        login.cancel()
+        await asyncio.wait({login})
+        assert login.cancelled()
+        async with asyncio.timeout(5):
+            while not {*asyncio.all_tasks()} <= before:
+                await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "starttls"])
+async def test_a_certificate_for_the_name_that_dns_leads_to_is_none_for_ours(authority, account, monkeypatch, direct):
+    """RFC 6125 §6.2.1: whoever forges DNS can have a right certificate for a name of their own."""
+    theirs = authority.issue(host="s0.test")
+    script = lets_in if direct else lets_in_by_starttls
+    async with Hostile(theirs, script, direct=direct) as only, domain(monkeypatch, (only.port, direct)):
+        with pytest.raises(Untrusted, match="is for another host name"):
+            await opened(account)
+        assert b"<auth" not in only.got
+
+
+async def test_a_pin_holds_at_every_server(authority, account, monkeypatch):
+    """The fingerprint replaces the check against CAs, also where a name server leads somewhere else."""
+    pinned, other = authority.issue("expired"), authority.issue()
+    wanted = hashlib.sha256(ssl.PEM_cert_to_DER_cert(pinned.file.read_text())).hexdigest()
+    account = replace(account, ca_file=None, fingerprint=wanted)
+    async with (
+        Hostile(other, lets_in, direct=True) as direct,
+        Hostile(other, lets_in_by_starttls, direct=False) as starttls,
+        Hostile(pinned, lets_in, direct=True) as right,
+    ):
+        async with domain(monkeypatch, (direct.port, True), (starttls.port, False)):
+            with pytest.raises(Untrusted, match="not the one in"):
+                await opened(account)
+        async with domain(monkeypatch, (direct.port, True), (starttls.port, False), (right.port, True)):
+            await (await opened(account)).close()
+        assert not direct.got
+        assert b"<auth" not in starttls.got
+
+
 async def test_an_untrusted_server_is_passed_over_and_told_of_when_nobody_else_is_there(
     authority, certificate, account, monkeypatch
 ):
@@ -178,6 +266,22 @@ async def test_a_login_ends_in_time_however_many_servers_hang(certificate, accou
         monkeypatch.setattr(session_module, "LOGIN_TIMEOUT_S", 30.0)
         await (await opened(account, ways)).close()
         assert [server.knocks for server in hanging] == [1, 1, 1], "those that hung come last in the next round"
+
+
+async def test_one_port_of_both_services_is_tried_by_direct_tls_where_starttls_finds_no_stream(
+    certificate, account, monkeypatch
+):
+    """That somebody took the connection is not yet a way of TLS that stood."""
+    async with Hostile(certificate, lets_in, direct=True) as only:
+        known = {
+            (f"_{service}._tcp.localhost", SRV): [srv(only.port, "s.test", priority=priority)]
+            for priority, service in enumerate(("xmpp-client", "xmpps-client"))
+        }
+        async with names({**known, ("s.test", A): [ip(LOOPBACK)]}) as (_, resolver):
+            monkeypatch.setattr(where, "default_resolver", lambda **_: resolver)
+            session = await opened(account)
+            assert session.mode == "direct"
+            await session.close()
 
 
 async def test_what_the_server_said_last_is_told(certificate, account, monkeypatch):

@@ -497,7 +497,7 @@ async def test_a_watch_is_one_message_that_changes_where_the_client_shows_correc
 
     async with home.visit("vera", features=[corrections]) as vera, home.visit("vera") as other:
         await other.iq("set", "<enable xmlns='urn:xmpp:carbons:2'/>")
-        await asks(vera, home.jid, "watch door for 13s", lines("I tell you what changes for 13 s: "))
+        await asks(vera, home.jid, "watch door for 18s", lines("I tell you what changes for 18 s: "))
         after, elsewhere = vera.mark, other.mark
         first = await vera.wait(news, after=after)
         assert not corrected(first)

@@ -186,6 +186,11 @@ class GreenHouse:
             Person(jid=self.jid(grant.jid), role=Role.parse(grant.role), only=grant.only) for grant in grants
         )
 
+    async def recall(self) -> None:
+        await self.rights_changed()
+        await self.telling.restore(self.state)
+        await self.alarms.recall(self.state)
+
     async def bench(self) -> Mapping[str, float]:
         return {"stanzas_per_s": 812.34, "cpu_us_per_reading": 96.7, "pss_mb": 31.25, "ping_ms": 1.83}
 

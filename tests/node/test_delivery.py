@@ -179,6 +179,26 @@ async def test_the_link_ends_the_loop_and_a_refusal_only_pauses_it(caplog):
         assert it.offered() == ["door 2"]
 
 
+async def test_while_the_server_refuses_telemetry_events_go_on_and_while_it_refuses_events_alarms_do():
+    """A node of telemetry that was full held alarms back for five minutes."""
+    async with house() as it:
+        server = Server(it.clock)
+        async with session(it, server):
+            for refused, live in (("air", "door"), ("door", "smoke")):
+                server.refuses = Refusal("resource-constraint", "the node is full")
+                it.hold(f"{refused} 1")
+                await it.clock.advance(40)
+                asked = len(server.begun)
+                server.refuses = None
+                it.hold(f"{refused} 2", f"{live} 1")
+                await it.clock.advance(1)
+                assert server.names == [f"{live} 1"]
+                assert len(server.begun) == asked + 1
+                await it.clock.advance(40)
+                assert server.names == [f"{live} 1", f"{refused} 1", f"{refused} 2"]
+                server.came.clear()
+
+
 async def test_one_that_chooses_gets_the_rest_again_when_it_wants_or_when_something_new_waits():
     class Chooser:
         at_once = 50

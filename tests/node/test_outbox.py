@@ -395,6 +395,22 @@ async def test_a_file_that_was_replaced_gets_what_memory_still_has_and_no_mark_o
         assert it.offered() == ["door 1", "gate 1"]
 
 
+async def test_what_is_on_its_way_when_the_file_is_replaced_is_kept_in_the_new_one():
+    """It was left out, and after a kill nobody had it: the board had forgotten it long ago."""
+    async with box() as it:
+        it.hold("smoke 1", "door 1", sinks=SINKS)
+        await it.outbox.flush()
+        async with it.outbox.sending(PUBSUB, it.outbox.offer(PUBSUB, 9).records):
+            it.paper.corrupt()
+            it.hold("gate 1", sinks=SINKS)
+            await it.turns()
+        assert it.offered() == ["smoke 1", "door 1", "gate 1"], "the link was cut"
+        await it.clock.advance(0.1)
+        assert [one.identity for one in await it.paper.pending(PUBSUB)] == [
+            "k3v9q2xa-smoke-1", "k3v9q2xa-gate-1", "k3v9q2xa-door-1",
+        ]  # fmt: skip
+
+
 async def test_a_cancelled_commit_is_made_again_and_what_was_delivered_meanwhile_is_marked():
     async with box() as it:
         paper, stored = it.paper, it.stored
@@ -479,6 +495,43 @@ async def test_a_board_that_begins_again_hears_nothing_too_early():
         assert it.stored == []
         await it.outbox.flush()
         assert it.stored == [1]
+
+
+async def test_no_telemetry_gets_to_the_disk_before_older_telemetry_of_its_channel():
+    """Killed then, the board said the older one again, and what is not above the last one on the disk is a repeat."""
+    async with box() as it:
+        it.hold("air 1", sinks=SINKS)
+        it.hold("air 2", "air 3")
+        await it.clock.advance(1)
+        assert await it.acked() == ["air 1", "air 2", "air 3"]
+        it.hold("door 1")
+        await it.turns()
+        assert [row.identity for row in it.paper.rows.values()] == ["k3v9q2xa-door-1"]
+        await it.clock.advance(1)
+        assert [row.seq for row in it.paper.rows.values() if row.channel == "air"] == [1, 2, 3]
+
+
+async def test_the_board_keeps_what_came_first_and_was_acknowledged_last():
+    async with box() as it:
+        it.hold("air 1", sinks=(ANNA,))
+        it.hold("air 2", sinks=(PUBSUB,))
+        await it.clock.advance(1)
+        await it.acked(PUBSUB)
+        await it.acked(ANNA)
+        assert it.stored == [], "air 1 is on no disk"
+        await it.outbox.flush()
+        assert it.stored == [2]
+
+
+async def test_the_board_keeps_what_came_first_of_a_channel_that_nobody_is_to_hear_of():
+    async with box() as it:
+        it.hold("air 1", sinks=())
+        it.hold("air 2", sinks=(ANNA,))
+        await it.outbox.route((PUBSUB,))
+        it.outbox.answer()
+        assert it.stored == [], "air 1 is on no disk"
+        await it.outbox.flush()
+        assert it.stored == [2]
 
 
 async def test_what_is_in_memory_gets_its_time_when_the_clock_is_right():

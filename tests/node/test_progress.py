@@ -227,7 +227,8 @@ def test_the_file_is_written_on_each_change_and_every_ten_seconds(tmp_path):
     file = StatusFile(path, name="greenhouse")
     file.tell(FINE, now_ns=0, at_ns=None)
     assert read(path) == {
-        "schema": 1, "level": "fine", "at": None, "node": "greenhouse", "version": "1.2.3", "pid": os.getpid(),
+        "schema": 1, "level": "fine", "at": None, "boottime_s": 0.0, "node": "greenhouse", "version": "1.2.3",
+        "pid": os.getpid(),
         "uptime_s": 2, "link": {"up": True, "for_s": 1}, "alerts": [], "unacknowledged": 0, "missing": [],
         "waiting": 0, "lost": 0, "storage": None, "hardware_away_s": None,
     }  # fmt: skip
@@ -236,14 +237,14 @@ def test_the_file_is_written_on_each_change_and_every_ten_seconds(tmp_path):
     file.tell(later, now_ns=int((EVERY_S - 1) * 1e9), at_ns=None)
     assert read(path)["uptime_s"] == 2, "nothing to say"
     file.tell(later, now_ns=int(EVERY_S * 1e9), at_ns=None)
-    assert read(path)["uptime_s"] == 50
+    assert (read(path)["uptime_s"], read(path)["boottime_s"]) == (50, EVERY_S)
     down = replace(later, link_up=False, alarms=("door",))
     file.tell(down, now_ns=int((EVERY_S + 1) * 1e9), at_ns=1_795_342_503_000_000_000)
     assert (read(path)["level"], read(path)["alerts"]) == ("link down", ["door"])
     assert read(path)["at"] == "2026-11-22T10:15:03.000Z"
-    file.stopped(lambda: 1_795_342_504_000_000_000)
+    file.stopped(FakeClock(time_ns=1_795_342_504_000_000_000, boottime_ns=int((EVERY_S + 2) * 1e9)))
     assert (read(path)["level"], read(path)["link"]["up"]) == ("stopped", False)
-    assert read(path)["at"] == "2026-11-22T10:15:04.000Z"
+    assert (read(path)["at"], read(path)["boottime_s"]) == ("2026-11-22T10:15:04.000Z", EVERY_S + 2)
     assert [one.name for one in tmp_path.iterdir()] == ["status.json"]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import sqlite3
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,16 +16,17 @@ from tests.node.test_config import GOOD, problems
 from tests.node.test_store import broken_disk
 
 from knoop import cli
+from knoop.access import Access, Person, Role
 from knoop.alerts import Alerts, Rule
 from knoop.command import Request
 from knoop.commands import table
 from knoop.condition import Condition
 from knoop.database import Database
-from knoop.disk import CHANNELS, DROPPED, REPLACED_S, STEADY_S, STORAGE, Disk, quiet
-from knoop.errors import StoreError
-from knoop.execution import NO_DISK, Execution
+from knoop.disk import CHANNELS, DROPPED, LONGEST_S, REPLACED_S, STEADY_S, STORAGE, Disk, quiet
+from knoop.errors import NoAnswer, StoreError
+from knoop.execution import NO_DISK, UNSURE, Execution
 from knoop.record import Record
-from knoop.state import State
+from knoop.state import MIGRATIONS, Grant, State
 from knoop.storage import COUNT_S, HANGS_S, PROVE_AGAIN_S, PROVE_S, Storage
 from knoop.text import Voice
 from knoop_hw.clock import FakeClock
@@ -67,6 +69,28 @@ class TestWords:
         flapping = [(second, "failing" if second % 30 == 0 else None, 0) for second in range(600)]
         assert set(self.days(*flapping)) == {"failing"}
 
+    def test_one_that_is_well_for_a_minute_and_a_half_again_and_again_is_told_of_a_few_times_and_then_it_stays(self):
+        said = self.days(*((second, "full" if second % 90 == 0 else None, 0) for second in range(7200)))
+        raised = [second for second in range(1, 7200) if said[second] == "full" != said[second - 1]]
+        assert len(raised) <= 3
+        assert set(said[3600:]) == {"full"}
+
+    def test_after_hours_without_trouble_a_minute_is_enough_again(self):
+        hour = int(LONGEST_S)
+        twice = [(0, "full", 0), (1, None, 0), (61, None, 0), (200, "full", 0), (201, None, 0), (262, None, 0)]
+        later = [(9 * hour + at_s, trouble, 0) for at_s, trouble in ((-hour, None), (0, "full"), (1, None), (61, None))]
+        said = self.days(*twice, *later)
+        assert said == ["full", "full", "ok", "full", "full", "full", "ok", "full", "full", "ok"]
+
+    def test_lost_rights_are_told_before_all_else_while_they_cannot_be_read_and_for_a_day_where_they_are_gone(self):
+        disk = Disk().after(0, trouble="failing", replaced=0, unreadable=True)
+        assert disk.health == "rights_lost"
+        assert disk.after(61 * S, trouble="failing", replaced=0).health == "failing"
+        gone = Disk().after(0, trouble=None, replaced=1, lost=True)
+        assert gone.health == "rights_lost"
+        assert gone.after(61 * S, trouble="full", replaced=1, lost=True).health == "full"
+        assert gone.after(int(REPLACED_S * S), trouble=None, replaced=1, lost=True).health == "ok"
+
     def test_it_changes_no_more_than_once_a_minute(self):
         between = [(second, "full" if second % 2 else "failing", 0) for second in range(180)]
         said = self.days(*between)
@@ -100,13 +124,22 @@ class Router:
         return [record.value for record in self.went if record.channel == channel]
 
 
+async def nothing():
+    """Nobody reads anything again."""
+
+
+def storage_of(database, clock, router, *, run="aaaaaaaa", state=None, recall=nothing):
+    return Storage(
+        database, state or State(database), run=run, clock=clock, now_ns=clock.time_ns, router=router, recall=recall
+    )
+
+
 @pytest.fixture
 async def watched(tmp_path):
     """A database, the channels that watch it, and the clock they go by."""
     clock, router = FakeClock(), Router()
     async with Database(tmp_path / "one.db", migrations=TABLE) as database:
-        storage = Storage(database, run="aaaaaaaa", clock=clock, now_ns=clock.time_ns, router=router)
-        running = asyncio.create_task(storage.run())
+        running = asyncio.create_task(storage_of(database, clock, router).run())
         await clock.advance(0)
         yield database, router, clock
         running.cancel()
@@ -144,13 +177,24 @@ class TestChannels:
         for name, value in ((STORAGE, "ok"), (DROPPED, 7.0)):
             router.latest[name] = record_of(name, value)
         async with Database(tmp_path / "one.db", migrations=TABLE) as database:
-            storage = Storage(database, run="aaaaaaaa", clock=clock, now_ns=clock.time_ns, router=router)
-            running = asyncio.create_task(storage.run())
+            running = asyncio.create_task(storage_of(database, clock, router).run())
             await clock.advance(COUNT_S)
             assert router.went == []
             router.dropped["telemetry"] = 5
             await clock.advance(COUNT_S)
             assert router.said(DROPPED) == [12]
+            running.cancel()
+
+    async def test_trouble_of_the_last_start_is_over_when_it_was_well_for_a_minute(self, tmp_path):
+        clock, router = FakeClock(), Router()
+        router.latest[STORAGE] = record_of(STORAGE, "failing")
+        async with Database(tmp_path / "one.db", migrations=TABLE) as database:
+            running = asyncio.create_task(storage_of(database, clock, router).run())
+            await later(clock, STEADY_S - 2, database)
+            assert router.said() == []
+            await later(clock, 4, database)
+            assert router.said() == ["ok"]
+            assert database.ended > 5  # it was tried
             running.cancel()
 
     async def test_the_count_of_what_is_lost_is_told_once_a_minute(self, watched):
@@ -197,11 +241,11 @@ class TestChannels:
         database, router, clock = watched
         await refuse(database)
         await clock.advance(1)
-        former = Storage(database, run="aaaaaaaa", clock=clock, now_ns=clock.time_ns, router=router)
+        former = storage_of(database, clock, router)
         running = asyncio.create_task(former.run())
         await clock.advance(1)
         running.cancel()
-        after = Storage(database, run="bbbbbbbb", clock=clock, now_ns=clock.time_ns, router=router)
+        after = storage_of(database, clock, router, run="bbbbbbbb")
         after.follow(former)
         running = asyncio.create_task(after.run())
         await clock.advance(1)
@@ -315,7 +359,7 @@ class TestPeople:
         ]
         assert [[change.change for change in some] for some in changes] == [["raised"], [], ["cleared"]]
 
-    @pytest.mark.parametrize("value", ["full", "failing", "replaced"])
+    @pytest.mark.parametrize("value", ["full", "failing", "replaced", "rights_lost"])
     def test_the_alarm_says_what_to_do(self, value):
         alerts = Alerts([Rule(name="storage", when=Condition(STORAGE, "!=", "ok"), anew=True)])
         voice = Voice(lang="en", channels={c.name: c for c in CHANNELS}, now_ns=S, boot="b", boottime_ns=S)
@@ -326,7 +370,10 @@ class TestPeople:
         )  # fmt: skip
         said = voice.event(alarm, alerts)
         assert said.startswith("Alert storage: ")
-        assert {"full": "make room", "failing": "the log says why", "replaced": "ask “who”"}[value] in said
+        assert {
+            "full": "make room", "failing": "the log says why", "replaced": "begun anew",
+            "rights_lost": "rights given or taken in chat are lost; look at [people]",
+        }[value] in said
 
 
 class TestConfiguration:
@@ -394,3 +441,133 @@ class TestCommands:
         assert await state.grants() == known  # it is closed now: nothing can be read
         with pytest.raises(StoreError):
             await state.silences()  # which nobody has asked for before
+
+    async def test_an_order_that_hangs_is_answered_and_counts_when_the_disk_does(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("knoop.state.ANSWER_S", 0.05)
+        go_on = threading.Event()
+        async with greenhouse(tmp_path) as house:
+            execution, keep = Execution(house, verbs=table()), house.state.database.run
+
+            def hangs(work):
+                return keep(lambda db: (work(db), go_on.wait(5))[0])
+
+            monkeypatch.setattr(house.state.database, "run", hangs)
+            allow = Request(sender=ANNA, verb="allow", argument="eve@example.org viewer")
+            async with asyncio.timeout(3):
+                reply = await execution.run(allow, words="allow eve viewer")
+                assert (reply.ok, reply.lines[0].message) == (False, UNSURE)
+                for verb, more in (("quiet", {"for_s": 60}), ("silence", {"argument": "frost 1h"}), ("log", {})):
+                    reply = await execution.run(Request(sender=ANNA, verb=verb, **more), words=verb)
+                    assert (reply.ok, reply.lines[0].message) == (False, NO_DISK), verb
+                assert len(execution._audits) == 0  # they went to the log
+            eve = house.jid("eve@example.org")
+            assert house.access.person(eve) is None
+            go_on.set()
+            await until(lambda: house.access.person(eve) is not None)
+            assert house.telling.quiet == {}
+            assert await house.state.silences() == {}
+            await execution.close()
+
+    async def test_what_waited_behind_a_hanging_call_is_not_done_later(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("knoop.state.ANSWER_S", 0.05)
+        go_on = threading.Event()
+        async with State.open(tmp_path / "state.db") as state:
+            hanging = asyncio.create_task(state.database.run(lambda _: go_on.wait(5)))
+            with pytest.raises(StoreError) as caught:
+                await state.grant("eve@example.org", "owner")
+            assert not isinstance(caught.value, NoAnswer)
+            go_on.set()
+            await hanging
+            await state.answering()
+            assert await state.grants() == []
+
+    @pytest.mark.parametrize("steps", range(5))
+    async def test_what_is_on_its_way_to_the_disk_at_the_end_arrives(self, tmp_path, steps):
+        async with greenhouse(tmp_path) as house:
+            await house.report("air.temperature", -3.0)
+            saving = asyncio.create_task(house.alarms.save(house.state))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            saving.cancel()
+            await asyncio.gather(saving, return_exceptions=True)
+            expected = ["frost"] if steps else []  # which never began
+            assert [row.name for row in await house.state.load_alerts()] == expected
+
+    async def test_a_start_waits_for_a_slow_disk(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("knoop.state.ANSWER_S", 0.01)
+        go_on = threading.Event()
+        async with State.open(tmp_path / "state.db") as state:
+            hanging = asyncio.create_task(state.database.run(lambda _: go_on.wait(5)))
+            starting = asyncio.gather(state.load_alerts(), state.load_unreceived(), state.grants())
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(starting), 0.05)
+            go_on.set()
+            await hanging
+            assert await starting == [[], ([], {}), []]
+
+    async def test_only_owners_are_told_and_whoever_they_name(self, tmp_path):
+        async with greenhouse(tmp_path) as house:
+            house.alerts = Alerts([Rule(name="storage", when=Condition(STORAGE, "!=", "ok"))])
+            assert [*house.alarms.usual("storage")] == [str(ANNA.bare)]
+            assert house.alarms.may(str(CLEO.bare), "storage")  # should an owner let it be passed on
+            house.access = Access([Person(jid=CLEO.bare, role=Role.VIEWER)])
+            assert [*house.alarms.usual("storage")] == []
+
+
+class TestRights:
+    """What was given or taken in chat, when the file that has it cannot be read or is damaged."""
+
+    async def test_unreadable_at_a_start_it_is_told_and_read_again_as_soon_as_it_can_be(self, tmp_path, monkeypatch):
+        path = tmp_path / "state.db"
+        async with State.open(path) as state:
+            await state.grant("bram@example.org", "none")
+        clock, router, recalled = FakeClock(), Router(), []
+        with monkeypatch.context() as patch, broken_disk():
+            patch.setattr(Database, "_view", lambda _self: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+            state = State(await Database(path, migrations=MIGRATIONS, check=True, keep=True).__aenter__())
+            assert await state.grants() == []
+
+            async def recall():
+                recalled.append(await state.grants())
+
+            storage = storage_of(state.database, clock, router, state=state, recall=recall)
+            running = asyncio.create_task(storage.run())
+            await clock.advance(1)
+            assert router.said() == ["rights_lost"]
+            assert recalled == []
+        await later(clock, PROVE_AGAIN_S + 3, state.database)
+        await until(lambda: recalled)
+        assert recalled == [[Grant("bram@example.org", "none")]]
+        running.cancel()
+        await state.database.close()
+
+    async def test_a_first_start_on_such_a_disk_has_lost_nothing(self, tmp_path):
+        with broken_disk():
+            async with State.open(tmp_path / "state.db") as state:
+                assert await state.grants() == []
+                assert not (state.unreadable or state.lost)
+
+    async def test_damaged_before_the_start_they_are_lost(self, tmp_path):
+        (tmp_path / "state.db").write_bytes(b"not a database" * 1000)
+        clock, router = FakeClock(), Router()
+        async with State.open(tmp_path / "state.db") as state:
+            assert await state.grants() == []
+            running = asyncio.create_task(storage_of(state.database, clock, router, state=state).run())
+            await clock.advance(1)
+            assert router.said() == ["rights_lost"]
+            running.cancel()
+
+    async def test_damaged_while_it_runs_what_is_known_goes_on(self, tmp_path):
+        path = tmp_path / "state.db"
+        async with State.open(path) as state:
+            await state.grant("bram@example.org", "none")
+            await state.quiet("anna@example.org", 5)
+            before = await state.grants(), await state.quiet_until()
+            await state.database._in_thread(lambda: state.database._replace(sqlite3.DatabaseError("damaged")))
+            await state.grant("eve@example.org", "viewer")
+            rights = await state.grants()
+            assert rights == [*before[0], Grant("eve@example.org", "viewer")]
+            assert await state.quiet_until() == before[1]
+            assert not state.lost
+        async with State.open(path) as state:
+            assert await state.grants() == rights

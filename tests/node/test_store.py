@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from knoop import readings_sql
 from knoop.database import PAGE_BYTES, Database
 from knoop.errors import StoreError
-from knoop.readings_tables import QUALITIES, TYPES
+from knoop.readings_tables import QUALITIES, TYPES, damaged
 from knoop.record import Record
 from knoop.store import CLASSES, Store
 from knoop_hw.model import Class, Quality, Type
@@ -481,6 +481,23 @@ async def test_damage_that_shows_late_is_set_aside_too(path):
         assert await store.pending(SINK) == []
         assert store.set_aside is not None
         assert len(await store.add(many(1))) == 1
+
+
+async def test_a_mark_for_a_row_of_the_damaged_file_finds_none_in_the_new_one(path):
+    """It was on its way to the disk when the file was replaced, and an alarm of the new one was never sent."""
+    async with Store.open(path) as store:
+        rows = [one.row for one in await store.add(many(5, cls="alarm"))]
+        shows = [damaged("once"), damaged("and when it is read anew")]
+
+        def look(_db):
+            if shows:
+                raise shows.pop()
+
+        await store.database.run(look)
+        assert store.set_aside is not None
+        alarms = await store.add(many(3, start=6, cls="alarm"))
+        await store.delivered(SINK, rows)
+        assert await store.pending(SINK) == alarms
 
 
 @pytest.fixture(scope="module")

@@ -216,6 +216,23 @@ def test_there_are_never_more_than_somebody_reads():
     assert told.left()[0] == (ANNA, "a-smoke-7")
 
 
+def test_a_disk_that_takes_nothing_for_days_makes_no_list_of_what_came_and_went():
+    told = Told()
+    for number in range(5 * MOST_NOTES):
+        told.tell(f"a-smoke-{number}")
+        told.notes.received(ANNA, f"a-smoke-{number - 1}")
+    assert len(told.notes._unsaved) == 1
+
+
+def test_what_went_while_it_was_written_is_taken_from_the_disk_next():
+    told = Told()
+    told.tell("a-smoke-1")
+    notes, gone, _ = told.notes.unsaved()
+    told.notes.received(ANNA, "a-smoke-1")
+    told.notes.saved(notes, gone)
+    assert told.notes.unsaved()[:2] == ([], [(ANNA, "a-smoke-1")])
+
+
 steps = st.lists(
     st.tuples(st.sampled_from(["tell", "received", "bounced", "login", "wait", "save"]), st.integers(0, 5)), max_size=80
 )

@@ -363,7 +363,7 @@ def test_only_these_look_at_the_wall_clock_at_all():
         "node/knoop/commands/silence.py": "until when, for people",
         "node/knoop/execution.py": "the audit log",
         "node/knoop/live.py": "shown to people",
-        "node/knoop/serve.py": "status.json, shown to people",
+        "node/knoop/status_file.py": "status.json, shown to people",
         "node/knoop/doctor/network.py": "whether a certificate is valid",
     }
     look = {

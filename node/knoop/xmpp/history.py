@@ -13,7 +13,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 # What one person may ask: 10,000 readings are 100 pages, which is 20 s; see docs/adr/0027 for what that costs.
 BURST = 20
 PER_S = 4.0
+LONGEST_ID = 1000  # characters; stanzas have ids of 36
 IN_LINE = 5  # requests of one person that wait; who asks for the next page when one has come needs 1
 IN_LINE_ALL = 20  # half of it for those whose right is only their domain's
 DISK_S = 10.0  # before a client gives up
@@ -64,13 +65,14 @@ class History:
         self._flush = flush
         self._session = session
         self._budgets = Budgets(burst=BURST, per_s=PER_S)
+        self._refusals = Budgets(burst=BURST, per_s=PER_S)
         self._line: deque[_Asked] = deque()
         self._working: asyncio.Task[None] | None = None
         self._pace = Pace(payload.BATCH_READINGS, first=LEAST)
 
     def follow(self, former: History) -> None:
         """Go on counting where another one ended."""
-        self._budgets = former._budgets
+        self._budgets, self._refusals = former._budgets, former._refusals
 
     def take(self, iq: ET.Element) -> bool:
         """Whether this IQ get or set was about history; then it is answered, at once or soon. Never waits."""
@@ -81,7 +83,10 @@ class History:
             sender = compat.jid(iq.get("from", ""))
         except ValueError:
             return False
-        if condition := self._enter(iq, element, sender):
+        if len(iq.get("id", "")) > LONGEST_ID:
+            return True  # it would be in the answer
+        condition, now_ns = self._enter(iq, element, sender), self._house.clock.boottime_ns()
+        if condition and self._refusals.spend(sender.bare, now_ns)[0]:  # answers to a flood would fill the link
             self._write(failure(iq, condition))
         return True
 
@@ -138,36 +143,46 @@ class History:
         query, person = asked.query, self._house.access.person(asked.sender)
         if person is None:
             raise LookupError(asked.sender)
-        mine = frozenset(self._readable(person))
+        mine = self._readable(person)
         if query.channel and query.channel not in mine:
             raise LookupError(query.channel)
         async with asyncio.timeout(DISK_S):
-            records, complete = await self._read(query, {query.channel} if query.channel else mine)
+            records, complete = await self._read(query, {query.channel} if query.channel else mine, mine)
+        person = self._house.access.person(asked.sender)
+        if person is None or not mine <= self._readable(person):  # while the disk was busy
+            raise LookupError(asked.sender)
         return result(asked.iq, gaps.page(records, complete=complete)), len(records)
 
-    def _readable(self, person: Person) -> Iterable[str]:
+    def _readable(self, person: Person) -> frozenset[str]:
         """An alert may be read by whoever may read what it watches."""
-        return (name for name in self._channels() if person.reads(self._house.alerts.watched(name)))
+        return frozenset(name for name in self._channels() if person.reads(self._house.alerts.watched(name)))
 
-    async def _read(self, query: gaps.Query, channels: Collection[str]) -> tuple[Sequence[Record], bool]:
+    async def _read(
+        self, query: gaps.Query, channels: Collection[str], mine: Collection[str]
+    ) -> tuple[Sequence[Record], bool]:
         """The readings of one page, and whether there are no more now."""
         beyond = query.most + 2  # the reading that the cursor stands behind, and the one that says there are more
         records = await self._span(query, channels, beyond)
         if len(records) < beyond:  # the end: what is on its way to the disk belongs to it
             await self._flush()
-            records = await self._span(query, channels, beyond)
+            last = replace(query, after=gaps.Cursor.at(records[-1])) if records else query
+            records = [*records[:-1], *await self._span(last, channels, beyond - max(0, len(records) - 1))]
         if query.after is not None:
-            behind = [record for record in records[:1] if record.row == query.after.row]
-            if not await self._known(query.after, behind):
+            if not await self._known(query.after, mine):
                 raise LookupError(query.after)
-            records = records[len(behind) :]
+            records = records[1:] if records and records[0].row == query.after.row else records
         fitting = gaps.fitting(records, most=min(query.most, max(LEAST, self._pace.size)))
         return fitting, len(fitting) == len(records)
 
-    async def _known(self, cursor: gaps.Cursor, behind: Sequence[Record]) -> bool:
-        """Whether the cursor is of this store. Its reading may have been deleted: then there is more after it."""
-        found = behind or await self._span(gaps.Query(after=cursor), [*self._channels()], 1)
-        return bool(found) and (found[0].row > cursor.row or gaps.Cursor.at(found[0]) == cursor)
+    async def _known(self, cursor: gaps.Cursor, mine: Collection[str]) -> bool:
+        """Whether the cursor is of this store. Its reading may have been deleted: then there is more after it.
+
+        One that stands behind somebody else's reading is not, or marks could be tried until they fit, and tell of it.
+        """
+        found = await self._span(gaps.Query(after=cursor), [*self._channels()], 1)
+        if not found or found[0].row > cursor.row:
+            return bool(found)
+        return found[0].channel in mine and gaps.Cursor.at(found[0]) == cursor
 
     async def _span(self, query: gaps.Query, channels: Collection[str], limit: int) -> list[Record]:
         return await self._house.store.span(

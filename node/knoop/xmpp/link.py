@@ -20,7 +20,7 @@ CAP_S = 60.0  # a server that comes back sees a fleet return within a minute, sp
 REFUSED_BASE_S = 60.0  # a refused login locks accounts when hammered
 REFUSED_CAP_S = 1800.0
 STEADY_S = 60.0  # a session that lived this long was a good one: the next failure starts from BASE_S again
-OPENED_MOST = 3  # failures that shorter ones count for: a flaky link that lets us in costs 4 s a time, not 30
+OPENED_MOST = 2  # failures that shorter ones count for: a flaky link that lets us in costs 2 s a time, not 30
 
 
 def pause_s(failures: int, *, base_s: float, cap_s: float, rng: random.Random) -> float:
@@ -66,7 +66,7 @@ class Link:
                 if refused and not self.proven:
                     raise
             lasted_s = (self._clock.boottime_ns() - opened_ns) / 1e9
-            let_in = opened and "conflict" not in reason  # two nodes with one account throw each other out
+            let_in = opened and "(conflict)" not in reason  # two nodes with one account throw each other out
             failures = 0 if lasted_s > STEADY_S else min(failures + 1, OPENED_MOST) if let_in else failures + 1
             base_s, cap_s = (REFUSED_BASE_S, REFUSED_CAP_S) if refused else (BASE_S, CAP_S)
             wait_s = pause_s(failures, base_s=base_s, cap_s=cap_s, rng=self._rng)

@@ -113,7 +113,6 @@ class Session:
             on_request=lambda iq: on_request(iq, self.fresh.late(clock.boottime_ns())), features=features,
         )
         for name, handler in (
-            ("connected", self._connected),
             ("session_start", self._session_start),
             ("ssl_cert", self._certificate),
             ("ssl_invalid_chain", self._connection_failed),
@@ -205,14 +204,16 @@ class Session:
         for task in self._tasks:
             task.cancel()
         self._stream.cancel_connection_attempt()
-        if self._started.done() and self._stream.is_connected():
-            with suppress(asyncio.TimeoutError):
-                # `wait` counts twice: until all is written, and until the server says good-bye as well.
-                goodbye = self._stream.disconnect(wait=GOODBYE_S / 2, ignore_send_queue=False)
-                await asyncio.wait_for(goodbye, GOODBYE_S)
-        self._stream.abort()
-        self._end(LinkError("we closed the link"))
-        self._stream.end_sending()
+        try:
+            if self._started.done() and self._stream.is_connected():
+                with suppress(asyncio.TimeoutError):
+                    # `wait` counts twice: until all is written, and until the server says good-bye as well.
+                    goodbye = self._stream.disconnect(wait=GOODBYE_S / 2, ignore_send_queue=False)
+                    await asyncio.wait_for(goodbye, GOODBYE_S)
+        finally:  # also when whoever says good-bye is told to stop
+            self._stream.abort()
+            self._end(LinkError("we closed the link"))
+            self._stream.end_tasks()
 
     def send(self, stanza: ET.Element) -> None:
         """Write one stanza in order. Raises LinkError when the link has ended."""
@@ -290,9 +291,6 @@ class Session:
     def _message(self, message: ET.Element) -> None:
         self._on_message(message, self.fresh.late(self._clock.boottime_ns()))
 
-    def _connected(self, _: Any) -> None:
-        self._spoke = True  # behind direct TLS, or before STARTTLS
-
     def _session_start(self, _: Any) -> None:
         self.mode = "starttls" if "starttls" in self._stream.features else "direct"
         if not self._started.done():
@@ -308,8 +306,9 @@ class Session:
         self._end(Untrusted(f"{self.account.where}: the stream was refused: {reason}"))
 
     def _certificate(self, pem: str) -> None:
+        self._spoke = True
         wanted = self.account.fingerprint.replace(":", "").lower()
-        if wanted and hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest() != wanted:
+        if self.account.fingerprint and hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest() != wanted:
             self._end(failures.not_pinned(self.account.where))
             self._stream.abort()
 

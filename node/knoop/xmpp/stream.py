@@ -59,6 +59,7 @@ class Stream(ClientXMPP):
         self._failures: Counter[str] = Counter()
         self._flushing: asyncio.TimerHandle | None = None
         self._left_out: ET.Element | None = None
+        self._negotiating: asyncio.Task[Any] | None = None
         self._on_message = on_message
         self._on_presence = on_presence
         self._on_breach = on_breach
@@ -181,10 +182,17 @@ class Stream(ClientXMPP):
         caps: Any = self.plugin["xep_0115"]
         await caps.update_caps(self.boundjid, broadcast=False)
 
-    def end_sending(self) -> None:
-        """COMPAT(slixmpp 1.17): the task that sends would wait for ever on the queue of a finished stream."""
-        if self._run_out_filters is not None:
-            self._run_out_filters.cancel()
+    async def _handle_stream_features(self, features: Any) -> bool | None:
+        self._negotiating = asyncio.current_task()
+        return await super()._handle_stream_features(features)
+
+    def end_tasks(self) -> None:
+        """COMPAT(slixmpp 1.17): two of its tasks outlive a stream: the one that sends waits on its queue for ever, and
+        the one that binds 120 s for an answer. Remove when abort() ends them.
+        """
+        for task in (self._run_out_filters, self._negotiating):
+            if task is not None:
+                task.cancel()
 
     def exception(self, exception: BaseException) -> None:
         """A handler failed: the log gets the kind and place, never what a peer wrote."""

@@ -18,7 +18,7 @@ class Ways:
         self._domain, self._host, self._port, self._rng = domain, host, port, rng
         self._worked: bool | None = None  # by direct TLS
         self._rounds = 0
-        self._hung: set[Server] = set()
+        self._hung: set[tuple[bool, str, int]] = set()  # without addresses: name servers turn their order
 
     async def servers(self) -> list[Server]:
         """In the order to try them. Names are looked up anew. Raises Unreachable where the domain has no server.
@@ -33,12 +33,12 @@ class Ways:
         self._rounds += 1
         if self._host and self._worked is not None and self._rounds <= REMEMBER_FOR:
             return [server for server in found if server.direct == self._worked]
-        return sorted(found, key=lambda server: server in self._hung)
+        return sorted(found, key=lambda server: (server.direct, server.host, server.port) in self._hung)
 
     def failed(self, server: Server, *, hung: bool) -> None:
         """This one did not let us in; `hung`: it left us waiting."""
         if hung:
-            self._hung.add(server)
+            self._hung.add((server.direct, server.host, server.port))
 
     def worked(self, server: Server) -> None:
         """This one did."""

@@ -7,7 +7,7 @@ import random
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, groupby, zip_longest
+from itertools import chain, groupby, islice, zip_longest
 from typing import Any
 
 from slixmpp.xmlstream.resolver import default_resolver
@@ -18,6 +18,7 @@ from knoop_hw.life import in_a_thread
 DIRECT, STARTTLS = "xmpps-client", "xmpp-client"
 PORT = 5222  # RFC 6120 §3.2.2: where no SRV record says it
 ASKED = 3  # times that a name server may be silent for its 1 s: a phone network loses a datagram now and then
+MOST = 10  # records, and addresses of one host, that a login takes: an answer of 1000 would cost 1000 threads
 SYSTEM_S = 5.0  # the machine's own look-up (/etc/hosts, .local), where DNS knows no address
 _UNKNOWN = {1, 4}  # ARES_ENODATA, ARES_ENOTFOUND: an answer, and it says no
 
@@ -100,7 +101,7 @@ async def targets(
     if not records:
         records = [Srv(service="", priority=0, weight=0, port=PORT, host=domain)]
     rng = rng or random.Random()  # noqa: S311 -- spreads logins over servers, guards nothing
-    ordered = list(in_order(records, rng))
+    ordered = list(islice(in_order(records, rng), MOST))
     hosts = list(dict.fromkeys(record.host for record in ordered))
     known = dict(zip(hosts, await asyncio.gather(*(_addresses(resolver, name) for name in hosts)), strict=True))
     named = (
@@ -136,7 +137,7 @@ async def _addresses(resolver: Any, host: str) -> list[str]:
         return [host]
     six, four = await asyncio.gather(_of(resolver, host, socket.AF_INET6), _of(resolver, host, socket.AF_INET))
     both = [address for pair in zip_longest(six, four) for address in pair if address]
-    return both or await _system(host)
+    return both[:MOST] or await _system(host)
 
 
 async def _of(resolver: Any, host: str, family: socket.AddressFamily) -> list[str]:

@@ -183,7 +183,7 @@ async def test_an_address_that_is_not_there_costs_its_own_value_only(wire, caplo
 async def test_what_a_device_is_silent_about_costs_that_only(wire, caplog):
     """Some say nothing instead of "illegal data address"."""
     wire.spoil = lambda data: b"" if data[1] == 1 else data
-    async with modbus.open(config(wire, timeout_s=0.5), clock=Fast()) as source:
+    async with modbus.open(config(wire, timeout_s=4.0), clock=Fast()) as source:
         for _ in range(2):
             found = await once(source)
             assert (found["relay"], found["door"], found["power"]) == ("error", True, 1234.5)
@@ -203,7 +203,7 @@ async def test_a_device_that_is_busy_is_asked_once_more(wire, times, value, capl
         return answers.pop() if answers else None
 
     wire.server.context.devices[3].action = busy
-    async with modbus.open(config(wire, registers=POWER, timeout_s=0.5), clock=Fast()) as source:
+    async with modbus.open(config(wire, registers=POWER, timeout_s=4.0), clock=Fast()) as source:
         assert await once(source) == {"power": value}
         assert await once(source) == {"power": 1234.5}
     # It has that register: there is nothing to check in node.toml.
@@ -257,7 +257,7 @@ async def test_noise_never_makes_a_value(wire):
         spoiled += noisy != data
         return noisy
 
-    async with modbus.open(config(wire, timeout_s=0.4), clock=Fast()) as source:
+    async with modbus.open(config(wire, timeout_s=2.0), clock=Fast()) as source:
         right = await once(source)
         wire.spoil = spoil
         good = 0

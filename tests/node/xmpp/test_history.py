@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from xml.etree import ElementTree as ET
@@ -13,12 +14,13 @@ from tests.node.wire import validate
 
 from knoop import gaps, payload
 from knoop.access import Access, Person, Role
+from knoop.budgets import Budgets
 from knoop.commands import table
 from knoop.errors import LinkError, StoreError
 from knoop.execution import Execution
 from knoop.jid import Jid
 from knoop.record import Record
-from knoop.xmpp.history import BURST, IN_LINE, IN_LINE_ALL, LEAST, PER_S, History
+from knoop.xmpp.history import BURST, IN_LINE, IN_LINE_ALL, LEAST, LONGEST_ID, PER_S, History
 
 H, R, RSM = (f"{{{name}}}" for name in (gaps.HISTORY, payload.READINGS, gaps.RSM))
 EVE = Jid("eve", "example.org")
@@ -194,6 +196,37 @@ async def test_rights_that_go_while_the_request_waits_count(desk):
     assert (await desk.link.answer(1))[0][0].tag.endswith("item-not-found")
 
 
+async def test_rights_that_go_while_the_disk_is_read_count(desk, monkeypatch):
+    reading = desk.house.store.span
+
+    async def meanwhile(**wanted):
+        found = await reading(**wanted)
+        desk.house.access = Access([Person(jid=CLEO.bare, role=Role.VIEWER, only=("rain",))])
+        return found
+
+    monkeypatch.setattr(desk.house.store, "span", meanwhile)
+    assert await desk.refused(who=CLEO) == ("item-not-found", "cancel")
+
+
+async def test_no_cursor_tells_of_readings_that_one_may_not_read(desk):
+    await desk.house.store.add((record(desk.house, seq), ()) for seq in (1, 2))
+    theirs = last(await desk.page("channel='rain' run='k3v9q2xa' to='1'"))
+    wrong = theirs[:-8] + "00000000"
+    said = [await desk.refused(rsm=f"<after>{after}</after>", who=DIRK) for after in (theirs, wrong)]
+    assert said == [("item-not-found", "cancel")] * 2
+
+
+async def test_a_flood_is_refused_a_few_times_and_no_id_is_carried_to_and_fro(desk):
+    for _ in range(10 * BURST):
+        assert desk.ask("channel='?'")
+    assert len(desk.link.sent) == BURST
+    iq = ET.fromstring(f"<iq xmlns='jabber:client' type='get' from='{CLEO}' id='{'x' * (LONGEST_ID + 1)}'/>")
+    ET.SubElement(iq, f"{H}history")
+    assert desk.history.take(iq)
+    await desk.page(who=CLEO)
+    assert not any("xx" in sent.get("id", "") for sent in desk.link.sent)
+
+
 async def test_what_is_malformed_is_a_bad_request(desk):
     for more in (
         {"attributes": "from='yesterday'"}, {"rsm": "<max>0</max>"}, {"kind": "set"}, {"beside": "<x xmlns='urn:x'/>"},
@@ -309,3 +342,96 @@ async def test_other_requests_are_not_taken_and_a_lost_link_ends_nothing(desk):
             await asyncio.sleep(0)
     desk.link.up = True
     await desk.page()
+
+
+CHANNELS = ("rain", "door", "mode", "cellar")  # the last one is of a board that was changed since
+RUNS = ("aaaaaaaa", "bbbbbbbb")
+
+
+class Books:
+    """A plain list beside the store: what is there, in the order it came, while rows come and go."""
+
+    def __init__(self, desk, chance):
+        self.desk, self.chance, self.rows, self.gone = desk, chance, [], set()
+        self._numbers = {}
+        desk.history._budgets = Budgets(burst=10**9, per_s=1)
+
+    def one(self):
+        """A reading of one of two runs that take turns, by a clock that is set to and fro, or never was."""
+        channel, run = self.chance.choice(CHANNELS), self.chance.choice(RUNS)
+        seq = self._numbers[channel, run] = self._numbers.get((channel, run), 0) + 1
+        at_ns = self.chance.choice((None, self.desk.house.clock.time_ns() + self.chance.randrange(-9, 9) * 10**9))
+        return record(self.desk.house, seq, channel, run=run, at_ns=at_ns)
+
+    async def flush(self):
+        held, self.desk.held = self.desk.held, []
+        self.rows += await self.desk.house.store.add((one, ()) for one in held)
+
+    async def happens(self):
+        """Some readings come, on the disk or still in memory, and some of the oldest go."""
+        chance = self.chance
+        self.desk.held += [self.one() for _ in range(chance.randrange(4))]
+        if chance.random() < 0.5:
+            await self.flush()
+        if chance.random() < 0.4:
+            count = chance.randrange(6)
+            await self.desk.house.store._run(lambda readings: readings.drop_history(count))
+            there = await self.desk.house.store.span(channels=CHANNELS, limit=10**6)
+            self.gone = {one.row for one in self.rows} - {one.row for one in there}
+
+    def question(self):
+        """The attributes of a request, and whether a reading is asked for by them."""
+        chance, channel = self.chance, self.chance.choice(("", "rain", "door"))
+        words, mine = f"channel='{channel}' " if channel else "", {channel} if channel else {"rain", "door", "mode"}
+        if chance.random() < 0.5:
+            first, final = sorted(chance.randrange(1, 40) for _ in range(2))
+            run = chance.choice(RUNS)
+            return f"{words} run='{run}' from='{first}' to='{final}'", lambda one: (
+                one.channel in mine and one.run == run and first <= one.seq <= final
+            )
+        if chance.random() < 0.5:
+            return words, lambda one: one.channel in mine
+        since_ns = (self.desk.house.clock.time_ns() // 10**9 + chance.randrange(-9, 9)) * 10**9
+        return f"{words} from='{payload.timestamp(since_ns)}'", lambda one: (
+            one.channel in mine and one.at_ns is not None and one.at_ns >= since_ns
+        )
+
+    async def walk(self):
+        """Page through one question while things happen: what came, and what had to."""
+        words, wanted = self.question()
+        came, after, cursor = [], "", 0
+        while True:
+            answer = await self.desk.answer(words, f"<max>{self.chance.randrange(1, 7)}</max>{after}")
+            if answer.get("type") == "error":  # its reading is gone, and nothing came after it: begin again
+                assert all(one.row < cursor or one.row in self.gone for one in self.rows if one.channel != "cellar")
+                break
+            element = answer[0]
+            came += [
+                (one.run, one.channel, one.seq)
+                for group in element.iter(f"{R}readings") for one in payload.parse_readings(group)
+            ]
+            if element.get("complete") == "true":
+                break
+            after, cursor = f"<after>{last(element)}</after>", int(last(element).partition(".")[0])
+            await self.happens()
+        rows = [one for one in self.rows if wanted(one)]
+        return came, [(one.run, one.channel, one.seq) for one in rows], [
+            (one.run, one.channel, one.seq) for one in rows if one.row not in self.gone
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_pages_are_what_a_plain_list_holds_none_missed_none_twice(tmp_path, monkeypatch, seed):
+    for name in ("knoop.readings_sql.PLACE_ROWS", "knoop.readings_sql.SCAN_ROWS", "knoop.store.SCAN_ROWS"):
+        monkeypatch.setattr(name, 7)
+    async with desk_at(tmp_path) as desk:
+        while await desk.house.store._run(lambda readings: readings.drop_history(100)) is not None:
+            pass  # what the greenhouse had
+        books = Books(desk, random.Random(seed))
+        desk.history._flush = books.flush
+        for _ in range(12):
+            await books.happens()
+            came, there, must = await books.walk()
+            assert len(came) == len(set(came))
+            assert came == [one for one in there if one in set(came)], "in the order in which they came"
+            assert set(must) <= set(came)

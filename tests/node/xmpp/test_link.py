@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from knoop.errors import LinkError, LoginRefused
 from knoop.jid import Jid
 from knoop.xmpp import link
+from knoop.xmpp.failures import unreachable
 from knoop.xmpp.link import CAP_S, Link, pause_s
 from knoop.xmpp.session import Account
 from knoop_hw.clock import FakeClock, SystemClock
@@ -32,15 +33,17 @@ def a_link(host="127.0.0.1"):
     return Link(account, clock=SystemClock(), rng=random.Random(1))
 
 
+class Proven:
+    """A session that was let in."""
+
+    mode = "direct"
+
+    async def close(self):
+        pass
+
+
 async def test_being_told_to_stop_is_not_lost_when_the_link_ends_in_that_instant(monkeypatch):
     """Up to Python 3.12 the session's failure hides the cancellation: the node went on reconnecting for ever."""
-
-    class Proven:
-        mode = "direct"
-
-        async def close(self):
-            pass
-
     serving = asyncio.Event()
 
     async def opened(*_args, **_parts):
@@ -84,3 +87,61 @@ async def test_a_refusal_ends_a_node_only_while_its_account_was_never_let_in(mon
         with pytest.raises(LoginRefused):
             await task
         assert len(tried) == 1
+
+
+class Highest(random.Random):
+    """Chance that always takes the longest pause, and notes it."""
+
+    def __init__(self):
+        super().__init__(1)
+        self.bounds = []
+
+    def uniform(self, a, b):
+        self.bounds.append(b)
+        return b
+
+
+async def bounds_of(monkeypatch, *, lasts_s, why, refused=0):
+    """The bounds of the first ten pauses of a link whose sessions end so, when so many tries were not let in."""
+    clock, rng = FakeClock(), Highest()
+
+    async def opened(*_args, **_parts):
+        if len(rng.bounds) < refused:
+            await serve(None)
+        return Proven()
+
+    async def serve(_session):
+        await clock.sleep(lasts_s)
+        raise LinkError(why)
+
+    monkeypatch.setattr(link.Session, "open", opened)
+    account = Account(jid=Jid("node", "example.org"), password="x", host="127.0.0.1", port=5222)
+    task = asyncio.create_task(Link(account, clock=clock, rng=rng).run(serve))
+    while len(rng.bounds) < 10:
+        await clock.advance(1)
+    task.cancel()
+    await asyncio.wait({task})
+    return rng.bounds[:10]
+
+
+GROWING = [2, 4, 8, 16, 32, *[CAP_S] * 5]
+
+
+@pytest.mark.parametrize(
+    ("session", "bounds"),
+    [
+        ({"lasts_s": 5, "why": "it hung up"}, [2, *[4] * 9]),
+        ({"lasts_s": 5, "why": str(unreachable("example.org", "conflict"))}, GROWING),
+        ({"lasts_s": 5, "why": str(unreachable("conflict.example.org", "it hung up"))}, [2, *[4] * 9]),
+        ({"lasts_s": 5, "why": "no answer", "refused": 10}, GROWING),
+        ({"lasts_s": 5, "why": "no answer", "refused": 8}, [*GROWING[:8], 4, 4]),
+        ({"lasts_s": link.STEADY_S + 1, "why": "it hung up"}, [1] * 10),
+    ],
+    ids=[
+        "let in and dropped", "thrown out by a second node", "a name is no reason", "never let in", "let in at last",
+        "lived for long",
+    ],
+)
+async def test_pauses_grow_to_a_minute_only_where_nobody_lets_us_in(monkeypatch, session, bounds):
+    """docs/adr/0032: with a fault every 6 s a node was away for most of the time in which the server was there."""
+    assert await bounds_of(monkeypatch, **session) == bounds

@@ -50,3 +50,13 @@ async def test_where_srv_records_lead_both_ways_of_tls_stay_what_they_say(found)
     ways.worked((await ways.servers())[0])
     found[0] = Target(service="xmpp-client", host="a", address="127.0.0.1", port=5222)
     assert [server.direct for server in await ways.servers()] == [False]
+
+
+async def test_a_server_that_hung_is_known_again_though_its_addresses_come_in_another_order(found):
+    """Name servers turn the order from answer to answer: it was tried first again each time."""
+    found += [Target(service=DIRECT, host="a", address=f"127.0.0.{n}", port=5223) for n in (1, 2)]
+    found.append(Target(service=DIRECT, host="b", address="127.0.0.3", port=5223))
+    ways = Ways("example.org")
+    ways.failed((await ways.servers())[0], hung=True)
+    found[:2] = found[1::-1]
+    assert [server.host for server in await ways.servers()] == ["b", "a"]

@@ -9,7 +9,8 @@ import pytest
 from tests.node.xmpp.dns import AAAA, SRV, A, ip, names, srv
 
 from knoop.errors import Unreachable
-from knoop.xmpp.where import DIRECT, STARTTLS, Server, Srv, Target, in_order, servers, targets
+from knoop.xmpp import where
+from knoop.xmpp.where import DIRECT, MOST, STARTTLS, Server, Srv, Target, in_order, servers, targets
 
 FOUR = "127.0.0.1"
 
@@ -113,3 +114,21 @@ async def test_an_address_needs_no_look_up():
         server.records = known
         assert [str(one) for one in await targets("knoop.test", resolver=resolver)] == ["127.0.0.1:5223"]
     assert {kind for _, kind in server.asked} == {SRV}
+
+
+async def test_an_answer_without_end_costs_no_more_than_a_long_one(monkeypatch):
+    """A name server with 1000 records made 900 threads, one for each name that only the machine could know."""
+    looked_up = []
+
+    async def nobody(host):
+        looked_up.append(host)
+        return []
+
+    monkeypatch.setattr(where, "_system", nobody)
+    known = {("_xmpps-client._tcp.knoop.test", SRV): [srv(5223, f"h{n}.test") for n in range(30)]}
+    known["_xmpps-client._tcp.one.test", SRV] = [srv(5223, "many.test")]
+    known["many.test", A] = [ip(f"127.0.0.{n}") for n in range(1, 31)]
+    async with names(known) as (_, resolver):
+        assert await targets("knoop.test", resolver=resolver, rng=random.Random(1)) == ()
+        assert len(looked_up) == MOST
+        assert len(await targets("one.test", resolver=resolver)) == MOST

@@ -1,0 +1,49 @@
+"""The files of a database: made for nobody else's eyes, and set aside when they are damaged."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+CORRUPT_KEPT = 3  # copies set aside; a dying card must not fill the disk with them
+
+
+def claim(path: Path) -> None:
+    """Make the file, or narrow an existing one, to mode 0600, which its logs inherit. Raises OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        if os.fstat(file).st_mode & 0o077:
+            os.fchmod(file, 0o600)
+    finally:
+        os.close(file)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a corrupt file and its logs to `NAME.corrupt-<n>`, over the last of them where there are enough.
+
+    Raises OSError where the disk cannot read it: what it is then, nobody knows.
+    """
+    _read_whole(path)
+    _read_whole(Path(f"{path}-wal"))
+    copies = [path.with_name(f"{path.name}.corrupt-{number}") for number in range(1, CORRUPT_KEPT + 1)]
+    copy = next((copy for copy in copies if not copy.exists()), copies[-1])
+    for suffix in ("", "-wal", "-shm"):
+        part = Path(f"{path}{suffix}")
+        if part.exists():
+            part.replace(f"{copy}{suffix}")
+    return copy
+
+
+def _read_whole(path: Path) -> None:
+    """Have every byte of it from the disk, if it is there."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        at = 0
+        while read := os.pread(file, 2**16, at):
+            at += len(read)
+    finally:
+        os.close(file)
