@@ -22,6 +22,7 @@ NOTHING_S = 4.0  # with a link, and nothing came for so long: the rest was pushe
 HISTORY_S = 300.0  # tens of thousands of readings, a hundred a page, no faster than a node answers
 LINK_S = 5.0  # a fault waits so long for a link that it can hit
 LOOK_S = 0.5
+AWAY_S = 120.0  # a pause is at most 60 s and a login 30: whoever is away for longer does not try any more
 
 
 @dataclass(slots=True, kw_only=True)
@@ -51,12 +52,23 @@ class Outcome:
         found = [f"it broke off: {self.broken}"] if self.broken else []
         if self.verdict is None:
             return [*found, "nothing was judged"]
+        if (away_s := _longest_away_s(self.hits)) > AWAY_S:
+            found.append(f"without a link for {away_s:.0f} s, though it could have had one between faults")
         found += [f"lost: {one.channel} {one.number}" for one in self.verdict.lost]
         found += [f"never published: {identity}" for identity in self.verdict.unpublished]
         found += [f"the node numbered it and it never came: {identity}" for identity in self.missing]
         found += [f"in the wrong order: {text}" for text in self.inversions]
         found += [f"one identity, two contents: {identity}" for identity in self.conflicts]
         return found + [f"an alarm that the person did not receive: {identity}" for identity in self.verdict.unalarmed]
+
+
+def _longest_away_s(hits: Sequence[Hit]) -> float:
+    """From the end of the first to the begin of the last of those in a row that met no link."""
+    longest_s, since_s = 0.0, None
+    for hit in hits:
+        since_s = None if hit.online else since_s or hit.ended_s
+        longest_s = max(longest_s, hit.began_s - since_s if since_s else 0.0)
+    return longest_s
 
 
 async def carry_out(

@@ -159,3 +159,20 @@ def test_a_report_of_a_run_that_kept_the_promise_says_so(tmp_path):
     outcome.verdict = judged(fed(1), [got(1)])
     assert outcome.problems == []
     assert "Nothing was wrong." in report.write(outcome, tmp_path).read_text("utf-8")
+
+
+def test_a_node_that_does_not_try_any_more_is_found_out():
+    """One that was away between two faults, or lately, only waits for its next try."""
+
+    def problems(*online):
+        cuts = [Fault(number=n, kind="cut", target="wire", at_s=n * 10.0, for_s=1.0) for n in range(len(online))]
+        hits = [
+            Hit(fault=cut, began_s=cut.at_s, ended_s=cut.until_s, online=there)
+            for cut, there in zip(cuts, online, strict=True)
+        ]
+        outcome = Outcome(seed=1, server="prosody", date="2026-11-22", planned=len(hits), hits=hits)
+        outcome.verdict = judge(fed(1), [got(1)], kills=(), told=(), alarms=ALARMS)
+        return outcome.problems
+
+    assert problems(True, *[False] * 12, True) == []
+    assert problems(True, *[False] * 14) == ["without a link for 129 s, though it could have had one between faults"]
