@@ -43,6 +43,11 @@ class Readings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Leaving:
+    """hw → agent: this half is about to end, and waits a moment for all that it said to be stored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
     """agent → hw: everything up to `upto` is safe; the hardware half may forget it."""
 
@@ -87,9 +92,9 @@ class Failed:
     text: str
 
 
-Message = Hello | Readings | Stored | Beat | Set | Done | Failed
+Message = Hello | Readings | Leaving | Stored | Beat | Set | Done | Failed
 KINDS: dict[str, type[Message]] = {
-    kind.__name__.lower(): kind for kind in (Hello, Readings, Stored, Beat, Set, Done, Failed)
+    kind.__name__.lower(): kind for kind in (Hello, Readings, Leaving, Stored, Beat, Set, Done, Failed)
 }
 
 

@@ -11,7 +11,7 @@ from knoop_hw.clock import Clock
 from knoop_hw.errors import SetRefused
 from knoop_hw.life import end
 from knoop_hw.link import Link, LinkClosed, NotTheProtocol
-from knoop_hw.messages import LATE_NS, Beat, Done, Failed, Hello, Message, Readings, Set, SetError, Stored
+from knoop_hw.messages import LATE_NS, Beat, Done, Failed, Hello, Leaving, Message, Readings, Set, SetError, Stored
 from knoop_hw.model import Reading
 from knoop_hw.pipes import Pipes
 
@@ -91,7 +91,10 @@ class Talk:
         await end(self._answering)
 
     async def drained(self) -> None:
-        """Return when the agent has everything that was told, or is gone."""
+        """Return when the agent has everything that was told, or is gone; it is told to make haste."""
+        if len(self._pipes.kept) and self.link is not None:
+            with suppress(LinkClosed):
+                await self.link.send(Leaving())
         while len(self._pipes.kept) and self.link is not None:
             self._forgot.clear()
             await self._forgot.wait()

@@ -14,7 +14,7 @@ from knoop.together import first
 from knoop_hw.clock import Clock
 from knoop_hw.errors import DeviceError, SetRefused
 from knoop_hw.link import Link, LinkClosed
-from knoop_hw.messages import LATE_NS, Beat, Done, Failed, Hello, Message, Readings, Set, Stored
+from knoop_hw.messages import LATE_NS, Beat, Done, Failed, Hello, Leaving, Message, Readings, Set, Stored
 from knoop_hw.model import Channel
 from knoop_hw.notify import notify
 
@@ -79,6 +79,8 @@ class BoardClient:
         match message:
             case Readings():
                 router.take(message)
+            case Leaving():
+                router.hurry()
             case Done() | Failed():
                 asked = self._asked.pop(message.id, None)
                 if asked and not asked.done():

@@ -51,7 +51,7 @@ class Outbox:
         self._unsaved = Unsaved()
         self._committing: list[Held] = []
         self._answered = self._count = 0
-        self._failing = False
+        self._failing = self._hurried = False
         self._retry_ns = self._committed_ns = 0
         self._file = store.set_aside
         self._disk, self._work = asyncio.Lock(), asyncio.Event()
@@ -92,8 +92,14 @@ class Outbox:
     def restart(self) -> None:
         """The board counts anew, and sends again what it does not know to be safe, under numbers we cannot foresee."""
         self.received = self._answered = 0
+        self._hurried = False
         for held in (*self._committing, *self._unsaved):
             held.floor = 0
+
+    def hurry(self) -> None:
+        """Until the board counts anew nothing waits to share a commit."""
+        self._hurried = True
+        self._work.set()
 
     def answer(self) -> None:
         """Tell the board what it may forget, should that be more than before."""
@@ -133,10 +139,6 @@ class Outbox:
     def wake(self, sink: str) -> asyncio.Event:
         """Set when something new waits for `sink`; its publisher clears it before it asks for an `offer`."""
         return self._wakes.setdefault(sink, asyncio.Event())
-
-    def waits(self, sink: str) -> bool:
-        """Whether anything waits for `sink`, as far as is known without asking the disk."""
-        return sink in self._lines and self._lines[sink].waits
 
     def offer(self, sink: str, at_once: int) -> Portion:
         """What `sink` is to get next; alarms first, then live events, then what can wait for its turn."""
@@ -222,6 +224,8 @@ class Outbox:
     def _due_s(self, *ranks: int) -> float:
         """In how many seconds something of these ranks is to be committed."""
         now_ns = self._clock.boottime_ns()
+        if self._hurried and not self._failing and self._unsaved.oldest(*(ranks or range(PAST + 1))):
+            return 0.0
         due_ns = self._retry_ns if self._failing else self._unsaved.due_ns(now_ns, self._committed_ns, *ranks)
         return max((due_ns - now_ns) / 1e9, LEAST_S) if due_ns > now_ns else 0.0
 

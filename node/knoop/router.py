@@ -170,6 +170,10 @@ class Router:
         """Keep the disk up to date, and no older history than wanted, until cancelled."""
         await together(self.outbox.run(), self._prune())
 
+    def hurry(self) -> None:
+        """What the board says until its next hello is to be on the disk as soon as possible: it is about to end."""
+        self.outbox.hurry()
+
     async def flush(self) -> None:
         """Commit all that is held, now. What the disk refuses stays held or is counted, not raised."""
         await self.outbox.flush()

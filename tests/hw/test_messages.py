@@ -13,7 +13,7 @@ from tests.hw.ends import KINDS as KINDS_OF_ENDS
 from tests.hw.ends import Sending, ends
 
 from knoop_hw.link import LinkClosed
-from knoop_hw.messages import KINDS, MAX_LINE, Beat, Done, Failed, Hello, Readings, Set, Stored, decode, encode
+from knoop_hw.messages import KINDS, MAX_LINE, Beat, Done, Failed, Hello, Leaving, Readings, Set, Stored, decode, encode
 from knoop_hw.model import Channel, Reading
 
 CHANNELS = (
@@ -50,6 +50,7 @@ MESSAGES = [
     Readings(upto=0, items=()),
     Stored(upto=512),
     Beat(),
+    Leaving(),
     Set(id=7, channel="lamp", value=True, for_ms=10_000, by="anna@example.org", asked_ns=1),
     Set(id=8, channel="fan", value=40.5, by="anna@example.org", asked_ns=2**62),
     Done(id=7, reading=READING),
@@ -86,7 +87,10 @@ def test_an_unknown_key_is_an_error(message):
         decode(json.dumps(raw).encode())
 
 
-@pytest.mark.parametrize("message", [m for m in MESSAGES if not isinstance(m, Beat)], ids=lambda m: type(m).__name__)
+WITH_KEYS = [message for message in MESSAGES if not isinstance(message, Beat | Leaving)]
+
+
+@pytest.mark.parametrize("message", WITH_KEYS, ids=lambda message: type(message).__name__)
 def test_a_missing_key_is_an_error(message):
     raw = json.loads(encode(message))
     for key in raw.keys() - {"m", "v", "for_ms"}:

@@ -91,6 +91,24 @@ async def test_what_every_sink_has_before_the_commit_leaves_no_delivery_behind()
         assert it.stored == [2]
 
 
+async def test_a_board_that_is_about_to_end_waits_for_no_group():
+    async with box() as it:
+        it.hold("air 1", "air 2")
+        await it.clock.advance(1)
+        await it.acked()
+        it.hold("air 3")
+        it.outbox.hurry()
+        await it.turns()
+        assert it.stored[-1] == 3, "history, and what is not acknowledged"
+        it.hold("air 4")
+        await it.turns()
+        assert it.stored[-1] == 4
+        it.outbox.restart()
+        it.hold("air 5")
+        await it.turns()
+        assert len(it.paper.rows) == 4, "another half, another pace"
+
+
 async def test_telemetry_gathers_for_a_second_or_until_a_portion_is_full():
     async with box() as it:
         it.hold("air 1")

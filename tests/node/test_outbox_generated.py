@@ -194,7 +194,7 @@ class World:
             await self.disk.idle()
             for sink in (PUBSUB, ANNA):
                 await self.sends(sink, 25, 25, True)
-            if not any(self.router.outbox.waits(sink) for sink in (PUBSUB, ANNA)):
+            if not any(self.router.outbox._lines[sink].waits for sink in (PUBSUB, ANNA)):
                 break
         await self.router.flush()
 
