@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from knoop.errors import LinkError
 from knoop_bench.errors import BenchError
 from knoop_bench.stage import EXAMPLE, NODE, OWNER, ROOT, Stage, stage
 
@@ -29,7 +30,9 @@ async def run(folder: Path) -> int:
         print(f"Server on 127.0.0.1: direct TLS {made.server.tls_port}, STARTTLS {made.server.starttls_port}; "
               f"meter on {made.meter.device}; set in {time.monotonic() - started:.1f} s.\n"
               f"To look with a client of your own: accounts in {made.folder.name}/accounts.txt, "
-              f"CA in {made.server.ca_file.relative_to(made.folder.parent)}.", flush=True)
+              f"CA in {made.server.ca_file.relative_to(made.folder.parent)}.\n"
+              f"The node's log: {made.folder.name}/node.log; how it is: {made.folder.name}/run/status.json.",
+              flush=True)
         if sys.stdin.isatty() and sys.stdout.isatty():
             return await _chat(made)
         return await _tour(made, started)
@@ -73,7 +76,7 @@ def main() -> int:
     """The exit code: 0 all observed, 1 something missing or failed, 130 Ctrl-C."""
     try:
         return asyncio.run(_until_told(ROOT / ".demo"))
-    except BenchError as error:
+    except (BenchError, LinkError) as error:
         print(f"demo: {error}", file=sys.stderr)
     except TimeoutError:
         print(f"demo: not finished within {LIMIT_S:g} s", file=sys.stderr)

@@ -32,7 +32,8 @@ STOP_S = 8.0
 # The node logs in by SCRAM whatever is offered; PLAIN inside TLS lets simple clients look at it, too.
 FOR_ANY_CLIENT = Options(settings={"disable_sasl_mechanisms": ["DIGEST-MD5", "OAUTHBEARER"]})
 LEFT = frozenset(
-    {"prosody", "state", "node.toml", "scenario.toml", "board.jsonl", "node.log", f"{NODE}.password", "accounts.txt"}
+    {"prosody", "state", "node.toml", "scenario.toml", "board.jsonl", "node.log", f"{NODE}.password", "accounts.txt",
+     "run"}
 )
 
 
@@ -103,6 +104,7 @@ class Node:
         environment = {
             **{key: value for key, value in os.environ.items() if key in {"PATH", "LANG", "TZ", "PYTHONPATH"}},
             "HOME": str(on.folder), "XDG_STATE_HOME": str(on.folder / "state"),
+            "RUNTIME_DIRECTORY": str(on.folder / "run"),
         }
         with log.open("ab") as out:
             process = await asyncio.create_subprocess_exec(

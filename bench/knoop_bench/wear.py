@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import sys
 import tempfile
 from collections.abc import Collection
@@ -110,6 +111,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--folder", type=Path, help="measure on this file system; not in memory, as /tmp may be")
     given = parser.parse_args(arguments)
+    logging.getLogger("knoop.store").setLevel(logging.ERROR)  # that it is full is what is measured
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         found = asyncio.run(run(Path(folder)))
     if given.json:
@@ -121,6 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
         figures = f"{wear.written:25.0f} {wear.kept:12.0f} {wear.cpu_us:8.0f}"
         print(f"{wear.channels:15}   {wear.link:4}   {'full' if wear.full else 'room':5} {figures}")
     print("\n".join(f"{link}: {meaning}" for link, meaning in LINKS.items()))
+    print("full: as much is dropped as comes")
     return 0
 
 

@@ -258,6 +258,8 @@ class Filter:
         multiply = self._options.multiply
         try:
             value = (value + (self._options.offset or 0)) * (1 if multiply is None else multiply)
+            if multiply is not None:
+                value = float(f"{value:.15g}")  # 5 × 0.2794 is 1.397, not 1.3969999999999998
             low, high = self._options.valid or (-math.inf, math.inf)
             if not math.isfinite(value) or not low <= value <= high:
                 return None

@@ -40,8 +40,8 @@ class StatusFile:
 
     def stopped(self, clock: Clock) -> None:
         """The last word of a clean end, with the wall clock's time if that was known to be right."""
-        if self._last is not None:
-            health = replace(self._last, stopped=True, link_up=False)
+        if (last := self._last) is not None:
+            health = replace(last, stopped=True, link_up=False, link_since_s=0 if last.link_up else last.link_since_s)
             self._write(health, now_ns=clock.boottime_ns(), at_ns=clock.time_ns() if self._dated else None)
 
     def _write(self, health: Health, *, now_ns: int, at_ns: int | None) -> None:

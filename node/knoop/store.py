@@ -207,7 +207,7 @@ class Store:
         for cls in range(len(CLASSES) - 1, best - 1, -1):
             if dropped := await self._run(partial(Readings.drop_waiting, cls=cls, limit=rows), durable=False):
                 if not self._dropped[CLASSES[cls]]:
-                    _log.warning("the store is full: from now on undelivered %s readings go", CLASSES[cls])
+                    _log.warning("the store is full: the oldest waiting %s is dropped, and counted", CLASSES[cls])
                 self._dropped[CLASSES[cls]] += dropped
                 return True
         return False

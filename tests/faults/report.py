@@ -28,7 +28,7 @@ def markdown(outcome: Outcome) -> str:
     verdict, problems = outcome.verdict, outcome.problems
     lines = [f"# Faults: {outcome.date}, {outcome.server}, seed {outcome.seed}", ""]
     if outcome.interrupted:
-        lines += ["**Interrupted**: what was on its way then counts as lost.", ""]
+        lines += ["**Interrupted**: what was on its way then counts as lost, and this proves nothing.", ""]
     if verdict is not None:
         share = outcome.repeats / max(1, outcome.pushed)
         typical, longest = in_s(verdict.latency_median_s), in_s(verdict.latency_longest_s)
@@ -61,7 +61,8 @@ def markdown(outcome: Outcome) -> str:
         )  # fmt: skip
         lines += ["", f"The subscriber's own verdict on everything: {outcome.judged}.", ""]
     lines += [f"- {note}" for note in outcome.notes]
-    wrong = ["", "## Wrong", "", *(f"- {problem}" for problem in problems[:_SHOWN])]
+    heading = "## On its way or wrong" if outcome.interrupted else "## Wrong"
+    wrong = ["", heading, "", *(f"- {problem}" for problem in problems[:_SHOWN])]
     lines += wrong if problems else ["Nothing was wrong."]
     if len(problems) > _SHOWN:
         lines.append(f"- … and {len(problems) - _SHOWN} more")

@@ -40,11 +40,11 @@ def _say(line: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.run", description=__doc__.partition("\n")[0])
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--events", type=int, default=10_000)
-    parser.add_argument("--faults", type=int, default=200)
-    parser.add_argument("--server", choices=sorted(SERVERS), default="prosody")
-    parser.add_argument("--folder", type=Path, default=BUILD)
+    parser.add_argument("--seed", type=int, default=7, help="which faults, in which order (7)")
+    parser.add_argument("--events", type=int, default=10_000, help="to be said, alarms among them (10000)")
+    parser.add_argument("--faults", type=int, default=200, help="one every 6 s (200)")
+    parser.add_argument("--server", choices=sorted(SERVERS), default="prosody", help="(prosody)")
+    parser.add_argument("--folder", type=Path, default=BUILD, help="for report and logs (build/faults)")
     parser.add_argument("--without-mqtt", action="store_true", help="Knoop only; mosquitto need not be installed")
     given = parser.parse_args()
     signal.signal(signal.SIGINT, signal.default_int_handler)  # one started in the background inherits it as ignored

@@ -97,6 +97,14 @@ def test_calibration_median_and_clamp_in_this_order():
     ]  # fmt: skip
 
 
+def test_a_product_has_no_more_digits_than_its_factors_made():
+    """Five tips of a rain gauge were 1.3969999999999998 mm."""
+    filter_ = Filter(Options(multiply=0.2794))
+    assert [value for _, value in passed(filter_, [(tips, tips) for tips in range(1, 7)])] == [
+        0.2794, 0.5588, 0.8382, 1.1176, 1.397, 1.6764,
+    ]  # fmt: skip
+
+
 def test_an_error_empties_the_median():
     filter_ = Filter(Options(median=3))
     assert passed(filter_, [(0, 1.0), (1, 1.0), (2, None), (3, 9.0)])[-1] == (3, 9.0)

@@ -63,6 +63,7 @@ async def test_what_came_while_the_link_was_cut_is_asked_for(tmp_path, prosody, 
             assert verdict.repaired >= 3, str(verdict)
             assert (verdict.lost, verdict.inversions, verdict.conflicts) == ((), (), ()), str(verdict)
             await example.has(lambda lines: whole(lines) and not all(line["pushed"] for line in lines[before:]))
+        assert f"following {house.jid}" in example.said
         assert "of them repeats (" in example.said
         await what_others_get(node, house.jid, client(bram), client(mallory))
 

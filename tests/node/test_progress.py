@@ -243,8 +243,11 @@ def test_the_file_is_written_on_each_change_and_every_ten_seconds(tmp_path):
     assert (read(path)["level"], read(path)["alerts"]) == ("link down", ["door"])
     assert read(path)["at"] == "2026-11-22T10:15:03.000Z"
     file.stopped(FakeClock(time_ns=1_795_342_504_000_000_000, boottime_ns=int((EVERY_S + 2) * 1e9)))
-    assert (read(path)["level"], read(path)["link"]["up"]) == ("stopped", False)
+    assert (read(path)["level"], read(path)["link"]) == ("stopped", {"up": False, "for_s": 1})
     assert (read(path)["at"], read(path)["boottime_s"]) == ("2026-11-22T10:15:04.000Z", EVERY_S + 2)
+    file.tell(later, now_ns=int((EVERY_S + 3) * 1e9), at_ns=None)
+    file.stopped(FakeClock())
+    assert read(path)["link"] == {"up": False, "for_s": 0}  # not for how long it had been there
     assert [one.name for one in tmp_path.iterdir()] == ["status.json"]
 
 
