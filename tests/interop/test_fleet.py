@@ -66,7 +66,7 @@ class Fleet:
         await until(lambda: not missing(), lambda: f"in no line: {missing()}", 60)
         async with asyncio.timeout(30):
             for one in self.nodes.values():
-                while one.agent.router.outbox.waits(f"room:{self.room}"):
+                while one.agent.router.outbox._lines[f"room:{self.room}"].waits:
                     await asyncio.sleep(0.05)
         await self.anna.ping()
         return self.lines(after)
