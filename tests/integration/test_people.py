@@ -597,9 +597,11 @@ async def test_all_four_nodes_carry_what_the_schemas_say(home, anna):
     assert {one.get("channel") for one in state.payload} == channels
 
 
+KEPT = 32
+OTHERS = 8  # at most, of what is kept, is of other channels or of the next run
 DESIGNED = {
     READINGS: {"max_items": "1", "send_last_published_item": "never"},
-    EVENTS: {"max_items": "32", "send_last_published_item": "never"},
+    EVENTS: {"max_items": str(KEPT), "send_last_published_item": "never"},
     STATE: {"max_items": "16", "send_last_published_item": "on_sub_and_presence"},
     ABOUT: {"max_items": "1", "send_last_published_item": "on_sub_and_presence"},
 }
@@ -666,7 +668,7 @@ async def test_a_server_that_restarts_gets_every_event_of_the_meantime_once_and_
             while (kept := await events_of(anna, home.jid, run))[-1] < last + 4:
                 await asyncio.sleep(0.1)
         assert whole(kept), kept
-        assert kept[0] == 1
+        assert kept[0] <= max(1, kept[-1] - KEPT + OTHERS)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
@@ -689,7 +691,8 @@ async def test_a_node_that_restarts_loses_no_event_of_its_board(tmp_path, author
         async with home.visit("anna") as anna, asyncio.timeout(20):
             while (kept := await events_of(anna, home.jid, run))[-1:] != on_disk[-1:]:
                 await asyncio.sleep(0.1)
-        assert kept == on_disk
+        assert kept == on_disk[-len(kept) :]
+        assert len(kept) >= min(len(on_disk), KEPT - OTHERS)
         await home.node.stop()
 
 
