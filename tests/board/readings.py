@@ -21,6 +21,7 @@ def away(told: Sequence[Told]) -> bool:
 def once_down_once_up(half: Half, *sensors: str) -> None:
     """The log has two warnings of each; what becomes known of a trouble while it lasts is no warning."""
     for sensor in sensors:
+        half.program.says(f" sensor.{sensor}: is back")  # a reading may come before the line that says so
         of_it = (line for line in half.program.log.splitlines() if f" sensor.{sensor}: " in line)
         lines = [line for line in of_it if " WARNING " in line]
         assert len(lines) == 2, lines

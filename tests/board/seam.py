@@ -113,6 +113,8 @@ class Seam:
                     told = Told(item["seq"], item.get("value"), item["quality"], item["boottime_ns"])
                     self._readings.setdefault(item["channel"], []).append(told)
                 return int(message["upto"])
+            case "leaving":
+                pass  # `stored` goes at once anyway
             case _:
                 self._answers[message["id"]] = message
         return None
