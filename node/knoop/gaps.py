@@ -57,11 +57,15 @@ class Query:
     most: int = payload.BATCH_READINGS
 
 
+class Unsupported(ValueError):
+    """What XEP-0059 knows and a node does not do: pages go forward only."""
+
+
 def parse(element: ET.Element) -> Query:
     """The query in a `history` element.
 
     It is taken whole or not at all: what is not known here could have been a limit. Raises ValueError for what is
-    wrong, NotImplementedError for what RSM knows and we do not, LookupError for a cursor that cannot be ours.
+    wrong, Unsupported for what RSM knows and we do not, LookupError for a cursor that cannot be ours.
     """
     known = {"channel", "run", "from", "to"}
     if strange := [name for name in element.keys() if not name.startswith("{") and name not in known]:  # noqa: SIM118
@@ -124,7 +128,7 @@ def _key(record: Record) -> tuple[str, str | None]:
 def _set(element: ET.Element) -> tuple[Cursor | None, int]:
     """Where to begin, and how much is wanted at most."""
     if any(child.tag in {f"{_RSM}before", f"{_RSM}index"} for child in element):
-        raise NotImplementedError("pages go forward only")
+        raise Unsupported("set: pages go forward only")
     after, most = element.findall(f"{_RSM}after"), element.findall(f"{_RSM}max")
     if len(after) > 1 or len(most) > 1 or len(element) > len(after) + len(most):
         raise ValueError("set: holds one max and one after, and nothing else")

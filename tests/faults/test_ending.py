@@ -137,7 +137,7 @@ Trouble = Callable[[Trial], Any]
 @pytest.mark.parametrize("trouble", [well, black_hole, stopped_server, stalled_disk, both])
 async def test_a_node_that_is_told_to_stop_has_ended_in_time(trial: Trial, trouble: Trouble):
     async with trouble(trial):
-        await asyncio.sleep(3)  # so that there is something that waits
+        await asyncio.sleep(3)  # six edges of the door, by the scenario: they are what waits
         took_s = await trial.told_to_stop()
     print(f"\n{trouble.__name__}: {took_s:.2f} s")
     assert await trial.node.ended() == 0

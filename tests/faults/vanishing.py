@@ -31,7 +31,7 @@ async def main(folder: Path) -> None:
         write(folder / "node", Way.to(server), jid="greenhouse@localhost", scenario=TICKING)
         async with running(folder / "node") as node:
             await node.online()
-            await asyncio.sleep(3)
+            await asyncio.sleep(3)  # six edges of the door: it happens while something is published
             loop = asyncio.get_running_loop()
             began_s = loop.time()
             ip("addr", "del", *ADDRESS)

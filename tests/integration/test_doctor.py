@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -17,6 +16,7 @@ import pytest
 import pytest_asyncio
 from tests.integration.conftest import Account
 from tests.integration.running import Way, knoop, running, until, write
+from tests.node.xmpp.dns import SRV, A, Names, srv
 
 from knoop import commands, config, doctor
 from knoop.xmpp import compat, where
@@ -192,40 +192,12 @@ async def test_a_password_that_others_can_read(good, look, tmp_path):
 
 # ── names ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-A, SRV = 1, 33
-
-
-class Names(asyncio.DatagramProtocol):
-    """A name server that knows what it was told: (name, type) → the record's data."""
-
-    def __init__(self, records: Mapping[tuple[str, int], bytes]) -> None:
-        self.records = records
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-
-    def datagram_received(self, data: bytes, address: Any) -> None:
-        labels, at = [], 12
-        while size := data[at]:
-            labels.append(data[at + 1 : at + 1 + size].decode())
-            at += 1 + size
-        question = data[12 : at + 5]
-        found = self.records.get((".".join(labels).lower(), struct.unpack_from("!H", data, at + 1)[0]))
-        head = struct.pack("!2sHHHHH", data[:2], 0x8180 if found else 0x8183, 1, 1 if found else 0, 0, 0)
-        record = b"" if found is None else b"\xc0\x0c" + question[-4:] + struct.pack("!IH", 60, len(found)) + found
-        self.transport.sendto(head + question + record, address)
-
-
-def srv(port: int, host: str) -> bytes:
-    name = b"".join(bytes([len(label)]) + label.encode() for label in host.split("."))
-    return struct.pack("!HHH", 1, 0, port) + name + b"\0"
-
-
 @asynccontextmanager
 async def names(monkeypatch: pytest.MonkeyPatch, records: Mapping[tuple[str, int], bytes]) -> AsyncIterator[Any]:
     """A resolver that asks only this name server; logins use it, too."""
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(lambda: Names(records), local_addr=(LOOPBACK, 0))
+    server = Names({asked: (data,) for asked, data in records.items()})
+    transport, _ = await loop.create_datagram_endpoint(lambda: server, local_addr=(LOOPBACK, 0))
     port = transport.get_extra_info("sockname")[1]
     made = []
 
@@ -267,7 +239,7 @@ async def test_srv_records_and_their_absence(look, serve, monkeypatch):
 
 
 async def test_a_domain_that_says_that_it_has_no_server(look, good, monkeypatch):
-    none = struct.pack("!HHH", 0, 0, 0) + b"\0"  # a target of '.' (RFC 2782)
+    none = srv(0, ".", priority=0)  # RFC 2782
     async with names(monkeypatch, {("_xmpp-client._tcp.localhost", SRV): none}) as resolver:
         found = await look(good, change=xmpp(host="", port=0), resolver=resolver)
         assert turned(found, {**HEALTHY, "dns": "ok"}) == {"dns": "problem"}

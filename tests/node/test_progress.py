@@ -180,7 +180,7 @@ async def test_a_loop_that_is_blocked_feeds_nothing(tmp_path, monkeypatch):
         with suppress(BlockingIOError):
             while systemd.recv(100):
                 pass
-        time.sleep(0.2)
+        time.sleep(0.2)  # the block itself: twenty ticks that a thread of its own would have fed
         with pytest.raises(BlockingIOError):
             systemd.recv(100)
         task.cancel()

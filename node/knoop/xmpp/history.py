@@ -108,7 +108,7 @@ class History:
             return "bad-request"
         try:
             query = gaps.parse(element)
-        except NotImplementedError:
+        except gaps.Unsupported:
             return "feature-not-implemented"
         except LookupError:
             return "item-not-found"
