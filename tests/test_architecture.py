@@ -56,8 +56,8 @@ TIERS = (
           "init.setup parse parse.* network payload reminders room room.addressed room.gathering room.pace rules "
           "sparkline text toml_schema unreceived wall watches"),
     _tier("keeping", "SQLite in a thread, reading to sinks, the agent's end of the seam", "knoop",
-          "worker refusals files database readings_tables readings_sql store held waiting outbox state router board "
-          "wifi status_file storage"),
+          "worker refusals files database readings_tables readings_sql store held waiting outbox state_tables state "
+          "router board wifi status_file storage"),
     _tier("xmpp", "bytes, login, stanzas: the only place that knows the library", "knoop", "xmpp xmpp.*"),
     _tier("ways out", "one publisher a file, one delivery a sink", "knoop", "publishers publishers.* delivery"),
     _tier("a node", "what verbs see, what a message becomes, what lives as long as a login", "knoop",

@@ -17,7 +17,8 @@ from knoop.jid import Jid
 from knoop.payload import timestamp
 from knoop.record import Record
 from knoop.reminders import Call, Calls, Message
-from knoop.state import AlertRow, Silence, State
+from knoop.state import State
+from knoop.state_tables import AlertRow, Silence
 from knoop.together import woken
 from knoop.unreceived import MOST_BOUNCES, Fate, Note, Unreceived
 from knoop.wall import Ends

@@ -102,6 +102,8 @@ class Request:
 
     `sender` is the full JID that the server vouches for. `argument` is the text behind the verb. `channels` are
     the channel names that `argument` resolved to (see `parse`), `value` and `for_s` what to set and for how long.
+    `heard_ns` is when it came (boottime, nanoseconds), `stanza` the id of the stanza that it came with ('' without),
+    `encrypted` whether it was so from end to end.
     """
 
     sender: Jid
@@ -112,6 +114,9 @@ class Request:
     for_s: float | None = None
     lang: str = "en"
     via: Via = "chat"
+    heard_ns: int = 0
+    stanza: str = ""
+    encrypted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,12 +129,14 @@ class Intent:
     value: bool | float | None = None
     for_s: float | None = None
 
-    def request(self, sender: Jid, *, lang: str = "en", via: Via = "chat") -> Request:
+    def request(
+        self, sender: Jid, *, lang: str = "en", via: Via = "chat", heard_ns: int = 0, stanza: str = ""
+    ) -> Request:
         """The request that this person makes with it."""
         return Request(
             sender=sender, verb=self.verb, argument=self.argument, channels=self.channels, value=self.value,
-            for_s=self.for_s, lang=lang, via=via,
-        )  # fmt: skip
+            for_s=self.for_s, lang=lang, via=via, heard_ns=heard_ns, stanza=stanza,
+        )
 
 
 class House(Protocol):

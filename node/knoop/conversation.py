@@ -168,7 +168,7 @@ class Conversation:
             if about is not None:
                 self._choices.forget(sender)
                 self._reacted.append((person.jid, to))
-                return await self._acknowledge(sender, person, *about, words=_words(heard))
+                return await self._acknowledge(sender, person, *about, words=_words(heard), heard_ns=since_ns)
         if isinstance(heard, Reacted):
             return refuse(EXPIRED)  # what it was about has gone while it waited
         meant, words = self._choices.understand(
@@ -177,12 +177,15 @@ class Conversation:
         )  # fmt: skip
         if isinstance(meant, Reply):
             return meant
-        return await self._execution.run(meant.request(sender, lang=person.lang), words=words)
+        request = meant.request(sender, lang=person.lang, heard_ns=since_ns, stanza=heard.id)
+        return await self._execution.run(request, words=words)
 
-    async def _acknowledge(self, sender: Jid, person: Person, alert: str, present: bool, *, words: str) -> Reply:
+    async def _acknowledge(
+        self, sender: Jid, person: Person, alert: str, present: bool, *, words: str, heard_ns: int
+    ) -> Reply:
         if not present and self._house.alerts.state(alert).phase == "raised":
             return refuse(OLDER, alert=humane(alert))
-        request = Request(sender=sender, verb="ack", argument=alert, lang=person.lang)
+        request = Request(sender=sender, verb="ack", argument=alert, lang=person.lang, heard_ns=heard_ns)
         return await self._execution.run(request, words=f"{words} (ack {alert})")
 
     def _about(self, person: Person, identity: str) -> tuple[str, bool] | None:

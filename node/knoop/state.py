@@ -12,18 +12,18 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from knoop.database import Database
 from knoop.errors import NoAnswer, StoreError
+from knoop.state_tables import MIGRATIONS, AlertRow, AuditLine, Grant, Silence
 from knoop.unreceived import Note
 from knoop_hw.logs import printable
-from knoop_hw.model import Value
 
 T = TypeVar("T")
 
+_AUDIT = "INSERT INTO audit (at_ns, who, action, result, via, encrypted) VALUES (?, ?, ?, ?, ?, ?)"
 _GRANTED = "SELECT jid, role, only_json FROM granted ORDER BY jid"
 _QUIET = "SELECT jid, until_ns FROM quiet ORDER BY jid"
 _SILENT = "SELECT alert, until_ns, by FROM silence ORDER BY alert"
@@ -35,85 +35,6 @@ _KNOWN = {
 ANSWER_S = 3.0  # writing takes milliseconds, a worn SD card at times a second; a disk that hangs, for ever
 AUDIT_LINES = 10_000  # about 1 MB
 AUDIT_CHARACTERS = 500  # of one field: a stranger's megabyte is not worth keeping
-
-# `flag` of version 1 was never used.
-MIGRATIONS = (
-    """
-CREATE TABLE granted (jid TEXT PRIMARY KEY, role TEXT NOT NULL, only_json TEXT NOT NULL) STRICT;
-CREATE TABLE audit (id INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL, who TEXT NOT NULL, action TEXT NOT NULL,
-  result TEXT NOT NULL, via TEXT NOT NULL, encrypted INTEGER NOT NULL) STRICT;
-CREATE TABLE alert (name TEXT PRIMARY KEY, status TEXT NOT NULL, since_ns INTEGER NOT NULL, by TEXT NOT NULL)
-STRICT; CREATE TABLE quiet (jid TEXT PRIMARY KEY, until_ns INTEGER NOT NULL) STRICT; CREATE TABLE flag (name
-TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
-""",
-    """
-ALTER TABLE alert ADD COLUMN met_ns INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE alert ADD COLUMN value_json TEXT NOT NULL DEFAULT 'null';
-ALTER TABLE alert ADD COLUMN step INTEGER NOT NULL DEFAULT 0;
-ALTER TABLE alert ADD COLUMN told_json TEXT NOT NULL DEFAULT 'null';
-ALTER TABLE alert ADD COLUMN owed_json TEXT NOT NULL DEFAULT '[]';
-ALTER TABLE alert ADD COLUMN escalated_json TEXT NOT NULL DEFAULT '[]';
-ALTER TABLE alert ADD COLUMN runs_json TEXT NOT NULL DEFAULT '[]';
-CREATE TABLE silence (alert TEXT PRIMARY KEY, until_ns INTEGER NOT NULL, by TEXT NOT NULL) STRICT;
-""",
-    """
-ALTER TABLE alert ADD COLUMN bounced_json TEXT NOT NULL DEFAULT '[]';
-CREATE TABLE unreceived (id INTEGER PRIMARY KEY, jid TEXT NOT NULL, identity TEXT NOT NULL, channel TEXT NOT NULL,
-  change TEXT NOT NULL, body TEXT NOT NULL, at_ns INTEGER NOT NULL, step INTEGER NOT NULL, sent INTEGER NOT NULL,
-  bounces INTEGER NOT NULL, back INTEGER NOT NULL, UNIQUE(jid, identity)) STRICT;
-CREATE TABLE receipts (jid TEXT PRIMARY KEY, missed INTEGER NOT NULL) STRICT;
-""",
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditLine:
-    """One line of the audit log: when (UTC nanoseconds since 1970), who, what, how it ended, by which way."""
-
-    at_ns: int
-    who: str
-    action: str
-    result: str
-    via: str
-    encrypted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """A right given in chat to a bare JID; `only` names the channels it is limited to, none for no limit."""
-
-    jid: str
-    role: str
-    only: tuple[str, ...] = ()
-
-
-class AlertRow(NamedTuple):
-    """Where an alert stood when last saved; `by` is who acknowledged it.
-
-    `since_ns` is when it came to this status and `met_ns` since when what it is about holds (UTC, 0: not known).
-    `told` maps a bare JID to the id of the first message about it, None where a version before this one did not
-    know; `owed`, `escalated`, `step`, `runs` and `bounced` are those of `reminders.Call`.
-    """
-
-    name: str
-    status: str
-    since_ns: int
-    by: str
-    met_ns: int = 0
-    value: Value = None
-    step: int = 0
-    told: Mapping[str, str] | None = None
-    owed: tuple[str, ...] = ()
-    escalated: tuple[str, ...] = ()
-    runs: tuple[tuple[str, int, int], ...] = ()
-    bounced: tuple[str, ...] = ()
-
-
-class Silence(NamedTuple):
-    """Until when (UTC nanoseconds since 1970) nobody is told of an alert, and who asked for that."""
-
-    until_ns: int
-    by: str
 
 
 class State:
@@ -158,10 +79,10 @@ class State:
         values = (at_ns, *texts, int(encrypted))
 
         def work(db: sqlite3.Connection) -> None:
-            line = db.execute("INSERT INTO audit VALUES (NULL, ?, ?, ?, ?, ?, ?)", values).lastrowid
+            line = db.execute(_AUDIT, values).lastrowid
             db.execute("DELETE FROM audit WHERE id <= ?", ((line or 0) - AUDIT_LINES,))
 
-        await self._run(work)
+        await self.run(work)
 
     async def audit_tail(self, limit: int) -> list[AuditLine]:
         """The last `limit` lines, newest last."""
@@ -206,7 +127,7 @@ class State:
             db.execute("DELETE FROM alert")
             db.executemany("INSERT INTO alert VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
-        await self._run(work)
+        await self.run(work)
 
     async def load_alerts(self) -> list[AlertRow]:
         """What was saved last, by name."""
@@ -255,7 +176,7 @@ class State:
             db.execute("DELETE FROM receipts")
             db.executemany("INSERT INTO receipts VALUES (?, ?)", known)
 
-        await self._run(work)
+        await self.run(work)
 
     async def load_unreceived(self) -> tuple[list[Note], dict[str, int]]:
         """The notes that were kept, oldest first, and who gives receipts, with how many of late were missed."""
@@ -270,7 +191,7 @@ class State:
         return notes, dict(await self._rows("SELECT jid, missed FROM receipts", patient=True))
 
     async def _write(self, sql: str, *values: str | int) -> int:
-        return await self._run(lambda db: db.execute(sql, values).rowcount)
+        return await self.run(lambda db: db.execute(sql, values).rowcount)
 
     async def _known(self, sql: str) -> list[tuple[Any, ...]]:
         """The rows, or those of last time where the disk gives none now: nobody gets or loses a right by that."""
@@ -295,13 +216,13 @@ class State:
             for sql, rows in last.items():
                 db.executemany(_KNOWN[sql], rows)
 
-        await self._run(work)
+        await self.run(work)
         self._carried, self._anew = replaced, not last
 
     async def _rows(self, sql: str, *values: str | int, patient: bool = False) -> list[tuple[Any, ...]]:
-        return await self._run(lambda db: db.execute(sql, values).fetchall(), patient=patient)
+        return await self.run(lambda db: db.execute(sql, values).fetchall(), patient=patient)
 
-    async def _run(self, work: Callable[[sqlite3.Connection], T], *, patient: bool = False) -> T:
+    async def run(self, work: Callable[[sqlite3.Connection], T], *, patient: bool = False) -> T:
         """What `work` returns. Raises NoAnswer where it may still be done, StoreError where it is not and will not.
 
         A `patient` one, at a start, waits for as long as it takes: without it there is nothing to go on with.

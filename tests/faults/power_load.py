@@ -9,7 +9,8 @@ from pathlib import Path
 
 from knoop import readings_sql
 from knoop.record import Record
-from knoop.state import AlertRow, State
+from knoop.state import State
+from knoop.state_tables import AlertRow
 from knoop.store import Store
 from knoop.unreceived import Note
 

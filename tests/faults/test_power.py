@@ -33,7 +33,8 @@ from tests.faults.power_load import (
 )
 from tests.faults.recorded import Disk, Step, record
 
-from knoop.state import Grant, State
+from knoop.state import State
+from knoop.state_tables import Grant
 from knoop.store import Store
 
 ROOT = Path(__file__).parents[2]

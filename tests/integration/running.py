@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from knoop.xmpp.link import CAP_S
 from knoop_bench.server import Server
 from knoop_bench.witness import Witness
 
@@ -184,7 +185,8 @@ class Running:
         await until(there, lambda: f"{text!r} is not in\n{self.log}", within_s)
 
     async def online(self, *, times: int = 1) -> None:
-        await self.says("connected as", times=times)
+        """Wait until it has logged in so often; again takes as long as the link's longest pause and its login."""
+        await self.says("connected as", times=times, within_s=BOUND_S if times == 1 else CAP_S + BOUND_S)
 
     async def ended(self, within_s: float = BOUND_S) -> int:
         await until(lambda: self.code is not None, lambda: self.log, within_s)

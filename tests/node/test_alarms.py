@@ -13,7 +13,8 @@ from knoop.errors import StoreError
 from knoop.household import Household
 from knoop.payload import timestamp
 from knoop.record import Record
-from knoop.state import AlertRow, State
+from knoop.state import State
+from knoop.state_tables import AlertRow
 from knoop.xmpp import compat
 from knoop_hw.clock import FakeClock
 from knoop_hw.model import Channel

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from knoop import cli, state, store
+from knoop import cli, state_tables, store
 from knoop.database import Database
 from knoop.errors import StoreError
 from knoop.readings_tables import QUALITIES
-from knoop.state import Grant, State
+from knoop.state import State
+from knoop.state_tables import Grant
 from knoop.store import Store
 
 # Word for word what version 1 of each file was made with: not the scripts of today, which a mistake may have changed.
@@ -77,7 +78,7 @@ async def test_a_state_of_version_1_keeps_all_that_people_gave(tmp_path):
             assert await opened.quiet_until() == {"anna@example.org": 1795349703000000000}
             await opened.save_alerts(alerts.values())
             assert {row.name: row for row in await opened.load_alerts()} == alerts
-    assert rows(path, "PRAGMA user_version") == [(len(state.MIGRATIONS),)]
+    assert rows(path, "PRAGMA user_version") == [(len(state_tables.MIGRATIONS),)]
 
 
 async def test_readings_of_version_1_are_delivered_and_history(tmp_path):
@@ -199,13 +200,13 @@ def test_a_newer_file_ends_run_with_74_and_stays_as_it_is(tmp_path, monkeypatch,
         '[node]\nname = "attic"\n[xmpp]\njid = "attic@localhost"\npassword_file = "password"\n'
         '[board]\ndriver = "simulated"\n', "utf-8",
     )
-    newer = 1 + max(len(state.MIGRATIONS), len(store.MIGRATIONS))
+    newer = 1 + max(len(state_tables.MIGRATIONS), len(store.MIGRATIONS))
     file = made(tmp_path / name, script.replace("user_version = 1", f"user_version = {newer}"))
     before = file.read_bytes()
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     assert cli.main(["run", "--config", str(tmp_path / "node.toml")]) == 74
     said = capsys.readouterr().err
-    known = len(state.MIGRATIONS if name == "state.db" else store.MIGRATIONS)
+    known = len(state_tables.MIGRATIONS if name == "state.db" else store.MIGRATIONS)
     assert f"{file}: written by a newer Knoop (version {newer} of its tables, this one knows {known}); install" in said
     assert file.read_bytes() == before
     assert rows(file, "SELECT count(*) FROM sqlite_master WHERE type = 'table'")[0][0] >= 2

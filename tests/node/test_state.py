@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knoop.state import AUDIT_LINES, MIGRATIONS, AlertRow, AuditLine, Grant, Silence, State
+from knoop.state import AUDIT_LINES, State
+from knoop.state_tables import MIGRATIONS, AlertRow, AuditLine, Grant, Silence
 from knoop.unreceived import Note
 from knoop_hw.logs import printable
 

@@ -40,6 +40,7 @@ NOT_FROM_A_ROOM = N_("I did nothing: {channel} is never set from a room. Ask me 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
     sender: Jid
+    id: str
     called: Addressed
     words: str
     late: bool
@@ -99,7 +100,7 @@ class RoomTalk:
             return
         self._waiting.append(
             _Asked(
-                sender=sender, called=called, words=said.text, late=late, nick=room.nick,
+                sender=sender, id=said.id, called=called, words=said.text, late=late, nick=room.nick,
                 occupants=len(room.occupants) + 1, at_ns=self._house.clock.boottime_ns(),
             )
         )
@@ -158,7 +159,8 @@ class RoomTalk:
         if isinstance(intent, Reply):
             return intent, ""
         command = self._execution.verbs[intent.verb]
-        request = intent.request(asked.sender, lang=house.voice("").lang, via="room")
+        lang = house.voice("").lang
+        request = intent.request(asked.sender, lang=lang, via="room", heard_ns=asked.at_ns, stanza=asked.id)
         refusal = self._not_here(command, request, asked)
         if refusal is not None:
             return refusal, intent.verb

@@ -166,14 +166,15 @@ class AdHoc:
             self._refuse(iq, "bad-request", "malformed-action")
             return
         lang = _lang(iq, person)
+        request = Request(
+            sender=sender, verb=verb.verb, lang=lang or "en", via="form", heard_ns=self._house.clock.boottime_ns(),
+            stanza=iq.get("id", ""),
+        )
         call = _Call(
             iq=iq, element=command, session_id=session_id or openforms.new_id(),
             late=late or any(iq.find(tag) is not None for tag in DELAY),
-            desk=Desk(
-                command=verb, request=Request(sender=sender, verb=verb.verb, lang=lang or "en", via="form"),
-                house=self._house, voice=self._voice(lang),
-            ),
-        )  # fmt: skip
+            desk=Desk(command=verb, request=request, house=self._house, voice=self._voice(lang)),
+        )
         if self._repeats(call):
             return
         if session_id:
