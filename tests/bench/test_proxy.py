@@ -235,6 +235,6 @@ async def test_a_connection_is_reset_amid_what_it_says():
         async with connected(wire) as (_, writer):  # the next one is none of its business
             writer.write(b"<three/>")
             writer.write_eof()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 while not heard.endswith(b"<three/>"):
                     await asyncio.sleep(0.005)

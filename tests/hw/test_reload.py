@@ -62,7 +62,7 @@ async def _heard(kind, board, clock):
     serving = asyncio.create_task(board.serve(board_end))
     await clock.advance(0)
     await board_end.close()
-    await asyncio.wait_for(serving, 1)
+    await asyncio.wait_for(serving, 20)
     messages = []
     with suppress(LinkClosed):
         while True:
@@ -305,7 +305,7 @@ async def test_who_comes_in_amid_a_reload_hears_what_there_is_after_it(board, ma
     await reloading
     assert [channel.name for channel in (await agent_end.receive()).channels] == ["door"]
     await agent_end.close()
-    await asyncio.wait_for(serving, 1)
+    await asyncio.wait_for(serving, 20)
 
 
 async def test_another_board_takes_a_new_start(board, configured, made, moves):
@@ -321,6 +321,6 @@ async def test_a_reload_hangs_up_and_the_next_agent_hears_the_new_channels(board
     serving = asyncio.create_task(board.serve(board_end))
     await clock.advance(0)
     await board.reload(made(DOOR))
-    await asyncio.wait_for(serving, 1)
+    await asyncio.wait_for(serving, 20)
     hello, _ = await heard(board, clock)
     assert [channel.name for channel in hello.channels] == ["door"]

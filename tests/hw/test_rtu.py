@@ -221,7 +221,7 @@ async def test_who_is_cancelled_leaves_no_answer_to_the_next(line, device):
 async def test_what_was_heard_before_is_no_answer(line, device):
     async with joined(line) as bus:
         device.say(registers(1, 6))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(bus._heard) < 7:
                 await asyncio.sleep(0.001)
         device.reply = lambda request: registers(1, 7)
@@ -378,7 +378,7 @@ async def test_unplugged_while_nobody_asks(line, device):
     async with joined(line) as bus:
         device.close()
         os.close(line[0])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await bus.gone.wait()
         with pytest.raises(DeviceError, match=rf"^sensor.b: {line[1]} was unplugged; plug it in again$"):
             await bus.ask(read(1, 0), owner="sensor.b", timeout_s=5, tries=1)

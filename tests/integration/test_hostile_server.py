@@ -292,7 +292,7 @@ async def test_an_honest_login_works_and_what_comes_then_is_heard(certificate, e
         await peer.say(LAMP_ON)
 
     async with logged_in(certificate, ears, then) as (session, node):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not node.heard:
                 await asyncio.sleep(0.01)
         assert node.heard == ["{jabber:client}message"]

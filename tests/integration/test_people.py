@@ -293,14 +293,14 @@ async def test_allow_and_revoke_take_effect_at_once(home, anna):
         await bram.wait(home.present, after=after)
         await asks(bram, home.jid, "lamp on", "Lamp is on.")
         assert len(home.node.moves()) == before + 1
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not await readable(bram, home.jid):
                 await bram.ping()
         await bram.wait(lambda seen: any(item.node == EVENTS for item in seen.items), after=after)
 
         after = bram.mark
         await asks(anna, home.jid, "revoke bram@localhost", "bram@localhost has no rights here any more.")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while await readable(bram, home.jid):
                 await bram.ping()
         await bram.wait(lambda seen: seen.kind == "presence" and seen.type == "unavailable" and
@@ -330,7 +330,7 @@ async def test_rights_that_change_while_the_server_is_still_told_all_arrive(home
     for text in words:
         anna.say(home.jid, text)
     await settled(anna, home)
-    async with home.visit("guest") as guest, home.visit("kees") as kees, asyncio.timeout(5):
+    async with home.visit("guest") as guest, home.visit("kees") as kees, asyncio.timeout(20):
         for node in NODES:
             while not await readable(guest, home.jid, node) or await readable(kees, home.jid, node):
                 await guest.ping()

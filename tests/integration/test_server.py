@@ -188,7 +188,7 @@ async def test_the_server_dies_with_a_user_that_is_killed_and_its_folder_can_be_
         with pytest.raises(ServerFailed, match="in use by another run"):
             await Prosody(folder).__aenter__()
         user.send_signal(signal.SIGKILL)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while alive(pid):
             await asyncio.sleep(0.01)
     async with Prosody(folder, {"anna": "secret"}) as server:

@@ -60,14 +60,14 @@ class Talk:
         self.conversation.hear(message(*args, **more), late=late)
 
     async def answers(self, count):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(self.said) < count:
                 self._more.clear()
                 await self._more.wait()
         return [text for _, text in self.said]
 
     async def audit(self, count):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(lines := await self.house.state.audit_tail(100)) < count:
                 await asyncio.sleep(0.005)
         return [(line.who, line.action, line.result) for line in lines]
@@ -309,7 +309,7 @@ async def test_who_lost_every_right_while_it_was_done_hears_nothing_of_it(tmp_pa
     verbs = {**table(), "bench": Command(verb="bench", role=Role.OPERATOR, summary=N_("x"), usage=("bench",), run=slow)}
     async with open_talk(tmp_path, verbs) as talk:
         talk.hear("bench", sender="bram@example.org/laptop")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await begun.wait()
         talk.house.access = Access([person for person in PEOPLE if person.name != "Bram"])
         tasks = [*talk.conversation._tasks.values()]
@@ -387,7 +387,7 @@ async def test_an_answer_that_waited_behind_a_slow_request_is_late(tmp_path):
     verbs = {**table(), "bench": Command(verb="bench", role=Role.OWNER, summary=N_("x"), usage=("bench",), run=slow)}
     async with open_talk(tmp_path, verbs) as talk:
         talk.hear("bench")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await begun.wait()
         talk.hear("lmp on")
         talk.hear("yes")
@@ -496,7 +496,7 @@ async def test_a_request_that_the_stop_cut_off_is_in_the_audit_log(tmp_path):
 
     async with open_talk(tmp_path, {**table(), "set": replace(table()["set"], run=act)}) as talk:
         talk.hear("lamp on")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await acting.wait()
         await talk.close()
         assert await talk.audit(1) == [(ANNA, "lamp on", CUT_OFF)]
@@ -512,7 +512,7 @@ async def test_a_stop_while_the_audit_line_waits_for_the_disk_does_not_lose_it(t
         release.wait(5)
 
     holding = asyncio.create_task(talk.house.state._db.run(hold))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await busy.wait()
         talk.hear("lamp on")
         while not talk.execution._audits:

@@ -21,10 +21,10 @@ async def test_shut_waits_for_those_inside_and_keeps_others_out():
     await asyncio.sleep(0)
     late = asyncio.create_task(work(0))
     leave[0].set()
-    await asyncio.wait_for(inside[0], 1)
+    await asyncio.wait_for(inside[0], 20)
     assert not shutting.done()
     leave[1].set()
-    await asyncio.wait_for(shutting, 1)
+    await asyncio.wait_for(shutting, 20)
     assert done == [0, 1]
     assert not late.done()
     late.cancel()

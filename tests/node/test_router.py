@@ -65,7 +65,7 @@ class House:
 
     async def settled(self, condition):
         """The database has its own thread: wait for what it is to bring about, at most 5 s."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not condition():
                 await asyncio.sleep(0.001)
 
@@ -235,7 +235,7 @@ async def test_the_agents_own_records_travel_with_the_boards(tmp_path):
     )  # fmt: skip
     async with house(tmp_path) as it:
         it.router.put(alert)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await it.router.outbox.wake(ROOM).wait()
         await it.router.flush()
         assert await it.pending(ROOM) == [("alert.frost", 1)]
@@ -261,7 +261,7 @@ async def test_old_history_goes_once_an_hour(tmp_path):
         await it.clock.advance(3599)
         assert [one.seq for one in await it.store.history("air.temperature")] == [1]
         await it.clock.advance(2)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while await it.store.history("air.temperature"):
                 await asyncio.sleep(0.001)
 

@@ -70,6 +70,6 @@ async def test_a_line_is_heard_when_it_is_whole():
         line = terminal._line(source)
         os.write(theirs, b"half a ")
         os.write(theirs, b"line\n")
-        assert await asyncio.wait_for(line, 5) == "half a line\n"
+        assert await asyncio.wait_for(line, 20) == "half a line\n"
         os.close(theirs)
         assert await asyncio.wait_for(terminal._line(source), 5) == ""

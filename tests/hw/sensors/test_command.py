@@ -42,7 +42,7 @@ async def running(given, clock=None):
 
 
 def soon(work):
-    return asyncio.wait_for(work, 5)
+    return asyncio.wait_for(work, 20)
 
 
 async def why(given):
@@ -55,7 +55,7 @@ async def why(given):
 
 async def gone(pid, *, ours=True):
     """Until there is no such process; one of ours not even as a zombie, the rest is for init to reap."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while Path(f"/proc/{pid}").exists():
             with suppress(OSError):
                 if not ours and ") Z " in Path(f"/proc/{pid}/stat").read_text():
@@ -64,7 +64,7 @@ async def gone(pid, *, ours=True):
 
 
 async def written(file):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not (file.exists() and file.read_text().endswith("\n")):
             await asyncio.sleep(0.005)
     return file.read_text()

@@ -26,7 +26,7 @@ PLACE = ("latitude", "longitude", "fix", "satellites", "course")
 
 
 async def until(true):
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(20):
         while not true():
             await asyncio.sleep(0.001)
 

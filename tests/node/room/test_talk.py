@@ -59,7 +59,7 @@ class Talk:
         before = len(self.answers)
         self.hear(nick, line, **more)
         if self.talk._task is not None:
-            await asyncio.wait({self.talk._task}, timeout=5)
+            await asyncio.wait({self.talk._task}, timeout=20)
         await self.house.clock.advance(60)
         return self.answers[before:]
 
@@ -245,7 +245,7 @@ async def test_one_person_of_the_room_does_not_fill_the_audit_log(talk):
         talk.hear("cleo", "greenhouse: lamp on")
         await asyncio.sleep(0)
         if talk.talk._task is not None:
-            await asyncio.wait({talk.talk._task}, timeout=5)
+            await asyncio.wait({talk.talk._task}, timeout=20)
     await talk.say("bram", "greenhouse: lamp on")
     lines = await talk.house.state.audit_tail(4 * BURST)
     assert len(lines) == BURST + 1

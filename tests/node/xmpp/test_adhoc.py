@@ -66,7 +66,7 @@ class Desk:
         return await self.next(count)
 
     async def next(self, count):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(self.sent) <= count:
                 self._more.clear()
                 await self._more.wait()

@@ -51,7 +51,7 @@ class Link:
         return self.took_s
 
     async def answer(self, number):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while len(self.sent) <= number:
                 self._more.clear()
                 await self._more.wait()
@@ -296,7 +296,7 @@ async def test_who_asks_for_more_than_a_line_holds_is_told_to_wait(desk):
     assert desk.ask(who=ANNA)
     assert len(desk.link.sent) == count
     desk.link.pongs.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while not any(sent.get("to") == str(ANNA) for sent in desk.link.sent):
             await asyncio.sleep(0)
 
@@ -337,7 +337,7 @@ async def test_other_requests_are_not_taken_and_a_lost_link_ends_nothing(desk):
     assert not desk.history.take(other)
     desk.link.up = False
     assert desk.ask()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while "ping" not in desk.link.events:
             await asyncio.sleep(0)
     desk.link.up = True

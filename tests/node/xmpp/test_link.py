@@ -60,7 +60,7 @@ async def test_being_told_to_stop_is_not_lost_when_the_link_ends_in_that_instant
     task = asyncio.create_task(a_link().run(serve))
     await serving.wait()
     task.cancel()
-    done, _ = await asyncio.wait({task}, timeout=5)
+    done, _ = await asyncio.wait({task}, timeout=20)
     assert done and task.cancelled()
 
 
