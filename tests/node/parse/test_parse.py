@@ -383,12 +383,12 @@ def test_a_channel_that_may_not_be_read_is_not_suggested_either():
 
 
 def test_a_megabyte_gets_one_short_sentence_at_once():
-    started = time.perf_counter()
+    started = time.process_time()
     said = refused("lamp on " * 131_072)
     assert said.values == {"count": 1_048_576, "limit": MAX_CHARACTERS}
     assert refused("x" * MAX_CHARACTERS).values["text"] == "x" * 59 + "…"
     refused("ab " * 333)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 TYPED_MORE = """lamp pump attic hall temperature on off aan to for een half an hour 10s 5 min 40 % and de in the please
