@@ -8,13 +8,14 @@ RUN := $(BIN)/python
 FAULT_PACKAGES := prosody strace libfaketime
 SEED ?= 7
 SOAK_MINUTES ?= 30
+FUZZ_MINUTES ?= 25
 BOARD_PACKAGES := qemu-system-arm mmdebstrap device-tree-compiler debian-archive-keyring
 PIP := $(BIN)/pip --quiet --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help .venv check test faults faults-quick soak interop test-board bench-board demo bench bench-quick lock clean \
-    prosody fault-tools
+.PHONY: help .venv check test attacks fuzz faults faults-quick soak interop test-board bench-board demo bench bench-quick \
+    lock clean prosody fault-tools
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z.-]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -27,6 +28,13 @@ check: .venv  ## lint (ruff, nearly all rules) and types (mypy --strict)
 
 test: .venv fault-tools  ## all tests, those against a real Prosody on loopback included
 	$(RUN) -m pytest --numprocesses 5 --dist loadfile
+
+attacks: .venv prosody  ## hostile servers, strangers and neighbours against a whole node: no output moves, nobody learns
+	$(RUN) -m pytest tests/attacks --numprocesses 3 --dist loadfile
+
+# Beside .venv, not in it: 35 MB for this one target, and only for x86-64.
+fuzz: .venv build/fuzz/.complete  ## by hand: whatever may come in, led by coverage, FUZZ_MINUTES=25 of it; build/fuzz/report.txt
+	PYTHONPATH=build/fuzz/packages $(RUN) -m tests.fuzz.run --minutes $(FUZZ_MINUTES) --seed $(SEED)
 
 faults: .venv fault-tools  ## 10,000 events over 200 faults (SEED=7), MQTT beside it, then what else can go wrong: an hour
 	@bench/debian-packages ejabberd mosquitto
@@ -89,6 +97,11 @@ fault-tools:
 
 .venv/.complete: .venv/.packages pyproject.toml
 	$(PIP) --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+build/fuzz/.complete: requirements-fuzz.txt .venv/.complete
+	@rm -rf build/fuzz/packages && mkdir -p build/fuzz
+	$(PIP) --require-hashes --only-binary :all: --target build/fuzz/packages -r requirements-fuzz.txt
 	@touch $@
 
 .lock/bin/uv:

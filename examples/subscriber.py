@@ -34,6 +34,7 @@ class Subscriber(ClientXMPP):
         self.options, self.work = options, None
         self.known: dict[tuple[str, str], tuple[int, set[int]]] = {}  # run and channel: the last seq, those missing
         self.latest, self.missed = datetime.now(UTC), asyncio.Event()
+        self.full, self.there = "", asyncio.Event()  # the node's full JID, which its presence tells us
         self.arrived = self.repeats = self.asked = 0
         self.why, self.said = None, set[str]()
         self.auto_authorize = self.auto_subscribe = None  # nobody may see when we are online
@@ -53,6 +54,8 @@ class Subscriber(ClientXMPP):
     def begin(self, _: Any) -> None:
         self.why = None
         self.send_presence()
+        self.there.clear()
+        self.send_presence_subscription(pto=self.options.node)
         self.work = asyncio.ensure_future(self.follow())
 
     def failed(self, why: Any) -> None:
@@ -75,6 +78,7 @@ class Subscriber(ClientXMPP):
                 pubsub = ET.Element(f"{PUBSUB}pubsub")
                 ET.SubElement(pubsub, f"{PUBSUB}subscribe", {"node": node, "jid": self.boundjid.bare})
                 await self.ask("set", self.options.node, pubsub)
+            await asyncio.wait_for(self.there.wait(), ANSWER_S)
             since = self.latest - timedelta(seconds=60)  # what was sent just before a cut may not have arrived
             await self.walk({"from": since.isoformat(timespec="milliseconds").replace("+00:00", "Z")})
             self.said.clear()
@@ -92,6 +96,9 @@ class Subscriber(ClientXMPP):
             who = error.iq["from"] if isinstance(error, IqError) else error.iq["to"]
             self.say(f"{who}: {error.condition}; trying again")
             self.abort()
+        except TimeoutError:
+            self.say(f"{self.options.node}: it is not online, or does not let us see it yet; trying again")
+            self.abort()
 
     async def walk(self, where: dict[str, str]) -> None:
         """Show every page of one question to the node's history."""
@@ -101,7 +108,7 @@ class Subscriber(ClientXMPP):
             if after:
                 ET.SubElement(ET.SubElement(request, f"{RSM}set"), f"{RSM}after").text = after
             try:
-                answer = await self.ask("get", f"{self.options.node}/knoop", request)
+                answer = await self.ask("get", self.full, request)
             except IqError as error:
                 if error.condition == "item-not-found":  # a channel that the node does not have any more
                     return
@@ -120,7 +127,10 @@ class Subscriber(ClientXMPP):
         return (await iq.send(timeout=ANSWER_S)).xml
 
     def take(self, stanza: Any) -> Any:
-        """Believe items of the node; everything else is for the library."""
+        """Believe items of the node, and where it is; everything else is for the library."""
+        if stanza.name == "presence" and stanza["from"].bare == self.options.node and not stanza.xml.get("type"):
+            self.full = stanza["from"].full
+            self.there.set()
         event = stanza.xml.find(f"{EVENT}event")
         if event is not None and stanza["from"].bare == self.options.node:
             for element in event.iter(f"{READINGS}readings"):

@@ -50,23 +50,28 @@ TIERS = (
     _tier("board", "all that is open, and the protocol", "knoop_hw", "board"),
     _tier("the hardware half", "a board as a process of its own", "knoop_hw", "serve cli __main__"),
     _tier("words", "addresses, records, errors", "knoop",
-          "- jid record errors health words slips bench together gate progress ending budgets pace"),
+          "- jid confusable record errors health words slips bench together gate progress ending budgets pace"),
     _tier("deciding", "rights, alerts, sentences, payloads, the configuration", "knoop",
-          "access alerts glance command commands commands.* condition config disk forms gaps geoloc init.invite "
+          "access alerts claims codes glance qr command commands commands.* condition config kept disk forms gaps "
+          "geoloc init.invite "
           "init.setup parse parse.* network payload reminders room room.addressed room.gathering room.pace rules "
           "sparkline text toml_schema unreceived wall watches"),
     _tier("keeping", "SQLite in a thread, reading to sinks, the agent's end of the seam", "knoop",
-          "worker refusals files database readings_tables readings_sql store held waiting outbox state_tables state "
-          "router board wifi status_file storage"),
+          "worker refusals files database readings_tables readings_sql retention store held waiting outbox "
+          "state_tables state confirming resource "
+          "claiming router board wifi status_file storage"),
     _tier("xmpp", "bytes, login, stanzas: the only place that knows the library", "knoop", "xmpp xmpp.*"),
     _tier("ways out", "one publisher a file, one delivery a sink", "knoop", "publishers publishers.* delivery"),
     _tier("a node", "what verbs see, what a message becomes, what lives as long as a login", "knoop",
-          "alarms household execution conversation presence vitals room.inroom room.talk telling timekeeping watching "
+          "alarms household execution knocks strangers ownership conversation presence vigil vitals room.inroom "
+          "room.talk telling timekeeping watching "
           "whereabouts"),
     _tier("agent", "the wiring, and the way from one configuration to the next", "knoop",
           "agent halves serve"),
     _tier("command line", "arguments, exit codes, the terminal, where things are", "knoop",
-          "cli __main__ flags probe live terminal places init init.interview init.ask init.drafts doctor doctor.*"),
+          "archive inventory moving purging traces "
+          "cli __main__ check claim audit flags probe live terminal places init init.interview init.ask init.drafts "
+          "doctor doctor.*"),
 )  # fmt: skip
 
 WHY = {
@@ -98,6 +103,11 @@ SEAM: Mapping[str, frozenset[str]] = {
     "knoop.wifi": frozenset({"knoop_hw.filters", "knoop_hw.life"}),
     "knoop.halves": frozenset({"knoop_hw.board", "knoop_hw.sock"}),  # in one process, or in two
     "knoop.cli": frozenset({"knoop_hw.places"}),
+    "knoop.audit": frozenset({"knoop_hw.places"}),
+    "knoop.kept": frozenset({"knoop_hw.decode"}),
+    "knoop.moving": frozenset({"knoop_hw.life", "knoop_hw.places"}),
+    "knoop.purging": frozenset({"knoop_hw.life", "knoop_hw.places"}),
+    "knoop.claim": frozenset({"knoop_hw.places"}),
     "knoop.toml_schema": frozenset({f"knoop_hw.{m}" for m in (
         "decode", "filters", "include", "remote_tables", "source", "tables"
     )}),
@@ -108,7 +118,7 @@ SEAM: Mapping[str, frozenset[str]] = {
     )}),  # another command of the machine's, which needs no agent
     "knoop.live": frozenset({f"knoop_hw.{m}" for m in ("board", "decode", "pins", "tables")}),
     "knoop.doctor.machine": frozenset({"knoop_hw.places", "knoop_hw.rights", "knoop_hw.kernel.thermal"}),
-    "knoop.init": frozenset({"knoop_hw.found"}),  # what to propose; it opens nothing
+    "knoop.init": frozenset({"knoop_hw.found", "knoop_hw.places"}),  # what to propose; it opens nothing
     "knoop.init.setup": frozenset({"knoop_hw.toml_text"}),
 }
 
@@ -124,6 +134,7 @@ LIBRARIES: Mapping[str, Mapping[str, Kind]] = {
     "serial": {"knoop_hw.serialport": "late"},
     "pymodbus": {"knoop_hw.rtu": "late"},  # its framer and messages only, never its clients
     "prompt_toolkit": {"knoop.terminal": "late"},
+    "segno": {"knoop.qr": "late"},
     "uvloop": {"knoop.cli": "late"},
     "cryptography": {"knoop_bench.certificates": "top", "knoop.doctor.network": "late"},
     "lxml": {"knoop_bench.schema": "top"},
@@ -152,12 +163,12 @@ PURE = (
     "knoop.parse.*", "knoop.access", "knoop.alerts",
     "knoop.condition", "knoop.geoloc", "knoop.network", "knoop.reminders", "knoop.rules",
     "knoop.command", "knoop.commands", "knoop.commands.*", "knoop.forms", "knoop.parse", "knoop.payload", "knoop.text",
-    "knoop.toml_schema", "knoop.disk",
+    "knoop.toml_schema", "knoop.disk", "knoop.kept",
     "knoop.room.addressed", "knoop.room.gathering", "knoop.room.pace", "knoop.xmpp.announce",
     "knoop.wall", "knoop.unreceived", "knoop.watches", "knoop.init.invite", "knoop.init.setup",
     "knoop.xmpp.failures", "knoop.xmpp.fresh", "knoop.xmpp.guard", "knoop.xmpp.inbound", "knoop.xmpp.lastsaid",
     "knoop.xmpp.dataforms", "knoop.xmpp.outbound", "knoop.sparkline", "knoop_bench.seen", "knoop_bench.ledger",
-    "knoop.budgets", "knoop.gaps",
+    "knoop.confusable", "knoop.budgets", "knoop.gaps", "knoop.claims", "knoop.codes", "knoop.qr",
 )  # fmt: skip
 EFFECTS = frozenset({
     "asyncio", "concurrent", "http", "logging", "multiprocessing", "os", "random", "secrets", "select", "shutil",
@@ -169,6 +180,8 @@ CHANCE = {
     "knoop.agent": "the composition root: many nodes must not say and try the same thing at once",
     "knoop_hw.runs": "the id of a run: two starts must not have one",
     "knoop.xmpp.compat": "RFC 5802 §5.1: the nonce of a login must be unguessable",
+    "knoop.claiming": "who guessed a code would be an owner",
+    "knoop.confirming": "a code that can be guessed confirms nothing",
     "knoop.xmpp.register": "the password of an account that it makes",
     "knoop.xmpp.openforms": "who guessed the id of a form could go on with it",
     "knoop.xmpp.link": "jitter between reconnects; tests hand in their own",

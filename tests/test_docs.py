@@ -29,6 +29,7 @@ from tests.test_architecture import FOUND, TIERS, tier
 
 from knoop import cli, commands
 from knoop import config as node_config
+from knoop.kept import Storage
 from knoop.network import Network
 from knoop.xmpp import compat
 from knoop_hw import decode, filters, source, tables
@@ -103,7 +104,7 @@ def config_tables() -> Iterator[tuple[str, type[Any], set[str]]]:
     yield "[alert.NAME]", node_config.AlertTable, set()
     yield "[network]", Network, shared
     yield "[publish]", node_config.Publish, set()
-    yield "[storage]", node_config.Storage, set()
+    yield "[storage]", Storage, set()
     yield "[board]", tables.BoardTable, set()
     yield "any channel", filters.Options, set()
     yield "[input.NAME]", tables.Input, {"name", *shared}

@@ -36,7 +36,8 @@ class Subscriber:
     """`async with Subscriber(make, "greenhouse@localhost") as sub:` is subscribed as soon as the node lets it in.
 
     `make` builds a Witness that is not entered yet, for each login a new one; with `notify=()`, or items come twice.
-    `service` is the pub-sub service's JID, '' for the node's own account. `node_full` is where history is asked for.
+    `service` is the pub-sub service's JID, '' for the node's own account. History is asked for where the node's
+    presence comes from; before there is one, at `node_full`.
     `since`: the first history asked for begins there; None is all that the node has.
 
     Entering waits for the first login and raises LoginFailed when there is none in `login_s`; from then on it comes
@@ -51,7 +52,7 @@ class Subscriber:
         self.ledger = Ledger()
         self.logins = 0
         self._make = make
-        self._full = node_full or f"{node}/knoop"
+        self._full = node_full
         self._target = service or node
         self._suffix = f"/{node}" if service else ""
         self._nodes = tuple(nodes)
@@ -89,6 +90,12 @@ class Subscriber:
         """Each reading once, in the order of first arrival."""
         self._take()
         return self.ledger.readings
+
+    @property
+    def full_jid(self) -> str:
+        """The node's full JID by its last presence, '' before."""
+        self._take()
+        return self._full
 
     @property
     def subscribed(self) -> bool:
@@ -178,6 +185,10 @@ class Subscriber:
     async def page(self, where: dict[str, str], after: str = "", *, most: int = PAGE) -> ET.Element | None:
         """One `history` element; None when there is to be another attempt. Raises Refused where that is no use."""
         attributes = "".join(f" {name}={quoteattr(value)}" for name, value in where.items())
+        if not self._full:
+            self._trouble = "the node's presence has not come"
+            await asyncio.sleep(AGAIN_S)
+            return None
         request = ET.fromstring(f"<history xmlns='{HISTORY}'{attributes}/>")  # noqa: S314 -- our own text
         rsm = ET.SubElement(request, f"{{{RSM}}}set")
         ET.SubElement(rsm, f"{{{RSM}}}max").text = str(most)
@@ -264,6 +275,7 @@ class Subscriber:
     async def _stay(self, witness: Witness) -> None:
         """Subscribe to what is missing, take what comes, and return when the link is gone or says nothing."""
         loop = asyncio.get_running_loop()
+        witness.send_raw(f"<presence to={quoteattr(self.node)} type='subscribe'/>")
         gone = asyncio.ensure_future(witness.gone())
         pinged_s = loop.time()
         try:
@@ -297,6 +309,8 @@ class Subscriber:
             return
         came, self._witness.seen[:] = [*self._witness.seen], []
         for seen in came:
+            if seen.kind == "presence" and seen.sender_bare == self.node and not seen.type:
+                self._full = seen.sender
             if seen.kind == "message" and seen.sender_bare == self._target:
                 self._enter(seen)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from knoop_hw.errors import ConfigError, Problem
 
 SYSTEM = Path("/etc/knoop/node.toml")
+SYSTEM_STATE = Path("/var/lib")
 SYSTEM_SOCKET = Path("/run/knoop/board.sock")
 FIRST_PASSED = 3  # SD_LISTEN_FDS_START: the first descriptor that systemd passes on
 
@@ -34,6 +35,16 @@ def state_directory(name: str) -> Path:
     folder = Path(given) if given else base / name
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
+
+
+def state_of(config: Path, name: str) -> Path:
+    """The same for a command beside a running half: what systemd's service of the system's file remembers, if it is
+    that file, and if the service ever ran.
+    """
+    system = SYSTEM_STATE / name
+    if not os.environ.get("STATE_DIRECTORY") and config.resolve().is_relative_to(SYSTEM.parent) and system.is_dir():
+        return system
+    return state_directory(name)
 
 
 def status_file() -> Path | None:

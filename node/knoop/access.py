@@ -7,6 +7,7 @@ granting owner has: see `commands.revoke.not_for_you` for whose rights are whose
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -15,6 +16,8 @@ from knoop.jid import Jid
 from knoop_hw.model import Class
 
 Hours = tuple[int, int]  # minutes of the day, from and to; a range that ends before it begins goes over midnight
+
+_HOURS = re.compile(r"([01]\d|2[0-3]):([0-5]\d) ?- ?([01]\d|2[0-3]):([0-5]\d)")
 
 EVERYBODY = "*"  # as the local part: every account of that domain; only node.toml may say so
 
@@ -41,6 +44,15 @@ class Role(IntEnum):
 
     def __str__(self) -> str:
         return self.name.lower()
+
+
+def part_of_the_day(text: str) -> Hours:
+    """The hours in a text like `22:00-07:00`; raises ValueError for one that is no part of a day."""
+    match = _HOURS.fullmatch(text)
+    begin, end = (int(match[1]) * 60 + int(match[2]), int(match[3]) * 60 + int(match[4])) if match else (0, 0)
+    if begin == end:
+        raise ValueError(f"'{text}' is no part of a day; write it like \"22:00-07:00\"")
+    return begin, end
 
 
 def usual_notify(role: Role) -> frozenset[Class]:

@@ -14,11 +14,10 @@ import logging
 import random
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
 
-from knoop import __version__, commands, gaps, geoloc, payload
+from knoop import __version__, commands, gaps, geoloc, ownership, payload, resource
 from knoop.access import EVERYBODY, Role
 from knoop.alerts import Transition
 from knoop.board import Absence, BoardClient
@@ -39,6 +38,7 @@ from knoop.status_file import StatusFile
 from knoop.storage import Storage
 from knoop.store import Store
 from knoop.together import first
+from knoop.vigil import Vigil
 from knoop.vitals import Vitals
 from knoop.whereabouts import Whereabouts
 from knoop.wifi import Wifi
@@ -79,11 +79,11 @@ class Agent:
         )
         self.router = house.router = Router(
             store, clock=clock, synced=house.synced, on_stored=board.stored, on_record=self._record,
-            retain_s=config.storage.retain_s, steady=house.wall.steady,
+            retain_s=config.storage.retain_s, retain_for=config.storage.retain_for, steady=house.wall.steady,
         )
         self.storage = Storage(
             store.database, state, run=house.run, clock=clock, now_ns=lambda: house.now_ns, router=self.router,
-            recall=house.recall,
+            recall=house.recall, counts=lambda: self.vigil.counts(self.execution),
         )
         self.execution = Execution(house, verbs=commands.table())
         self.presence = Presence(
@@ -98,7 +98,8 @@ class Agent:
             glance=house.glance,
         )
         self.conversation = Conversation(
-            house, execution=self.execution, voice=house.voice, send=self._say, write=self.presence.send
+            house, execution=self.execution, voice=house.voice, send=self._say, write=self.presence.send,
+            announce=self.announce,
         )
         self.forms = adhoc.AdHoc(
             house, execution=self.execution, voice=house.voice, send=self.presence.send, say=self._say
@@ -107,13 +108,15 @@ class Agent:
             house, execution=self.execution, channels=lambda: (channel.name for channel in house.all_channels),
             flush=self.router.flush, session=lambda: self.presence.session,
         )
+        self.vigil = Vigil(house, self.presence, note=self.execution.note, announce=self.announce)
         self._clock, self._state, self._store, self._board = clock, state, store, board
         self._ending = ending or Ending(clock)
         self.vitals = Vitals(house, progress=self.presence.progress, show=self.presence.show, status=status)
         self._link = Link(
             account(config, password), clock=clock, on_message=self._message, on_presence=self._presence,
             on_request=lambda iq, late: self.history.take(iq) or self.forms.take(iq, late), admits=house.admits,
-            features=FEATURES, proven=former is not None and former.proven,
+            features=FEATURES, hears=house.admission.hears, on_sign=self.vigil.met,
+            proven=former is not None and former.proven,
         )
         self._said = 0
         self.announcements: list[Sentence] = []
@@ -125,6 +128,7 @@ class Agent:
             self.conversation.follow(former.conversation)
             self.forms.follow(former.forms)
             self.history.follow(former.history)
+            self.vigil.follow(former.vigil)
             self.router.follow(former.router)
             self.storage.follow(former.storage)
             house.follow(former.house)
@@ -210,7 +214,7 @@ class Agent:
     def _works(self) -> tuple[Coroutine[Any, Any, None], ...]:
         return (
             self._board.listen(self.router), self._board.beat(), self.router.run(), self._tick(),
-            self.vitals.run(), self.vitals.count(),
+            self.vitals.run(), self.vitals.count(), self.vigil.run(), ownership.keep(self.house, self.announce),
             self.house.alarms.save(self._state), self.house.timekeeping.run(),
             self._link.run(self.house.timekeeping.asking_first(self.presence.serve)), *self._own_sensors(),
         )
@@ -235,10 +239,12 @@ class Agent:
         house = self.house
         if not self._goes_on:
             await house.alarms.restore(self._state)
+            await self.execution.restore()
         await house.telling.restore(self._state)
         await self._board.connected(self.router)
         await self.router.restore(channel.name for channel in house.all_channels)
         await house.rights_changed()
+        self._link.resource = await resource.kept(self._state, made=f"knoop-{new_run()}{new_run()}")
         self._judge_anew()
         for damaged in (self._store.set_aside, self._state.set_aside):
             if damaged:
@@ -285,6 +291,7 @@ class Agent:
             self.presence.show()
 
     def _rights(self) -> None:
+        self.forms.opened.keep(lambda sender: self.house.access.person(sender) is not None)
         self.presence.rights_changed()
 
     def _linked(self, up: bool) -> None:
@@ -333,9 +340,9 @@ class Agent:
 
 
 def account(config: Config, password: str) -> Account:
-    """The account of a configuration, with the resource it logs in with."""
+    """The account of a configuration; without a resource it logs in with the one that `resource` keeps."""
     xmpp = config.xmpp
     return Account(
-        jid=config.jid if config.jid.resource else replace(config.jid, resource="knoop"), password=password,
+        jid=config.jid, password=password,
         host=xmpp.host, port=xmpp.port, ca_file=xmpp.ca_file, fingerprint=xmpp.fingerprint,
     )

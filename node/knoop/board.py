@@ -170,9 +170,14 @@ class BoardClient:
         self._stored = upto
         self._answer.set()
 
-    async def set(self, channel: str, value: bool | float, *, for_s: float | None, by: Jid) -> Record:
-        """Move an output; the record is the level read back. Raises SetRefused, at once while the board is away."""
-        hello, link, asked_ns = self.hello, self._link, self._clock.boottime_ns()
+    async def set(self, channel: str, value: bool | float, *, for_s: float | None, by: Jid, asked_ns: int) -> Record:
+        """Move an output; the record is the level read back. Raises SetRefused, at once while the board is away.
+
+        `asked_ns` (boottime) is when a person's wish came: the other half carries nothing out that is LATE_NS old.
+        """
+        hello, link = self.hello, self._link
+        if abs(self._clock.boottime_ns() - asked_ns) > LATE_NS:
+            raise SetRefused("late", f"{channel}: asked too long ago")
         if link is None or self.away_since_ns is not None:
             raise SetRefused("away", f"{channel}: the hardware half is away")
         if hello is None or channel not in self.channels:

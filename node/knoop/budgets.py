@@ -7,6 +7,7 @@ from collections import OrderedDict
 from knoop.jid import Jid
 
 MOST = 1000  # people whose haste is known
+ANYBODY = Jid("", "")  # who has no rights, all as one: an attacker has as many addresses as he likes
 
 
 class Budgets:
@@ -18,10 +19,14 @@ class Budgets:
 
     def spend(self, who: Jid, now_ns: int) -> tuple[bool, bool]:
         """Whether there was something left; and whether it is to be told that there was not: once in a flood."""
-        left, at_ns, told = self._left.pop(who, (self._burst, now_ns, False))
-        left = min(self._burst, left + (now_ns - at_ns) / 1e9 * self._per_s)
+        left, told = self.left(who, now_ns), self._left.pop(who, (0, 0, False))[2]
         enough, told = left >= 1, told and left < self._burst / 2
         self._left[who] = (left - enough, now_ns, told or not enough)
         if len(self._left) > MOST:
             self._left.popitem(last=False)
         return enough, not (enough or told)
+
+    def left(self, who: Jid, now_ns: int) -> float:
+        """How much there is left, which is not spent by asking."""
+        left, at_ns, _ = self._left.get(who, (self._burst, now_ns, False))
+        return min(self._burst, left + (now_ns - at_ns) / 1e9 * self._per_s)

@@ -34,6 +34,7 @@ examples:
   knoop doctor                    do machine, network and server work?
   knoop probe                     what is on this machine: lines, buses, ports
   knoop run --config attic.toml   be the node, until Ctrl-C or SIGTERM
+  knoop claim                     become the owner of a node that has none
   knoop chat attic@example.org --as anna@example.org
                                   talk with a node from this terminal
   knoop bench --quick             measure this board against your own server
@@ -77,6 +78,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--board", nargs="?", type=Path, const=Path(), metavar="SOCKET", help="leave lines and sensors "
                       "to knoop-hw, which listens there (default: /run/knoop/board.sock for /etc/knoop, else "
                       "$XDG_RUNTIME_DIR/knoop/board.sock)")
+    made = verb("claim", claim, "Show the code that makes you the owner of a node that has none; also while it runs.",
+                "knoop claim --png claim.png")
+    flags.claim(made)
     made = verb("chat", chat, "Talk with a node as a person; reads lines, prints answers and events.",
                 "knoop chat greenhouse@example.org --as anna@example.org")
     made.add_argument("node", metavar="NODE", help="the node's address")
@@ -85,12 +89,16 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--host", default="", help="your server's address, when DNS does not say it")
     made.add_argument("--port", type=int, default=0, help="and its port")
     made.add_argument("--ca-file", type=Path, metavar="FILE", help="the CA that signed your server's certificate")
+    made = verb("audit", audit, "Show who asked this node for what, and what came of it; also while it runs.",
+                "knoop audit --tail 50")
+    flags.audit(made)
     made = verb("doctor", doctor, "Look at what a node stands on, from this machine to its server; say what to do.",
                 "knoop doctor --offline")
     made.add_argument("--offline", action="store_true", help="this machine only, nothing over the network")
     made = verb("probe", probe, "Say what is on this machine: lines, buses, ports, sensors. Needs no node.toml.",
                 flags.PROBE_EXAMPLES, verbose="read the kernel's sensors, too, and list every line")
     flags.probe(made)
+    flags.keeping(verb, keeping)
     made = verb("bench", bench, "Measure stanzas/s, CPU per reading and memory on this board.",
                 "knoop bench --quick --json > before.json; knoop bench --quick --against before.json")
     made.add_argument("--quick", action="store_true", help="about 5 s instead of a minute; ratios only")
@@ -185,44 +193,11 @@ def _by_flag(error: LinkError) -> LinkError:
 
 def check(arguments: argparse.Namespace) -> int:
     """`knoop check`."""
-    from knoop import places
-    from knoop.alerts import Absence
-    from knoop.condition import Condition
-    from knoop.rules import OWN
+    from knoop import check as command
 
-    config = _load(arguments)
-    findings: list[str] = []
-    try:
-        places.password(config)
-    except ConfigError as error:
-        findings += [str(problem) for problem in error.problems]
-    for sensor in config.hw.sensors:
-        device = getattr(sensor.config, "device", None)
-        if isinstance(device, Path) and not device.exists():  # what has a name instead may be away just now
-            findings.append(
-                f"{config.file}: sensor.{sensor.name}.device: {device} does not exist; plug it in or correct the path"
-            )
-        findings += [f"{config.file}: sensor.{sensor.name}.{lack}" for lack in sensor.lacks()]
-    doubts = [f"{config.file}: sensor.{item.name}.{doubt}" for item in config.hw.sensors for doubt in item.doubts()]
-    notes = [*map(str, config.notes), *doubts]
-    counts = {
-        "inputs": len(config.hw.inputs), "outputs": len(config.hw.outputs) + len(config.hw.remotes),
-        "sensors": len(config.hw.sensors), "people": len(config.people), "rooms": len(config.rooms),
-        "alerts": sum(isinstance(rule.when, Condition) and rule != OWN for rule in config.rules),
-    }
-    own = [rule.name for rule in config.rules if isinstance(rule.when, Absence) or rule == OWN]
-    if arguments.json:
-        print(json.dumps({"ok": not findings, "file": str(config.file), "findings": findings, **counts,
-                          "own_alerts": own, "files": list(config.files), "notes": notes}))
-    else:
-        for line in (*notes, *(f"{file}: read, too" for file in config.files[1:])):
-            print(line)
-        for finding in findings:
-            print(finding)
-        summary = ", ".join(f"{what} {count}" for what, count in counts.items())
-        summary += f" (and {', '.join(own)})" if own else ""
-        print(f"{config.file}: {'valid, with findings' if findings else 'fine'}: {summary}")
-    return EX_FAILED if findings else 0
+    text, fine = command.check(_load(arguments), as_json=arguments.json)
+    print(text)
+    return 0 if fine else EX_FAILED
 
 
 def schema(_arguments: argparse.Namespace) -> int:
@@ -290,6 +265,21 @@ def chat(arguments: argparse.Namespace) -> int:
         raise _by_flag(error) from None
 
 
+def claim(arguments: argparse.Namespace) -> int:
+    """`knoop claim`."""
+    from knoop import claim as command
+
+    return command.claim(arguments, _load(arguments))
+
+
+def audit(arguments: argparse.Namespace) -> int:
+    """`knoop audit`."""
+    from knoop import audit as command
+    from knoop_hw import places as common
+
+    return command.audit(arguments, common.search(arguments.config))
+
+
 def doctor(arguments: argparse.Namespace) -> int:
     """`knoop doctor`: each finding as it comes, then the problems once more."""
     from knoop import doctor as it
@@ -318,6 +308,13 @@ def probe(arguments: argparse.Namespace) -> int:
     from knoop import probe as command
 
     return command.probe(arguments)
+
+
+def keeping(arguments: argparse.Namespace) -> int:
+    """`knoop export`, `knoop import` and `knoop purge`."""
+    from knoop import moving, purging
+
+    return {"export": moving.export, "import": moving.bring, "purge": purging.purge}[arguments.command](arguments)
 
 
 def bench(arguments: argparse.Namespace) -> int:

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from knoop.access import Access, Role
     from knoop.alarms import Alarms
     from knoop.alerts import Alerts
+    from knoop.claiming import Claims
     from knoop.health import Health
+    from knoop.knocks import Knocks
     from knoop.state import State
     from knoop.store import Store
     from knoop.telling import Telling
-
 
 OLD_S = 600.0  # twice the usual heartbeat: from here on a value's age is part of its meaning
 Takes = Literal["nothing", "text", "channels", "value", "span"]
@@ -40,9 +41,9 @@ def N_(message: str) -> str:  # noqa: N802 -- gettext's own name for "translate 
 class Sentence:
     """A translatable sentence and its values: `Sentence(N_("{channel} is {value}."), {"channel": …})`.
 
-    Values may be text, numbers, a Channel (its label), a Record (its value with unit, in the reader's way), a
-    `Span` (a duration), an `Instant` (a time), another Sentence, or a tuple of these (said with commas). With
-    `plural`, the whole number in `values["count"]` chooses between `message` and `plural`: see `counted`.
+    Values may be text, numbers, a Channel (its label), a Record (its value with unit, in the reader's way), a `Span`,
+    an `Instant`, another Sentence, or a tuple of these (said with commas). With `plural`, the whole number in
+    `values["count"]` chooses between `message` and `plural`: see `counted`.
     """
 
     message: str
@@ -73,12 +74,15 @@ class Instant:
 class Reply:
     """What a verb answers: one sentence a line. `ok` is False when nothing was done because of the request.
 
-    `choices` are what was perhaps meant: whoever can hear the answer may offer them (`knoop.parse.choices`).
+    `choices` are what was perhaps meant: whoever can hear the answer may offer them (`knoop.parse.choices`). `confirm`
+    is what to say with a one-time code that has to come back first, a `passing` reply is one with it (`confirming`).
     """
 
     lines: tuple[Sentence, ...]
     ok: bool = True
     choices: tuple[Intent, ...] = ()
+    confirm: Sentence | None = None
+    passing: bool = False
 
 
 def say(message: str, /, **values: Any) -> Reply:
@@ -100,10 +104,10 @@ def not_yours(command: Command) -> Reply:
 class Request:
     """What a named person asked, freshly, of this node.
 
-    `sender` is the full JID that the server vouches for. `argument` is the text behind the verb. `channels` are
-    the channel names that `argument` resolved to (see `parse`), `value` and `for_s` what to set and for how long.
-    `heard_ns` is when it came (boottime, nanoseconds), `stanza` the id of the stanza that it came with ('' without),
-    `encrypted` whether it was so from end to end.
+    `sender` is the full JID that the server vouches for. `argument` is the text behind the verb. `channels` are the
+    channel names that `argument` resolved to (see `parse`), `value` and `for_s` what to set and for how long.
+    `heard_ns` is when it came (boottime), `stanza` the id of its stanza or '', `encrypted` whether it was so from end
+    to end, `room` the room it was said in. `code` is a one-time code that came back, `confirmed` a wish whose code did.
     """
 
     sender: Jid
@@ -114,9 +118,12 @@ class Request:
     for_s: float | None = None
     lang: str = "en"
     via: Via = "chat"
+    room: str = ""
     heard_ns: int = 0
     stanza: str = ""
     encrypted: bool = False
+    code: str | None = None
+    confirmed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,12 +136,10 @@ class Intent:
     value: bool | float | None = None
     for_s: float | None = None
 
-    def request(
-        self, sender: Jid, *, lang: str = "en", via: Via = "chat", heard_ns: int = 0, stanza: str = ""
-    ) -> Request:
+    def request(self, who: Jid, *, lang: str = "en", via: Via = "chat", heard_ns: int = 0, stanza: str = "") -> Request:
         """The request that this person makes with it."""
         return Request(
-            sender=sender, verb=self.verb, argument=self.argument, channels=self.channels, value=self.value,
+            sender=who, verb=self.verb, argument=self.argument, channels=self.channels, value=self.value,
             for_s=self.for_s, lang=lang, via=via, heard_ns=heard_ns, stanza=stanza,
         )
 
@@ -152,61 +157,51 @@ class House(Protocol):
     telling: Telling
     store: Store
     state: State
+    claims: Claims
+    knocks: Knocks
+    own: Jid
 
     @property
     def source(self) -> str:
         """Where people get the source of what runs here (AGPL-3.0 §13)."""
-        ...
 
     @property
     def channels(self) -> Mapping[str, Channel]:
         """Every channel of the board, by name."""
-        ...
 
     @property
     def latest(self) -> Mapping[str, Record]:
         """The last record of each channel that has one."""
-        ...
 
     def jid(self, text: str) -> Jid:
         """The address that `text` means, prepared; raises ValueError."""
-        ...
 
     def health(self) -> Health:
         """How the node is, now."""
-        ...
 
     def synced(self) -> bool:
         """Whether the wall clock is right, as far as anybody here can tell."""
-        ...
 
-    async def set(self, channel: str, value: bool | float, *, for_s: float | None, by: Jid) -> Record:
-        """Move an output and return the level read back; raises knoop_hw.errors.SetRefused."""
-        ...
+    async def set(self, channel: str, value: bool | float, *, for_s: float | None, by: Jid, heard_ns: int) -> Record:
+        """Move an output and return the level read back; raises SetRefused, also when heard (boottime) too long ago."""
 
     async def acknowledge(self, alert: str, *, by: Jid) -> None:
         """Say to everybody who was told of `alert` that a person has seen it."""
-        ...
 
     def watch(self, watcher: Jid, channels: Sequence[str], *, for_s: float) -> None:
         """Send changes of `channels` to this chat for a while; replaces an earlier watch of the same chat."""
-        ...
 
     def unwatch(self, watcher: Jid) -> int:
         """End the watch of this chat; returns how many channels it had."""
-        ...
 
     async def rights_changed(self) -> None:
         """Let whitelist, presence and subscriptions follow the rights at once."""
-        ...
 
     async def recall(self) -> None:
         """Know anew what the disk has of rights, quiet times and silences."""
-        ...
 
     async def bench(self) -> Mapping[str, float]:
         """Measure this node on this board: stanzas_per_s, cpu_us_per_reading, pss_mb, ping_ms."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +269,6 @@ class Wording:
 
 _PLAIN = Wording()
 _WORDINGS: Mapping[Kind, Wording] = {
-    # A button is nothing now: something was done to it.
     "button": Wording(now=N_("{channel}: {value}."), aged=N_("{channel}: {value}, {age} ago.")),
     # A motion sensor is called as the place that it sees.
     "motion": Wording(
@@ -304,10 +298,10 @@ def dated(house: House, name: str) -> Sentence:
     now = reading(channel, record)
     if record is None:
         return now
-    age_s = _age_s(house, record)
-    if age_s is None:
-        return Sentence(wording(channel).before, {"channel": channel, "value": record})
-    values = {"channel": channel, "value": record, "age": Span(age_s)}
+    values: dict[str, Any] = {"channel": channel, "value": record}
+    if (age_s := _age_s(house, record)) is None:
+        return Sentence(wording(channel).before, values)
+    values["age"] = Span(age_s)
     if channel.kind == "button":  # when it was is the half of it
         return Sentence(wording(channel).aged, values | {"age": Span(max(1, round(age_s)))})
     return now if age_s < OLD_S else Sentence(wording(channel).aged, values)
@@ -325,8 +319,7 @@ def _age_s(house: House, record: Record) -> float | None:
 
 def readable(sender: Jid, house: House) -> dict[str, Channel]:
     """The channels that this person may read, and that may have something to say; for them no others exist."""
-    person = house.access.person(sender)
-    if person is None:
+    if (person := house.access.person(sender)) is None:
         return {}
     return {n: c for n, c in house.channels.items() if person.reads(n) and not quiet(n, house.latest.get(n))}
 

@@ -8,18 +8,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, TypeVar
 
-from knoop.access import Hours, Person, Role
+from knoop.access import Hours, Person, Role, part_of_the_day
 from knoop.alerts import Rule
+from knoop.confusable import doubts
 from knoop.disk import CHANNELS
 from knoop.geoloc import missing
 from knoop.jid import Jid
+from knoop.kept import Storage
 from knoop.network import Network
 from knoop.parse.naming import clashes
 from knoop.rules import AlertTable
 from knoop.rules import load as load_rules
 from knoop_hw import config as hw_config
 from knoop_hw import decode, include, tables
-from knoop_hw.decode import Between, Document, Seconds, Size
+from knoop_hw.decode import Between, Document, Seconds
 from knoop_hw.errors import ConfigError, Problem
 from knoop_hw.model import Channel, Class
 
@@ -33,7 +35,8 @@ TABLES = ("node", "xmpp", "people", "room", "alert", "network", "publish", "stor
 class Node:
     """`[node]`: who this is. `name` is the room nick and the word it is addressed by.
 
-    A device without a value for `missing_s` raises the alert `DEVICE_missing`; 0: never.
+    A device without a value for `missing_s` raises the alert `DEVICE_missing`; 0: never. `strangers`: whether owners
+    are asked about those who have no rights. `claim_file` names a new owner instead of the boot partition's.
     """
 
     name: str
@@ -41,6 +44,8 @@ class Node:
     lang: Literal["en", "nl"] = "en"
     missing_s: Seconds = 300.0
     loop: Literal["auto", "uvloop", "asyncio"] = "auto"
+    strangers: Literal["silent", "ask"] = "silent"
+    claim_file: Path | None = None
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_-]{0,30}", self.name):
@@ -113,14 +118,6 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Storage:
-    """`[storage]`: the most `readings.db` may take, and for how long delivered readings are kept."""
-
-    max: Size = 64 * 1024 * 1024
-    retain_s: Seconds = 30 * 86400.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
     """A whole, valid `node.toml`."""
 
@@ -138,7 +135,7 @@ class Config:
     files: tuple[str, ...] = field(default=(), compare=False)
     """What was read, the included ones behind the file that includes them."""
     notes: tuple[Problem, ...] = field(default=(), compare=False)
-    """What this version calls otherwise than the file does."""
+    """What this version calls otherwise than the file does, and which addresses to look at twice."""
 
 
 def load(path: Path, *, jid: Callable[[str], Jid], words: Collection[str] = ()) -> Config:
@@ -181,6 +178,10 @@ class _Loader:
     def channels(self) -> tuple[Channel, ...]:
         return channels(self.hw, self.network)
 
+    @property
+    def names(self) -> set[str]:
+        return {name for channel in self.channels for name in (channel.name, channel.name.partition(".")[0])}
+
     def load(self) -> Config:
         self._no_verbs()
         self._no_clashes()
@@ -202,13 +203,16 @@ class _Loader:
             alerts, self.hw, people, channels=self.channels, missing_s=node.missing_s if node else 0.0, jid=self.jid,
             problem=lambda alert, key, text: self._problem(("alert", alert, *([key] if key else [])), text),
         )
+        for name, text in storage.unknown(self.names, rules) if storage else ():
+            self._problem(("storage", "retain_for", name), text)
         self.problems[:] = [_planned(problem) for problem in self.problems]
         if self.problems or not (node and xmpp and account and publish and storage):
             raise ConfigError(self.problems)
         return Config(
             file=self.path, node=node, xmpp=xmpp, jid=account, people=people, rooms=rooms, rules=rules,
             publish=publish, storage=storage, network=self.network, hw=self.hw, files=self.document.read,
-            notes=self.document.notes,
+            notes=(*self.document.notes, *(self.document.problem(("people", str(jid)), text)
+                                           for jid, text in doubts((p.jid for p in people), account))),
         )  # fmt: skip
 
     def _trusted(self, rooms: Mapping[Jid, Room], account: Jid, muc_service: str) -> None:
@@ -244,14 +248,15 @@ class _Loader:
 
     def _people(self) -> tuple[Person, ...]:
         tables = self._addressed(PersonTable, "people")
-        names = {name for channel in self.channels for name in (channel.name, channel.name.partition(".")[0])}
+        names = self.names
         for jid, entry in tables.items():
             for name in entry.only:
                 if name not in names:
                     suggestion = decode.suggest(name, sorted(names))
                     self._problem(("people", str(jid), "only"), f"there is no channel '{name}'; {suggestion}")
         if tables and not any(entry.role == "owner" for entry in tables.values()):
-            self._problem(("people",), "nobody is an owner; give one person the role 'owner'")
+            text = "nobody is an owner; give one person the role 'owner', or name nobody here and claim the node"
+            self._problem(("people",), text)
         return tuple(
             Person(
                 jid=jid, role=Role.parse(entry.role), name=entry.name, only=entry.only, lang=entry.lang,
@@ -286,12 +291,10 @@ class _Loader:
     def _hours(self, jid: Jid, ranges: tuple[str, ...]) -> tuple[Hours, ...]:
         hours = []
         for text in ranges:
-            match = re.fullmatch(r"([01]\d|2[0-3]):([0-5]\d) ?- ?([01]\d|2[0-3]):([0-5]\d)", text)
-            begin, end = (int(match[1]) * 60 + int(match[2]), int(match[3]) * 60 + int(match[4])) if match else (0, 0)
-            if begin == end:
-                why = f"'{text}' is no part of a day; write it like \"22:00-07:00\""
-                self._problem(("people", str(jid), "quiet"), why)
-            hours.append((begin, end))
+            try:
+                hours.append(part_of_the_day(text))
+            except ValueError as error:
+                self._problem(("people", str(jid), "quiet"), str(error))
         return tuple(hours)
 
     def _problem(self, where: tuple[str, ...], text: str) -> None:

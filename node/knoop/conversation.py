@@ -16,15 +16,18 @@ from xml.etree import ElementTree as ET
 
 from knoop.access import Person
 from knoop.alerts import PREFIX
-from knoop.command import N_, House, Reply, Request, readable, refuse
+from knoop.claims import veiled
+from knoop.codes import typed
+from knoop.command import N_, House, Reply, Request, Sentence, readable, refuse
 from knoop.errors import LinkError
 from knoop.execution import EXPIRED, INCIDENT, Execution
 from knoop.jid import Jid
 from knoop.parse.choices import Choices
+from knoop.strangers import Door
 from knoop.text import Voice, humane
 from knoop.words import has_seen, thumbs_up
 from knoop.xmpp import compat, inbound, outbound
-from knoop.xmpp.fresh import LATE_AFTER_S, Seen
+from knoop.xmpp.fresh import LATE_AFTER_S, digest
 from knoop.xmpp.inbound import Ignored, Reacted, Received, Said
 
 log = logging.getLogger(__name__)
@@ -47,22 +50,23 @@ class Conversation:
 
     def __init__(
         self, house: House, *, execution: Execution, voice: Callable[[str], Voice], send: Callable[[Jid, str], None],
-        write: Callable[[ET.Element], None],
+        write: Callable[[ET.Element], None], announce: Callable[[Sentence], None] = lambda _sentence: None,
     ) -> None:  # fmt: skip
+        self.door = Door(house, execution=execution, voice=voice, send=send, announce=announce)
         self._house = house
         self._write = write
         self._execution = execution
         self._voice = voice
         self._send = send
-        self._seen = Seen()
         self._choices = Choices(verbs=execution.verbs)
         self._reacted: deque[tuple[Jid, str]] = deque(maxlen=REACTED)  # whose 👍 on what was answered
         self._lanes: dict[Jid, deque[_Waiting]] = {}
         self._tasks: dict[Jid, asyncio.Task[None]] = {}
 
     def follow(self, former: Conversation) -> None:
-        """Go on where another conversation ended: what acted there does not act again."""
-        self._seen, self._reacted = former._seen, former._reacted
+        """Go on where another conversation ended: a reaction counts once."""
+        self._reacted = former._reacted
+        self.door.follow(former.door)
 
     def hear(self, message: ET.Element, *, late: bool) -> None:
         """Take one message of the stream. Never raises on what a peer wrote."""
@@ -82,12 +86,16 @@ class Conversation:
             if person is not None:
                 self._house.alarms.received(sender, heard.to)
             return
+        if isinstance(heard, Said) and self.door.claims(sender, heard, late=late):
+            return
         if person is None:
             self._stranger(sender, heard)
+            if isinstance(heard, Said) and not late:
+                self.door.knocks(sender, heard)
             return
         if isinstance(heard, Reacted) and not self._wants_to_acknowledge(person, heard):
             return
-        if self._execution.too_often(sender) or not self._seen.first_time(str(sender.bare), heard.id):
+        if self._execution.too_often(sender) or not self._execution.seen.first_time(str(sender.bare), heard.id):
             return
         if isinstance(heard, Said) and heard.receipt and heard.id:
             with suppress(LinkError):
@@ -102,6 +110,7 @@ class Conversation:
 
     async def close(self) -> None:
         """Stop answering; what was being done is finished by its verb or cancelled."""
+        await self.door.close()
         tasks = [*self._tasks.values()]
         for task in tasks:
             task.cancel()
@@ -147,7 +156,11 @@ class Conversation:
         except Exception as error:  # noqa: BLE001 -- `incident` logs it whole
             text = UNSAID.format(id=self._execution.incident(sender, words, error))
         with suppress(LinkError):  # nobody is there to be answered
-            self._send(sender, text)
+            if reply.passing:
+                said = f"{self._house.run}-code-{since_ns}"
+                self._write(outbound.message(heard.sender, text, said, passing=True))
+            else:
+                self._send(sender, text)
             if isinstance(heard, Said) and heard.markable and heard.id:
                 self._write(outbound.displayed(heard.sender, heard.id))
 
@@ -160,7 +173,9 @@ class Conversation:
         if not isinstance(heard, Said):
             self._choices.forget(sender)
         if isinstance(heard, Ignored):
-            await self._execution.note(sender, "message", f"ignored: {heard.why}")
+            secret = heard.why == "encrypted"
+            stanza = digest(str(sender.bare), heard.id)  # who hears that it did nothing must not see it done later
+            await self._execution.note(sender, "message", f"ignored: {heard.why}", encrypted=secret, stanza=stanza)
             return refuse(WHY[heard.why])
         if isinstance(heard, Reacted) or (heard.reply_to and has_seen(heard.text)):
             to = heard.to if isinstance(heard, Reacted) else heard.reply_to
@@ -168,9 +183,18 @@ class Conversation:
             if about is not None:
                 self._choices.forget(sender)
                 self._reacted.append((person.jid, to))
-                return await self._acknowledge(sender, person, *about, words=_words(heard), heard_ns=since_ns)
+                asked = Request(
+                    sender=sender, verb="ack", argument=about[0], lang=person.lang, heard_ns=since_ns, stanza=heard.id,
+                )
+                return await self._acknowledge(asked, present=about[1], words=_words(heard))
         if isinstance(heard, Reacted):
             return refuse(EXPIRED)  # what it was about has gone while it waited
+        if code := typed(heard.text):
+            self._choices.forget(sender)
+            request = Request(
+                sender=sender, verb="", lang=person.lang, heard_ns=since_ns, stanza=heard.id, code=code,
+            )
+            return await self._execution.run(request, words="")
         meant, words = self._choices.understand(
             heard.text, sender=sender, person=person, channels=readable(sender, self._house), heard_ns=since_ns,
             now_ns=self._house.clock.boottime_ns(),
@@ -180,13 +204,11 @@ class Conversation:
         request = meant.request(sender, lang=person.lang, heard_ns=since_ns, stanza=heard.id)
         return await self._execution.run(request, words=words)
 
-    async def _acknowledge(
-        self, sender: Jid, person: Person, alert: str, present: bool, *, words: str, heard_ns: int
-    ) -> Reply:
+    async def _acknowledge(self, asked: Request, *, present: bool, words: str) -> Reply:
+        alert = asked.argument
         if not present and self._house.alerts.state(alert).phase == "raised":
             return refuse(OLDER, alert=humane(alert))
-        request = Request(sender=sender, verb="ack", argument=alert, lang=person.lang, heard_ns=heard_ns)
-        return await self._execution.run(request, words=f"{words} (ack {alert})")
+        return await self._execution.run(asked, words=f"{words} (ack {alert})")
 
     def _about(self, person: Person, identity: str) -> tuple[str, bool] | None:
         """The alert that a message of ours was about and whether in its present raising, if they may read it."""
@@ -203,7 +225,8 @@ class Conversation:
         return any(map(thumbs_up, reacted.emoji)) and (person.jid, reacted.to) not in self._reacted
 
     def _stranger(self, sender: Jid, heard: Said | Reacted | Ignored) -> None:
-        self._execution.stranger(sender, heard.why if isinstance(heard, Ignored) else _words(heard))
+        why = heard.why if isinstance(heard, Ignored) else ""
+        self._execution.stranger(sender, why or veiled(_words(heard)), encrypted=why == "encrypted")
 
 
 def _words(heard: Said | Reacted | Ignored) -> str:

@@ -1,4 +1,4 @@
-"""What the agent says of its own disk: its channels, and from what a disk refused to one of four words. Pure.
+"""What the agent says of itself: its channels, and from what a disk refused to one of four words. Pure.
 
 docs/adr/0031-disk.md says why a node goes on without its disk, and what that costs.
 """
@@ -16,11 +16,17 @@ Health = Literal["ok", "full", "failing", "replaced", "rights_lost"]
 
 STORAGE: Final = "node.storage"
 DROPPED: Final = "node.dropped"
-OWN: Final = frozenset({STORAGE, DROPPED})
+REFUSED: Final = "node.refused"
+FAILED: Final = "node.failed"
+OWN: Final = frozenset({STORAGE, DROPPED, REFUSED, FAILED})
+# For machines and alerts: in a chat `log` says who it was, and a number that any stranger can raise is no news there.
+COUNTERS: Final = frozenset({REFUSED, FAILED})
 ALERT: Final = "storage"  # the alert that is there without a table
 CHANNELS: Final = (
     Channel(name=STORAGE, kind="sensor", type="text", cls="event"),
     Channel(name=DROPPED, kind="sensor", type="number", digits=0),
+    Channel(name=REFUSED, kind="sensor", type="number", digits=0),
+    Channel(name=FAILED, kind="sensor", type="number", digits=0),
 )
 STEADY_S: Final = 60.0  # what it says holds at least so long, and it was well so long before it is well
 LONGEST_S: Final = 3600.0  # twice as long each time that it was not well for so long: a card that comes and goes
@@ -31,7 +37,7 @@ REPLACED_S: Final = 86400.0
 
 def quiet(name: str, latest: Record | None) -> bool:
     """Whether this is a channel of the node's own that has nothing to say to people now."""
-    return name in OWN and (latest is None or latest.value in {"ok", 0})
+    return name in COUNTERS or (name in OWN and (latest is None or latest.value in {"ok", 0}))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,6 +18,8 @@ from __future__ import annotations
 from typing import Literal
 
 Trouble = Literal["full", "failing", "other"]
+# What the end of a try to log in, or of a link, may be the sign of: somebody on the way to the server, or at it.
+Sign = Literal["certificate", "pin", "plaintext", "early", "mechanism", "proof", "stream"]
 
 
 class NodeError(Exception):
@@ -25,7 +27,11 @@ class NodeError(Exception):
 
 
 class LinkError(NodeError, ConnectionError):
-    """The way to the server is gone; what was not acknowledged is still ours."""
+    """The way to the server is gone; what was not acknowledged is still ours. `sign`: of an attack, where it may be."""
+
+    def __init__(self, text: str, sign: Sign | None = None) -> None:
+        self.sign = sign
+        super().__init__(text)
 
 
 class Unreachable(LinkError):
@@ -33,7 +39,7 @@ class Unreachable(LinkError):
 
 
 class Untrusted(LinkError):
-    """The server's certificate proves nothing; the text says why and what to do."""
+    """Who answers does not prove to be the server; the text says why and what to do."""
 
 
 class LoginRefused(LinkError):

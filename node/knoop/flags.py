@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 INIT_EXAMPLES = """knoop init
@@ -18,6 +19,20 @@ PROBE_EXAMPLES = """knoop probe                          what is on this machine
   knoop probe --selftest GPIO17 GPIO27
                                        what this board does, with a wire
                                        between these two"""
+
+
+def claim(made: argparse.ArgumentParser) -> None:
+    """Those of `knoop claim`."""
+    flag = made.add_argument
+    flag("--again", action="store_true", help="a new code, also where there are owners: for one who lost their account")
+    flag("--png", type=Path, metavar="FILE", help="keep it as a picture, too")
+    flag("--state", type=Path, metavar="DIR", help="the node's state (default: as knoop run finds it)")
+
+
+def audit(made: argparse.ArgumentParser) -> None:
+    """Those of `knoop audit`."""
+    made.add_argument("--tail", type=int, default=20, metavar="N", help="so many lines (default: 20; 0: all)")
+    made.add_argument("--state", type=Path, metavar="DIR", help="the node's state (default: as knoop run finds it)")
 
 
 def probe(made: argparse.ArgumentParser) -> None:
@@ -47,6 +62,7 @@ def init(made: argparse.ArgumentParser) -> None:
     flag("--invite", metavar="FILE", help="make the account with the invite in this file (-: standard input), "
          "xmpp:…?register;preauth=…")
     flag("--owner", action="append", metavar="JID", help="whom it obeys; may be given more than once")
+    flag("--claim", action="store_true", help="nobody yet: who sends it the code that is shown becomes its owner")
     flag("--publish", choices=("pep", "off"), help="whether readings are kept on the server")
     flag("--room", metavar="JID", help="a group chat in which to say alarms")
     flag("--simulated", action="store_true", help="a simulated board, to try it without hardware")
@@ -57,3 +73,29 @@ def init(made: argparse.ArgumentParser) -> None:
     flag("--port", type=int, default=0, help="and its port")
     flag("--ca-file", type=Path, metavar="FILE", help="the CA that signed the server's certificate")
     flag("--fingerprint", default="", metavar="SHA256", help="or the one certificate that is right")
+
+
+def keeping(verb: Callable[..., argparse.ArgumentParser], run: Callable[[argparse.Namespace], int]) -> None:
+    """`knoop export`, `knoop import` and `knoop purge` with theirs."""
+    export = verb("export", run, "Put a node into one file, for another card; also while it runs.",
+                  "knoop export greenhouse.tar.gz")
+    export.add_argument("file", type=Path, metavar="FILE", help="the archive to write, mode 600")
+    bring = verb("import", run, "Put a node out of its file onto this machine; the old one must be off.",
+                 "knoop import greenhouse.tar.gz --config /etc/knoop --state /var/lib/knoop",
+                 config="its node.toml here, or the folder for it (default: here)")
+    bring.add_argument("file", type=Path, metavar="FILE", help="what knoop export wrote. It says whom the node obeys: "
+                       "take only your own")
+    for made in (export, bring):
+        made.add_argument("--force", action="store_true", help="also over files that are there already")
+    purge = verb("purge", run, "Delete what a node has kept; it must be off.",
+                 "knoop purge --server --configuration\n  knoop purge --person bram@example.org --server")
+    flag = purge.add_argument
+    flag("--person", metavar="JID", help="only what is about this person")
+    flag("--server", action="store_true", help="also at the server: pub-sub nodes with their items, roster, block list")
+    flag("--account", action="store_true", help="and the account itself, with all that the server keeps of it")
+    flag("--configuration", action="store_true", help="also node.toml and the files beside it that it names, the "
+         "password's too")
+    flag("-y", "--yes", action="store_true", help="do not ask")
+    for made in (export, bring, purge):
+        made.add_argument("--state", type=Path, metavar="DIR", help="where the node remembers (default: "
+                          "~/.local/state/knoop); DIR-hw beside it is the hardware half's")

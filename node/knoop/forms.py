@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal
 
+from knoop.codes import typed
 from knoop.command import (
     N_,
     Ask,
@@ -34,10 +35,10 @@ MAX_TEXT = 1000  # characters of one value; as much as a sentence in chat may ha
 MOST_CHOICES = 300  # about 100 KiB in a stanza at worst; servers take 256, and nobody scrolls further
 
 Kind = Literal["text-single", "jid-single", "list-single", "list-multi", "boolean"]
-Stage = Literal["only", "first", "second"]
+Stage = Literal["only", "first", "second", "code"]
 Values = Mapping[str, Sequence[str]]
 
-OUTPUT, VALUE, FOR = "output", "value", "for"
+OUTPUT, VALUE, FOR, CODE = "output", "value", "for", "code"
 CHANNELS = Ask(name="channels", kind="channels", label=N_("Channels"), needed=True)
 SPAN = Ask(name=FOR, kind="span", label=N_("How long, like 2h or 1d"))
 BY_TAKES: Mapping[Takes, tuple[Ask, ...]] = {
@@ -81,7 +82,7 @@ class Field:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
-    """A form to fill in: the `only` one of its verb, or of two stages. `output` is the channel that it is about."""
+    """A form to fill in: the `only` one of its verb, or of several stages. `output` is the channel that it is about."""
 
     title: str
     fields: tuple[Field, ...]
@@ -106,8 +107,15 @@ class Desk:
         """The first form, or the one about an `output`; the request itself where nothing is to be asked."""
         return self._setting(output) if self._sets else self._asking()
 
-    def submitted(self, values: Values, *, output: str = "") -> Form | Request | Reply:
+    def coding(self) -> Form:
+        """The form that a one-time code is typed into."""
+        field = Field(var=CODE, kind="text-single", label=self._said(N_("Code")), needed=True)
+        return self._form(field, stage="code")
+
+    def submitted(self, values: Values, *, output: str = "", stage: Stage = "only") -> Form | Request | Reply:
         """The request that the filled-in form makes, the form of the next stage, or what is wrong with which field."""
+        if stage == "code":
+            return replace(self.request, code=typed(" ".join(values.get(CODE, ()))))
         form = self.form(output)
         if not isinstance(form, Form):
             return form

@@ -12,11 +12,13 @@ from knoop.alarms import Alarms
 from knoop.alerts import PREFIX, Alerts, Transition
 from knoop.bench import bench
 from knoop.board import BoardClient
+from knoop.claiming import Claims
 from knoop.config import Config
 from knoop.disk import CHANNELS, STORAGE
 from knoop.glance import glance
 from knoop.health import LOSING_S, Health
 from knoop.jid import Jid
+from knoop.knocks import Knocks
 from knoop.record import Record
 from knoop.router import Router
 from knoop.state import ANSWER_S, State
@@ -27,6 +29,7 @@ from knoop.timekeeping import Timekeeping
 from knoop.wall import Wall
 from knoop.watching import Watching
 from knoop.xmpp import compat
+from knoop.xmpp.admission import Admission
 from knoop.xmpp.session import Session
 from knoop_hw.clock import Clock
 from knoop_hw.model import Channel
@@ -44,15 +47,21 @@ class Household:
         self.config = config
         self.name = config.node.name
         self.label = config.node.label
+        self.own = config.jid.bare
         self.run = run
         self.clock = clock
         self.wall = Wall(clock)
         self.timekeeping = Timekeeping(self, session=session)
         self.store = store
         self.state = state
+        self.claims = Claims(state)
+        self.knocks = Knocks(self, wanted=config.node.strangers == "ask", session=session)
         self.access = Access(config.people)
         self.alerts = Alerts(config.rules)
         self.alarms = Alarms(self)
+        self.admission = Admission(
+            own=config.jid, rooms=config.rooms, service=config.publish.service, access=lambda: self.access, clock=clock
+        )
         self.telling = Telling(self)
         self.watching = Watching(self, session=session)
         self.router: Router | None = None
@@ -68,7 +77,9 @@ class Household:
     def follow(self, former: Household) -> None:
         """Go on where the house of another configuration ended."""
         self.wall.follow(former.wall)
+        self.admission.follow(former.admission)
         self.watching.follow(former.watching)
+        self.knocks.follow(former.knocks)
         self.telling.follow(former.telling)
         self._waiting, self._lost = former._waiting, former._lost
         self._started_ns = former._started_ns
@@ -153,10 +164,10 @@ class Household:
             return self._waiting[-1] if self._waiting else 0
         return min(self._waiting) if len(self._waiting) == WAITED else 0
 
-    async def set(self, channel: str, value: bool | float, *, for_s: float | None, by: Jid) -> Record:
+    async def set(self, channel: str, value: bool | float, *, for_s: float | None, by: Jid, heard_ns: int) -> Record:
         """Move an output and return the level read back; raises knoop_hw.errors.SetRefused."""
         self.telling.did(by, channel)
-        return await self._board.set(channel, value, for_s=for_s, by=by)
+        return await self._board.set(channel, value, for_s=for_s, by=by, asked_ns=heard_ns)
 
     async def acknowledge(self, alert: str, *, by: Jid) -> None:
         """Say to everybody who was told of `alert` that a person has seen it."""

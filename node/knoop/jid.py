@@ -7,7 +7,7 @@ these objects, never on text.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -21,7 +21,7 @@ class Jid:
     @property
     def bare(self) -> Jid:
         """The same address without its resource."""
-        return replace(self, resource="")
+        return Jid(self.local, self.domain)
 
     def __str__(self) -> str:
         local = f"{self.local}@" if self.local else ""

@@ -165,7 +165,7 @@ class Presence:
                     if following:
                         following.cancel()  # what it told the server so far is told again
                         await asyncio.wait({following})
-                    following = asyncio.create_task(self._persist(lambda: self._follow(session), "rights"))
+                    following = asyncio.create_task(self._follow(session))
         finally:
             tasks: list[asyncio.Task[Any]] = [*running.values(), *(task for task in (following, changed) if task)]
             for task in tasks:
@@ -173,13 +173,21 @@ class Presence:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _follow(self, session: Session) -> None:
-        await roster.follow(session, self._people())
-        if self._config.publish.pubsub != "off":
-            service = self._config.publish.service
-            await self._configured.wait()
-            placed = [nodes.placed(node, service, session.jid) for node in nodes.NODES]
-            if any([await nodes.allow(session, node, self._readers(), service=service) for node in placed]):
-                await self._tell(session, about=True)
+        """Let roster and whitelists follow the rights, each by itself: what one refuses keeps no other from it."""
+        ours = nodes.NODES if self._config.publish.pubsub != "off" else ()
+        await together(
+            self._persist(lambda: roster.follow(session, self._people()), "rights"),
+            *(self._persist(partial(self._allow, session, node), "rights") for node in ours),
+        )
+
+    async def _allow(self, session: Session, node: nodes.Node) -> None:
+        await self._configured.wait()
+        service = self._config.publish.service
+        anew = await nodes.allow(
+            session, nodes.placed(node, service, session.jid), self._readers(), service=service
+        )
+        if anew and node in {nodes.STATE, nodes.ABOUT}:
+            await self._tell(session, about=node == nodes.ABOUT)
 
     async def _sink(self, session: Session, sink: str) -> None:
         kind, _, target = sink.partition(":")

@@ -52,8 +52,9 @@ class Readings:
     def __init__(self, db: sqlite3.Connection, *, after: int = 0) -> None:
         self.db = db
         self.newest: int = after
+        self.placed = 0
         # Up to this row everything waits for somebody, which spares the search in a store that is all backlog.
-        self._busy = 0
+        self.busy = 0
         self._undone = -1
 
     def since(self, undone: int) -> Readings:
@@ -66,9 +67,9 @@ class Readings:
     def _remember(self) -> None:
         tally = dict(self.db.execute("SELECT name, count FROM tally").fetchall())
         self.dropped: Mapping[Class, int] = {cls: tally.get(f"dropped.{cls}", 0) for cls in CLASSES}
-        self._placed: int = tally.get("placed", 0)
+        self.placed = tally.get("placed", 0)
         (newest,) = self.db.execute("SELECT ifnull(max(id), 0) FROM reading").fetchone()
-        newest = max(newest, self._placed, self.newest)  # a number is not used twice, or it would count as placed
+        newest = max(newest, self.placed, self.newest)  # a number is not used twice, or it would count as placed
         if newest >= MOST_ROWS:
             raise damaged(f"row {newest}")
         self.newest = newest
@@ -80,7 +81,7 @@ class Readings:
     def add(self, entries: Iterable[tuple[Record, Collection[str]]], dropped: Mapping[Class, int]) -> list[Record]:
         """Keep what is not there yet; returns all of them with their `row`. `dropped` is the count to keep with it."""
         kept = [self._insert(record, sinks) for record, sinks in entries]
-        if self.newest - self._placed >= PLACE_ROWS:
+        if self.newest - self.placed >= PLACE_ROWS:
             self._place()
         if dict(dropped) != self.dropped:
             rows = [(f"dropped.{cls}", count) for cls, count in dropped.items()]
@@ -99,14 +100,14 @@ class Readings:
     def delivered(self, sink: str, rows: Iterable[int]) -> None:
         """Take these rows off what waits for `sink`."""
         rows = list(rows)
-        self._busy = min([self._busy, *(row - 1 for row in rows)])
+        self.busy = min([self.busy, *(row - 1 for row in rows)])
         if number := self._sinks.get(sink):
             keys = [(number, cls, row) for row in rows for cls in range(len(CLASSES))]
             self.db.executemany("DELETE FROM delivery WHERE sink = ? AND class = ? AND reading = ?", keys)
 
     def forget(self, sink: str) -> int:
         """Drop all that waits for `sink`; returns how much that was."""
-        self._busy = 0
+        self.busy = 0
         number = (self._sinks.pop(sink, None),)
         self.db.execute("DELETE FROM sink WHERE id = ?", number)
         return self.db.execute("DELETE FROM delivery WHERE sink = ?", number).rowcount
@@ -132,7 +133,7 @@ class Readings:
         bounds = {"since_ns": since_ns, "until_ns": until_ns}
         found = self._records(
             f"SELECT {COLUMNS} FROM reading r {OF_SERIES} WHERE r.id > :placed AND s.channel = :channel AND {WITHIN} "
-            "ORDER BY r.id DESC LIMIT :limit", placed=self._placed, channel=channel, limit=limit, **bounds,
+            "ORDER BY r.id DESC LIMIT :limit", placed=self.placed, channel=channel, limit=limit, **bounds,
         )  # fmt: skip
         for series in self._newest_series(channel):
             if len(found) >= limit:
@@ -151,7 +152,7 @@ class Readings:
             "SELECT s.channel, s.run, p.seq, p.reading FROM series s CROSS JOIN place p ON p.series = s.id "
             "AND p.seq = (SELECT max(seq) FROM place WHERE series = s.id) UNION ALL "
             "SELECT s.channel, s.run, max(r.seq), r.id "  # SQLite takes the id from the row of the max
-            f"FROM reading r {OF_SERIES} WHERE r.id > ? GROUP BY r.series", (self._placed,),
+            f"FROM reading r {OF_SERIES} WHERE r.id > ? GROUP BY r.series", (self.placed,),
         ):  # fmt: skip
             last[channel, run] = max((seq, row), last.get((channel, run), (0, 0)))
         newest: dict[str, int] = {}
@@ -170,12 +171,12 @@ class Readings:
             f"WHERE id > max(:placed, :after) AND series IN ({series}) AND seq BETWEEN :first AND :last) AS found "
             f"CROSS JOIN reading r ON r.id = found.id {OF_SERIES} WHERE {WITHIN} ORDER BY r.id LIMIT :limit",
             run=wanted.run, first=wanted.first, last=wanted.last, since_ns=wanted.since_ns, until_ns=wanted.until_ns,
-            after=after, placed=self._placed, limit=limit, **names,
+            after=after, placed=self.placed, limit=limit, **names,
         )  # fmt: skip
 
     def portion(self, wanted: Wanted, after: int, limit: int) -> tuple[list[Record], int]:
         """The oldest of what is wanted among the SCAN_ROWS above `after`, and how far these go; 0 when none are."""
-        if not (ahead := self._ahead(after)):
+        if not (ahead := self.ahead(after)):
             return [], 0
         channels, names = _marked(wanted.channels)
         found = self._records(
@@ -192,11 +193,11 @@ class Readings:
         mine = "SELECT id FROM series WHERE boot = ?"
         sql = f"SELECT min(reading) FROM place WHERE series IN ({mine})"
         (first,) = self.db.execute(sql, (boot,)).fetchone()
-        return self._placed if first is None else first - 1
+        return self.placed if first is None else first - 1
 
     def correct(self, boot: str, offset_ns: int, after: int) -> tuple[int, int | None]:
         """Date what has no time among the SCAN_ROWS above `after`; how many, and how far these go, None at the end."""
-        if not (ahead := self._ahead(after)):
+        if not (ahead := self.ahead(after)):
             return 0, None
         dated = self.db.execute(
             "UPDATE reading SET at_ns = boottime_ns + ? WHERE id BETWEEN ? AND ? AND at_ns IS NULL "
@@ -204,31 +205,22 @@ class Readings:
         )  # fmt: skip
         return dated.rowcount, ahead[1]
 
-    def prune(self, before_ns: int, limit: int) -> int:
-        """Delete the oldest of history up to the first reading that is younger; returns how many went."""
-        younger = "SELECT id FROM reading WHERE id > ? AND at_ns >= ? ORDER BY id LIMIT 1"
-        (end,) = self.db.execute(younger, (self._busy, before_ns)).fetchone() or (self.newest + 1,)
-        return self._delete(self._rows(
-            f"SELECT r.id FROM reading r {OF_SERIES} WHERE r.id > ? AND r.id < ? AND r.at_ns < ? AND NOT {WAITS} "
-            "ORDER BY r.id LIMIT ?", self._busy, end, before_ns, limit,
-        ))  # fmt: skip
-
     def drop_history(self, limit: int) -> int | None:
         """Delete the oldest of history among the next SCAN_ROWS; returns how many went, None at the end."""
-        if not (ahead := self._ahead(self._busy)):
+        if not (ahead := self.ahead(self.busy)):
             return None
         history = f"SELECT r.id FROM reading r {OF_SERIES} WHERE r.id BETWEEN ? AND ? AND NOT {WAITS}"
-        rows = self._rows(f"{history} ORDER BY r.id LIMIT ?", *ahead, limit)
-        self._busy = rows[0] - 1 if rows else min(ahead[1], self.newest)
-        return self._delete(rows)
+        rows = self.rows(f"{history} ORDER BY r.id LIMIT ?", *ahead, limit)
+        self.busy = rows[0] - 1 if rows else min(ahead[1], self.newest)
+        return self.delete(rows)
 
     def drop_waiting(self, cls: int, limit: int) -> int:
         """Delete the oldest of a class that wait for anybody; returns how many went."""
         oldest = "SELECT reading FROM delivery WHERE sink = ? AND class = ? ORDER BY reading LIMIT ?"
-        rows = {row for sink in self._sinks.values() for row in self._rows(oldest, sink, cls, limit)}
-        return self._delete(sorted(rows)[:limit])
+        rows = {row for sink in self._sinks.values() for row in self.rows(oldest, sink, cls, limit)}
+        return self.delete(sorted(rows)[:limit])
 
-    def _delete(self, rows: Sequence[int]) -> int:
+    def delete(self, rows: Sequence[int]) -> int:
         """Delete these readings and all that points at them."""
         what = f"SELECT r.series, r.seq, s.class, r.id FROM reading r {OF_SERIES} WHERE r.id = ?"
         known = [found for row in rows if (found := self.db.execute(what, (row,)).fetchone())]
@@ -264,7 +256,7 @@ class Readings:
             "SELECT max(ifnull((SELECT max((SELECT max(seq) FROM place WHERE series = s.id)) FROM series s "
             "WHERE channel = :channel AND run = :run), 0), ifnull((SELECT max(seq) FROM reading "
             f"WHERE id > :placed AND series IN {OF_RUN}), 0))",
-            {"channel": key[0], "run": key[1], "placed": self._placed},
+            {"channel": key[0], "run": key[1], "placed": self.placed},
         ).fetchone()  # fmt: skip
         return int(seq)
 
@@ -273,7 +265,7 @@ class Readings:
         found = self.db.execute(
             f"SELECT reading FROM place WHERE seq = :seq AND series IN {OF_RUN} UNION ALL "
             f"SELECT id FROM reading WHERE id > :placed AND seq = :seq AND series IN {OF_RUN} LIMIT 1",
-            {"channel": record.channel, "run": record.run, "seq": record.seq, "placed": self._placed},
+            {"channel": record.channel, "run": record.run, "seq": record.seq, "placed": self.placed},
         ).fetchone()
         return found[0] if found else 0
 
@@ -296,10 +288,10 @@ class Readings:
         """Write down where the newest are found."""
         self.db.execute(
             "INSERT OR IGNORE INTO place SELECT series, seq, id FROM reading WHERE id > ? ORDER BY series, seq",
-            (self._placed,),
+            (self.placed,),
         )
         self.db.execute("INSERT OR REPLACE INTO tally VALUES ('placed', ?)", (self.newest,))
-        self._placed = self.newest
+        self.placed = self.newest
         if self._grown:  # each start of a board makes new series; forget those that nothing is left of
             self.db.execute("DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM place WHERE series = series.id)")
             self._series.clear()
@@ -307,13 +299,13 @@ class Readings:
 
     def _newest_series(self, channel: str) -> list[int]:
         """The series of a channel that are in `place`, the one with the newest row first."""
-        return self._rows(
+        return self.rows(
             "SELECT s.id FROM series s CROSS JOIN place p ON p.series = s.id "
             "AND p.seq = (SELECT max(seq) FROM place WHERE series = s.id) WHERE s.channel = ? ORDER BY p.reading DESC",
             channel,
         )
 
-    def _ahead(self, after: int) -> tuple[int, int] | None:
+    def ahead(self, after: int) -> tuple[int, int] | None:
         """The first row above `after`, and how far one transaction looks from there; None where there is none."""
         (first,) = self.db.execute("SELECT min(id) FROM reading WHERE id > ?", (after,)).fetchone()
         return (first, first + SCAN_ROWS - 1) if first else None
@@ -323,7 +315,7 @@ class Readings:
         assert row is not None
         return row
 
-    def _rows(self, sql: str, *values: str | int) -> list[int]:
+    def rows(self, sql: str, *values: str | int) -> list[int]:
         return [row for (row,) in self.db.execute(sql, values)]
 
     def _records(self, sql: str, **values: str | int | None) -> list[Record]:

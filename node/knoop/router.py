@@ -80,19 +80,19 @@ class Router:
     """Takes readings and passes them on to its `outbox`.
 
     `synced` says whether the wall clock is to be trusted, `steady` whether so much that what is older by it than
-    `retain_s` may go. `on_stored` is the outbox's. `on_record` is called once for
-    each new record, before it is safe, and must not block.
+    `retain_s`, or what `retain_for` has for its channel or device, may go. `on_stored` is the outbox's. `on_record` is
+    called once for each new record, before it is safe, and must not block.
     """
 
     def __init__(
         self, store: Store, *, clock: Clock, synced: Callable[[], bool],
         on_stored: Callable[[int], None], on_record: Callable[[Record], None], retain_s: float | None = None,
-        steady: Callable[[], bool] = lambda: True,
+        retain_for: Mapping[str, float] | None = None, steady: Callable[[], bool] = lambda: True,
     ) -> None:  # fmt: skip
         self.latest: dict[str, Record] = {}
         self.outbox = Outbox(store, clock=clock, on_stored=on_stored)
         self._store, self._clock, self._synced, self._steady = store, clock, synced, steady
-        self._on_record, self._retain_s = on_record, retain_s
+        self._on_record, self._retain_s, self._retain_for = on_record, retain_s, retain_for or {}
         self._routes: tuple[Route, ...] = ()
         self._hello: Hello | None = None
         self._channels: dict[str, Channel] = {}
@@ -182,9 +182,11 @@ class Router:
         while self._retain_s is not None:
             await self._clock.sleep(PRUNE_S)
             with suppress(StoreError):  # then at the next hour
-                retain_ns, more = int(self._retain_s * 1e9), 1
+                more = 1
                 while more and self._synced() and self._steady():
-                    more = await self._store.prune(self._clock.time_ns() - retain_ns)
+                    now_ns = self._clock.time_ns()
+                    own_ns = {name: now_ns - int(span_s * 1e9) for name, span_s in self._retain_for.items()}
+                    more = await self._store.prune(now_ns - int(self._retain_s * 1e9), own_ns=own_ns)
 
     def _accept(self, records: Iterable[Record], floor: int) -> None:
         """Hold the new ones among these records, then tell of each: a listener's failure loses no reading."""

@@ -23,7 +23,14 @@ from knoop_hw.logs import printable
 
 T = TypeVar("T")
 
-_AUDIT = "INSERT INTO audit (at_ns, who, action, result, via, encrypted) VALUES (?, ?, ?, ?, ?, ?)"
+_AUDIT = (
+    "INSERT INTO audit (at_ns, who, action, result, via, encrypted, stanza, whose) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_BEYOND = (
+    "DELETE FROM audit WHERE whose = :whose AND "
+    "id <= (SELECT id FROM audit WHERE whose = :whose ORDER BY id DESC LIMIT 1 OFFSET :most)"
+)
+_BEYOND_ALL = "DELETE FROM audit WHERE id <= (SELECT id FROM audit ORDER BY id DESC LIMIT 1 OFFSET ?)"
 _GRANTED = "SELECT jid, role, only_json FROM granted ORDER BY jid"
 _QUIET = "SELECT jid, until_ns FROM quiet ORDER BY jid"
 _SILENT = "SELECT alert, until_ns, by FROM silence ORDER BY alert"
@@ -33,7 +40,11 @@ _KNOWN = {
 }  # fmt: skip
 
 ANSWER_S = 3.0  # writing takes milliseconds, a worn SD card at times a second; a disk that hangs, for ever
-AUDIT_LINES = 10_000  # about 1 MB
+AUDIT_LINES = 10_000  # about 1 MB; 20 MB where every field is as long as it may be
+# Of one person, or of all strangers together: who asks all day what they may not, or switches a lamp on and off, pushes
+# nobody else's lines out.
+AUDIT_LINES_EACH = 2_000
+AUDIT_TRIMMED = 100  # lines that may be more than AUDIT_LINES: looking for the oldest reads the whole log
 AUDIT_CHARACTERS = 500  # of one field: a stranger's megabyte is not worth keeping
 
 
@@ -73,16 +84,31 @@ class State:
         """What it is kept in, which knows how the disk is."""
         return self._db
 
-    async def audit(self, *, at_ns: int, who: str, action: str, result: str, via: str, encrypted: bool) -> None:
-        """Add a line, its texts `printable`; beyond AUDIT_LINES the oldest go."""
+    async def audit(
+        self, *, at_ns: int, who: str, action: str, result: str, via: str, encrypted: bool,
+        stanza: bytes | None = None, whose: str = "",
+    ) -> None:  # fmt: skip
+        """Add a line, its texts `printable`; beyond AUDIT_LINES the oldest go, and of `whose` beyond AUDIT_LINES_EACH.
+
+        `stanza` is what tells a repeat of what acted (`fresh.Seen`), `whose` the person to whom the line is counted.
+        """
         texts = (printable(text, AUDIT_CHARACTERS) for text in (who, action, result, via))
-        values = (at_ns, *texts, int(encrypted))
+        values = (at_ns, *texts, int(encrypted), stanza, whose)
 
         def work(db: sqlite3.Connection) -> None:
-            line = db.execute(_AUDIT, values).lastrowid
-            db.execute("DELETE FROM audit WHERE id <= ?", ((line or 0) - AUDIT_LINES,))
+            line = db.execute(_AUDIT, values).lastrowid or 0
+            db.execute(_BEYOND, {"whose": whose, "most": AUDIT_LINES_EACH})
+            if line % AUDIT_TRIMMED == 0:
+                db.execute(_BEYOND_ALL, (AUDIT_LINES,))
 
         await self.run(work)
+
+    async def audited_stanzas(self, limit: int) -> list[bytes]:
+        """What tells repeats of the last `limit` requests that came as a stanza, oldest first."""
+        rows = await self._rows(
+            "SELECT stanza FROM audit WHERE stanza IS NOT NULL ORDER BY id DESC LIMIT ?", limit, patient=True
+        )
+        return [stanza for (stanza,) in reversed(rows)]
 
     async def audit_tail(self, limit: int) -> list[AuditLine]:
         """The last `limit` lines, newest last."""

@@ -37,8 +37,11 @@ CREATE TABLE receipts (jid TEXT PRIMARY KEY, missed INTEGER NOT NULL) STRICT;
 """,
     """
 ALTER TABLE audit ADD COLUMN stanza BLOB;
-CREATE TABLE code (digest BLOB PRIMARY KEY, jid TEXT NOT NULL, wish_json TEXT NOT NULL, boot TEXT NOT NULL,
-  until_ns INTEGER NOT NULL) STRICT;
+ALTER TABLE audit ADD COLUMN whose TEXT NOT NULL DEFAULT '';
+UPDATE audit SET whose = substr(who, 1, instr(who || '/', '/') - 1) WHERE result <> 'refused: stranger';
+CREATE INDEX audit_whose ON audit (whose, id);
+CREATE TABLE code (jid TEXT PRIMARY KEY, digest BLOB NOT NULL, wish_json TEXT NOT NULL, boot TEXT NOT NULL,
+  until_ns INTEGER NOT NULL, tries INTEGER NOT NULL) STRICT;
 CREATE TABLE claim (digest BLOB PRIMARY KEY, role TEXT NOT NULL, only_json TEXT NOT NULL, name TEXT NOT NULL,
   by TEXT NOT NULL, until_ns INTEGER NOT NULL) STRICT;
 CREATE TABLE knock (jid TEXT PRIMARY KEY, answer TEXT NOT NULL, at_ns INTEGER NOT NULL) STRICT;
@@ -48,7 +51,10 @@ CREATE TABLE knock (jid TEXT PRIMARY KEY, answer TEXT NOT NULL, at_ns INTEGER NO
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditLine:
-    """One line of the audit log: when (UTC nanoseconds since 1970), who, what, how it ended, by which way."""
+    """One line of the audit log: when (UTC nanoseconds since 1970), who (full address), what, how it ended.
+
+    `via` is the way it came: chat, form, or room and the room's address. `encrypted`: from end to end.
+    """
 
     at_ns: int
     who: str
@@ -56,6 +62,11 @@ class AuditLine:
     result: str
     via: str
     encrypted: bool
+
+    @property
+    def way(self) -> str:
+        """By which way it came, and how."""
+        return f"{self.via}, encrypted" if self.encrypted else self.via
 
 
 @dataclass(frozen=True, slots=True)

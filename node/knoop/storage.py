@@ -1,4 +1,4 @@
-"""The agent's own channels of its disk: watches the databases, proves that they can be written, makes the records."""
+"""The agent's own channels: watches the databases, proves that they can be written, makes the records; and counts."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ HANGS_S: Final = 30.0  # a card that tidies up inside takes a second or two, sel
 # takes nothing any more. A page of each database an hour is 20 MB a year.
 PROVE_S: Final = 3600.0
 PROVE_AGAIN_S: Final = 10.0  # while something is refused, so that it is known when that is over
-COUNT_S: Final = 60.0  # how often the count of lost readings is told while it grows
+COUNT_S: Final = 60.0  # how often a count is told while it grows: a flood of strangers is a reading a minute
 
 _CHANNELS: Final[Mapping[str, Channel]] = {channel.name: channel for channel in CHANNELS}
 
 
 class Storage:
-    """`node.storage` and `node.dropped`, from `run` until cancelled.
+    """`node.storage`, `node.dropped` and further counts, from `run` until cancelled.
 
-    `router` takes each record, and knows the last of each channel and how many were lost; `now_ns` is UTC, None while
-    unknown. `recall` is to read from `state` again what it did not have before.
+    `counts` are counted on from what was told last before the start; what came within COUNT_S of an end is lost to
+    them. `router` takes each record, and knows the last of each channel and how many were lost; `now_ns` is UTC, None
+    while unknown. `recall` is to read from `state` again what it did not have before.
     """
 
     def __init__(
         self, readings: Database, state: State, *, run: str, clock: Clock, now_ns: Callable[[], int | None],
         router: Router, recall: Callable[[], Awaitable[None]],
+        counts: Callable[[], Mapping[str, float]] = dict,
     ) -> None:  # fmt: skip
         self._databases, self._state, self._recall = (readings, state.database), state, recall
         self._run, self._clock, self._now_ns, self._router = run, clock, now_ns, router
@@ -44,11 +46,14 @@ class Storage:
         self._known = self._source()
         self._seq = dict.fromkeys(_CHANNELS, 0)
         self._counted_ns: int | None = None
+        self._counts = counts
+        self._counted: dict[str, float] | None = None  # what the counts were before this start
         self._answers: dict[Database, tuple[int, int]] = {}  # calls that ended, and when that was first seen
 
     def follow(self, former: Storage) -> None:
         """Go on where the agent of another configuration ended."""
         self._disk, self._counted_ns, self._known = former._disk, former._counted_ns, former._known
+        self._counted = former._counted
 
     async def run(self) -> None:
         """Look every second, prove it now and then."""
@@ -102,7 +107,19 @@ class Storage:
         if self._counted_ns is None or now_ns - self._counted_ns >= COUNT_S * 1e9:
             self._counted_ns = now_ns
             self._say(DROPPED, float(sum(self._router.dropped.values())), now_ns)
+            self._count(now_ns)
         return disk
+
+    def _count(self, now_ns: int) -> None:
+        counts = self._counts()
+        if self._counted is None:
+            self._counted = {name: self._told(name) for name in counts}
+        for name, count in counts.items():
+            self._say(name, self._counted.get(name, 0.0) + count, now_ns)
+
+    def _told(self, name: str) -> float:
+        last = self._router.latest.get(name)
+        return last.value if last is not None and isinstance(last.value, float) else 0.0
 
     def _trouble(self, database: Database, now_ns: int) -> Trouble | None:
         ended, since_ns = self._answers.get(database, (-1, now_ns))

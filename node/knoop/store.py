@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from knoop import retention
 from knoop.database import Database, LimitReached
 from knoop.errors import StoreError
 from knoop.readings_sql import ANY_SEQ, SCAN_ROWS, Readings, Wanted
@@ -45,6 +46,7 @@ class Store:
         self._db = database
         self._readings: Readings | None = None
         self._dropped: Counter[Class] = Counter(dict.fromkeys(CLASSES, 0))
+        self._pruned_to = 0  # the row that `prune` has come to
 
     @classmethod
     @asynccontextmanager
@@ -168,12 +170,28 @@ class Store:
             done += dated
         return done
 
-    async def prune(self, before_ns: int, *, limit: int = 1000) -> int:
-        """Delete at most `limit` delivered readings older than `before_ns`; returns how many went.
+    async def prune(self, before_ns: int, *, own_ns: Mapping[str, int] | None = None, limit: int = 1000) -> int:
+        """Delete delivered readings older than `before_ns`, `limit` at once; returns how many went, 0 at the end.
 
-        Looks from the oldest row to the first younger one. Readings without a time stay until room is needed.
+        `own_ns` has other times for some channels and devices. Looks from the oldest row to the first younger one.
+        Readings without a time stay until room is needed.
         """
-        return await self._run(lambda readings: readings.prune(before_ns, limit), durable=False)
+        own_ns = own_ns or {}
+        own = await self._run(lambda readings: retention.own_series(readings, own_ns)) if own_ns else {}
+        gone = 0
+        after: int | None
+        for series, old_ns in own.items():
+            after = -1
+            while after is not None:
+                step = partial(retention.prune_series, series=series, before_ns=old_ns, after=after, limit=limit)
+                went, after = await self._run(step, durable=False)
+                gone += went
+        after = self._pruned_to
+        while not gone and after is not None:
+            portion = partial(retention.prune, before_ns=before_ns, besides=own, after=after, limit=limit)
+            gone, after = await self._run(portion, durable=False)
+        self._pruned_to = after or 0
+        return gone
 
     async def _add(self, entries: Sequence[Entry]) -> list[Record]:
         if not entries:

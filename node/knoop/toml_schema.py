@@ -14,6 +14,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from knoop import config, rules
+from knoop.kept import Storage
 from knoop.network import Network
 from knoop_hw import source, tables
 from knoop_hw.decode import Between, Scalar, key_of
@@ -24,7 +25,7 @@ from knoop_hw.remote_tables import Remote
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 CHANNEL = "^[a-z][a-z0-9_]*$"
 ONE: Mapping[str, type[Any]] = {
-    "node": config.Node, "xmpp": config.Xmpp, "publish": config.Publish, "storage": config.Storage,
+    "node": config.Node, "xmpp": config.Xmpp, "publish": config.Publish, "storage": Storage,
     "network": Network,
     "board": tables.BoardTable,
 }  # fmt: skip

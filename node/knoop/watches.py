@@ -12,6 +12,7 @@ from knoop.record import Record
 QUIET_BETWEEN_S = 5.0  # a person reads a line in about that time; the value that ends a pause is the newest
 PER_PERSON = 5  # devices of one bare address
 MAX_WATCHES = 50
+OF_DOMAINS = 25  # and of those who have only their domain's rights: a server may have any number of accounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,7 @@ class Due:
 class _Watch:
     channels: tuple[str, ...]
     until_ns: int
+    individual: bool
     as_one: bool = False
     said_ns: dict[str, int] = field(default_factory=dict)
     held: dict[str, Record] = field(default_factory=dict)
@@ -58,15 +60,18 @@ class Watches:
     def __init__(self) -> None:
         self._watches: dict[Jid, _Watch] = {}
 
-    def start(self, watcher: Jid, channels: Sequence[str], *, until_ns: int) -> None:
-        """Replace what this chat watches. When there are too many, who has most of them loses the oldest."""
+    def start(self, watcher: Jid, channels: Sequence[str], *, until_ns: int, individual: bool = True) -> None:
+        """Replace what this chat watches. When there are too many, who has most of them loses the oldest.
+
+        `individual`: rights were given to this very address; the others have places of their own and take nobody's.
+        """
         self._watches.pop(watcher, None)
-        count = Counter(other.bare for other in self._watches)
+        count = Counter(other.bare for other, watch in self._watches.items() if watch.individual == individual)
         if count[watcher.bare] >= PER_PERSON:
             self._end_oldest(watcher.bare)
-        elif len(self._watches) >= MAX_WATCHES:
+        elif count.total() >= (MAX_WATCHES if individual else OF_DOMAINS):
             self._end_oldest(max(count, key=lambda who: count[who]))
-        self._watches[watcher] = _Watch(tuple(channels), until_ns)
+        self._watches[watcher] = _Watch(tuple(channels), until_ns, individual)
 
     def channels(self, watcher: Jid) -> tuple[str, ...]:
         """What this chat watches, in the order asked."""

@@ -46,7 +46,9 @@ class Watching:
     def start(self, watcher: Jid, channels: Sequence[str], *, for_s: float) -> None:
         """Tell this chat (full JID) for a while; replaces an earlier watch of it."""
         self._ids.pop(watcher, None)
-        self._watches.start(watcher, channels, until_ns=self._house.clock.boottime_ns() + round(for_s * 1e9))
+        until_ns = self._house.clock.boottime_ns() + round(for_s * 1e9)
+        individual = self._house.access.individual(watcher)
+        self._watches.start(watcher, channels, until_ns=until_ns, individual=individual)
         self._ids = {other: kept for other, kept in self._ids.items() if self._watches.channels(other)}
         session = self._session()
         if session is not None:

@@ -45,7 +45,8 @@ async def test_it_comes_back_after_a_server_that_died_and_knows_what_it_missed(t
         def client(user):
             return Witness(server.jid(user), "secret", port=server.tls_port, ca_file=server.ca_file, notify=())
 
-        async with Subscriber(lambda: client("anna"), server.jid("greenhouse"), nodes=(EVENTS,)) as sub:
+        node_jid = server.jid("greenhouse")
+        async with Subscriber(lambda: client("anna"), node_jid, node_full=f"{node_jid}/x", nodes=(EVENTS,)) as sub:
             async with client("greenhouse") as node:
                 with pytest.raises(NotSeen, match=r"no subscription within .*forbidden"):
                     await sub.ready(within_s=0.1)

@@ -62,6 +62,19 @@ class Peer:
         self._read = found.end()
         return found
 
+    @property
+    def ended(self) -> bool:
+        """Whether either side hung up."""
+        return self._writer.is_closing() or self._reader.at_eof()
+
+    def hang_up(self) -> None:
+        """End the connection, as a network does."""
+        self._writer.transport.abort()
+
+    def back(self, found: re.Match[bytes]) -> None:
+        """Let what was heard be heard again."""
+        self._read = found.start()
+
     async def more(self) -> None:
         data = await self._reader.read(65536)
         if not data:
@@ -113,6 +126,10 @@ class Peer:
         """A whole, honest login on an encrypted stream: SCRAM, bind, and an answer for the client's first question."""
         await self.stream(mechanisms("SCRAM-SHA-1"))
         await self.scram()
+        await self.bind()
+
+    async def bind(self) -> None:
+        """The end of a login."""
         await self.stream(BIND)
         iq = await self.hears(rb"<iq[^>]* id=[\"']([^\"']+)[\"'][^>]*>.*?</iq>")
         await self.say(
@@ -128,7 +145,7 @@ class Hostile:
     """`async with Hostile(certificate, script) as server:` plays `script` to everybody who connects.
 
     `direct` says that TLS comes first. `got` is what all clients together sent as plaintext, `knocks` how often a
-    client began TLS, `handshakes` how often it went through with it.
+    client began TLS, `handshakes` how often it went through with it, `peers` every connection, the last one last.
     """
 
     def __init__(self, certificate: Certificate, script: Script, *, direct: bool, password: str = "secret") -> None:
@@ -141,6 +158,7 @@ class Hostile:
         self.context.sni_callback = self._knock
         self._script, self._direct = script, direct
         self._server: asyncio.Server | None = None
+        self.peers: list[Peer] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -167,6 +185,7 @@ class Hostile:
 
     async def _play(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = Peer(reader, writer, self)
+        self.peers.append(peer)
         self.handshakes += self._direct
         try:
             await self._script(peer)

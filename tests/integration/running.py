@@ -240,9 +240,13 @@ class Way:
 
 def write(
     folder: Path, way: Way, *, jid: str, password: str = "secret", people: Mapping[str, str] | None = None,
-    board: str = BOARD, scenario: str = SCENARIO, more: str = "",
+    board: str = BOARD, scenario: str = SCENARIO, more: str = "", resource: str = "knoop",
 ) -> Path:
-    """A `node.toml` with its password file and scenario; `people` maps a JID to its TOML value."""
+    """A `node.toml` with its password file and scenario; `people` maps a JID to its TOML value.
+
+    Tests know the node's `resource` beforehand; '' is what users have, one that nobody can guess (docs/adr/0034).
+    """
+    jid = jid if "/" in jid or not resource else f"{jid}/{resource}"
     table = "\n".join(f'"{person}" = {value}' for person, value in (people or {"anna@localhost": '"owner"'}).items())
     config = folder / "node.toml"
     config.write_text(

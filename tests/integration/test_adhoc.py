@@ -49,8 +49,11 @@ value = true
 ALERT = '[alert.burglar]\nwhen = "door == on"\n'
 
 # What a person chooses where the form as it stands is not what this test wants.
+KNOCKING = ("once", "always", "never")  # each about a stranger of its name
 CHOSEN: dict[str, dict[str, str]] = {
+    **{verb: {"jid": f"{verb}@localhost"} for verb in KNOCKING},
     "allow": {"jid": "guest@localhost", "role": "viewer"},
+    "invite": {"name": "Guest"},
     "revoke": {"jid": "bert@localhost"},
     "history": {"channels": "lamp"},
     "watch": {"channels": "door"},
@@ -83,10 +86,11 @@ class Home:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def home(tmp_path_factory, authority) -> AsyncIterator[Home]:
     folder = tmp_path_factory.mktemp("adhoc")
-    users = [NODE, "mallory", "guest", *(jid.partition("@")[0] for jid in PEOPLE)]
+    users = [NODE, "mallory", "guest", *KNOCKING, *(jid.partition("@")[0] for jid in PEOPLE)]
     async with Prosody(folder / "prosody", dict.fromkeys(users, PASSWORD), authority=authority) as server:
-        write(folder, Way.to(server), jid=f"{server.jid(NODE)}/knoop", password=PASSWORD, people=PEOPLE,
-              board=OUTPUTS, scenario=OPEN_DOOR, more=ALERT)
+        file = write(folder, Way.to(server), jid=f"{server.jid(NODE)}/knoop", password=PASSWORD, people=PEOPLE,
+                     board=OUTPUTS, scenario=OPEN_DOOR, more=ALERT)
+        file.write_text(file.read_text("utf-8").replace("[node]", '[node]\nstrangers = "ask"'), "utf-8")
         async with running(folder) as node:
             await node.online()
             yield Home(server, node)
@@ -225,6 +229,10 @@ async def test_every_verb_has_a_form_that_works(home, anna, verb):
     if verb == "ack":
         await until(lambda: "alert.burglar" in home.node.log or _raised(home), lambda: home.node.log)
     after = anna.mark
+    if verb in KNOCKING:
+        async with home.visit(verb) as stranger:
+            stranger.say(home.jid, "lamp?")
+            await anna.wait(lambda seen: f"{stranger.jid} is nobody you named" in (seen.body or ""), after=after)
     kind, lines = await execute(anna, home, verb, **CHOSEN.get(verb, {}))
     assert kind in {"info", "result"}, (verb, lines)
     assert lines and all(lines)

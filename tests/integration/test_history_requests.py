@@ -35,7 +35,7 @@ value = false
 async def test_what_came_while_the_link_was_cut_is_asked_for(tmp_path, prosody, account):
     house, anna, bram, mallory = (account(name) for name in ("node", "anna", "bram", "mallory"))
     write(
-        tmp_path, Way.to(prosody), jid=house.jid, password=house.password, scenario=MOVING,
+        tmp_path, Way.to(prosody), jid=house.jid, password=house.password, scenario=MOVING, resource="",
         people={anna.jid: '"owner"', bram.jid: '{ role = "viewer", only = ["lamp"] }'},
     )
 
@@ -65,7 +65,7 @@ async def test_what_came_while_the_link_was_cut_is_asked_for(tmp_path, prosody, 
             await example.has(lambda lines: whole(lines) and not all(line["pushed"] for line in lines[before:]))
         assert f"following {house.jid}" in example.said
         assert "of them repeats (" in example.said
-        await what_others_get(node, house.jid, client(bram), client(mallory))
+        await what_others_get(node, house.jid, there.full_jid, client(bram), client(mallory))
 
 
 def whole(lines):
@@ -74,8 +74,8 @@ def whole(lines):
     return lines[-1]["pushed"] and sorted(numbers) == [*range(min(numbers), max(numbers) + 1)]
 
 
-async def what_others_get(node, jid, bram, mallory):
-    full, ask = f"{jid}/knoop", f"<history xmlns='{HISTORY}' {{}}/>"
+async def what_others_get(node, jid, full, bram, mallory):
+    ask = f"<history xmlns='{HISTORY}' {{}}/>"
     async with bram, mallory:
         assert HISTORY in await bram.disco(full)
         answer = await bram.iq("get", ask.format(""), to=full)

@@ -20,6 +20,7 @@ import pytest_asyncio
 from tests.integration.hostile import HEADER, PROCEED, STARTTLS, Hostile, Peer, mechanisms
 from tests.integration.running import BOUND_S, KNOOP, Ended, environment, knoop, running
 
+from knoop import claims
 from knoop.errors import LinkError, LoginRefused, Untrusted
 from knoop.xmpp import compat, register
 from knoop.xmpp import session as session_module
@@ -178,6 +179,35 @@ async def test_a_made_account_answers_its_owner(opened, tmp_path):
         assert "Attic" in await answers(opened, "attic@localhost")
 
 
+async def test_a_node_for_nobody_yet_is_whose_telephone_sends_the_code(opened, tmp_path):
+    arguments = ("init", "--yes", "--name", "shed", "--claim", "--publish", "off", *way(opened), "--register",
+                 "--jid", "shed@localhost", "--no-doctor")
+    ended = await knoop(*arguments, folder=tmp_path)
+    ended.plainly(0, "Made the account shed@localhost.", "Next: knoop run\n", "shed@localhost has no owner yet.", "█")
+    code = next(filter(None, map(claims.find, ended.out.splitlines())))
+    async with running(tmp_path) as node:
+        await node.online()
+        async with person(opened) as anna:
+            anna.say("shed@localhost", f"claim {code}")
+            await anna.wait(lambda seen: (seen.body or "").startswith("Welcome: I am Shed."))
+    (await knoop("check", folder=tmp_path)).plainly(0, "nobody is an owner here; `knoop claim` shows how to become one")
+
+
+async def test_a_dash_for_an_owner_means_nobody_yet(opened, tmp_path):
+    async with terminal(tmp_path, *way(opened), "--name", "hut", "--publish", "off", "--lang", "en", "--jid",
+                        "hut@localhost", "--register", "--no-doctor", "--simulated") as maker:
+        await maker.reads("Your own address")
+        maker.types("-")
+        await maker.reads("hut@localhost has no owner yet.")
+    assert "owner" not in re.sub("#.*", "", (tmp_path / "node.toml").read_text("utf-8"))
+
+
+async def test_a_node_is_for_somebody_or_for_nobody_yet(opened, tmp_path):
+    ended = await knoop(*flags(opened, "--claim", "--jid", "attic@localhost", "--register"), folder=tmp_path)
+    ended.plainly(2, "--claim is for a node that nobody owns yet")
+    assert files(tmp_path) == {}
+
+
 async def test_an_existing_file_is_never_lost(opened, tmp_path):
     (tmp_path / "node.toml").write_text("mine", "utf-8")
     more = ("--jid", "cellar@localhost", "--register", "--no-doctor")
@@ -313,7 +343,7 @@ async def test_a_server_without_tls_hears_nothing(authority):
         await peer.stream(OFFERS)
 
     async with entrance(authority, script, direct=False) as (hostile, account):
-        with pytest.raises(LoginRefused):
+        with pytest.raises(Untrusted, match="no TLS is offered"):
             await register.register(account, clock=SystemClock())
         assert not CREDENTIAL.search(hostile.got)
 

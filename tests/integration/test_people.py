@@ -540,7 +540,7 @@ async def test_history_log_and_who_answer_with_what_happened(home, anna):
     assert history.splitlines()[-2].endswith(" off")
     log = await asks(anna, home.jid, "log 2", lambda text: "lamp on" in text)
     assert [line.partition(" ")[2] for line in log.splitlines()] == [
-        f"{anna.full_jid}: lamp off → done", f"{anna.full_jid}: lamp on → done"
+        f"{anna.full_jid}, chat: lamp off → done", f"{anna.full_jid}, chat: lamp on → done"
     ]
     who = await asks(anna, home.jid, "who", lambda text: "Anna (anna@localhost): owner" in text)
     assert "olga@localhost: operator, only" in who
@@ -590,7 +590,7 @@ async def test_all_four_nodes_carry_what_the_schemas_say(home, anna):
     assert about.id == "current"
     channels = {one.get("name") for one in about.payload if one.tag.endswith("channel")}
     own = {f"alert.{device}_missing" for device in ("door", "lamp", "pump", "air")}
-    own |= {"node.storage", "node.dropped", "alert.storage"}
+    own |= {"node.storage", "node.dropped", "node.refused", "node.failed", "alert.storage"}
     assert channels == {"door", "lamp", "pump", "air.temperature"} | own
     state = next(item for item in items if item.node == STATE)
     assert state.id == "0"

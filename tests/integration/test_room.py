@@ -131,7 +131,7 @@ async def test_who_has_the_right_is_heard_by_name_and_nobody_else(house):
     await house.silent(after)
     assert house.node.level
     lines = await house.node.agent.house.state.audit_tail(20)
-    assert any(line.who.startswith(house.mallory.jid) and line.via == "room" for line in lines)
+    assert any(line.who.startswith(house.mallory.jid) and line.via == f"room {house.room}" for line in lines)
 
 
 async def test_who_claims_to_be_somebody_else_is_not(house):

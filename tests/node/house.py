@@ -14,11 +14,15 @@ from pathlib import Path
 from knoop.access import Access, Person, Role
 from knoop.alarms import Alarms
 from knoop.alerts import Alerts, Rule, Transition
-from knoop.command import Reply, not_yours
+from knoop.claiming import Claims
+from knoop.codes import typed
+from knoop.command import Reply, Request, not_yours, refuse
 from knoop.commands import table
 from knoop.condition import Condition
+from knoop.confirming import NO_CODE, Codes
 from knoop.health import Health
 from knoop.jid import Jid
+from knoop.knocks import Knocks
 from knoop.parse.choices import Choices
 from knoop.record import Record
 from knoop.state import State
@@ -28,6 +32,7 @@ from knoop.text import Voice
 from knoop.wall import Wall
 from knoop_hw.clock import FakeClock
 from knoop_hw.errors import SetRefused
+from knoop_hw.messages import LATE_NS
 from knoop_hw.model import Channel, Quality, Value
 
 ANNA = Jid("anna", "example.org", "phone")
@@ -117,6 +122,7 @@ class GreenHouse:
     state: State
     name: str = "greenhouse"
     label: str = "Greenhouse"
+    own: Jid = field(default_factory=lambda: Jid("greenhouse", "example.org"))
     run: str = "k3v9q2xa"
     source: str = "https://example.org/knoop"
     clock: FakeClock = field(default_factory=lambda: FakeClock(boottime_ns=400_000_000_000_000))
@@ -135,6 +141,9 @@ class GreenHouse:
     def __post_init__(self) -> None:
         self.wall, self.router.store = Wall(self.clock), self.store
         self.alarms, self.telling = Alarms(self), Telling(self)
+        self.codes = Codes(self, below=lambda _most: 482_160)
+        self.claims = Claims(self.state)
+        self.knocks = Knocks(self, wanted=True, session=lambda: None)
 
     def jid(self, text: str) -> Jid:
         bare, _, resource = text.partition("/")
@@ -167,7 +176,9 @@ class GreenHouse:
     def now_ns(self) -> int | None:
         return self.clock.time_ns() if self.synced() else None
 
-    async def set(self, channel: str, value: bool | float, *, for_s: float | None, by: Jid) -> Record:
+    async def set(self, channel: str, value: bool | float, *, for_s: float | None, by: Jid, heard_ns: int) -> Record:
+        if abs(self.clock.boottime_ns() - heard_ns) > LATE_NS:
+            raise SetRefused("late", f"{channel}: asked too long ago")
         return await self.report(channel, self.board.set(channel, value, for_s))
 
     async def acknowledge(self, alert: str, *, by: Jid) -> None:
@@ -236,6 +247,9 @@ class GreenHouse:
         verbs = table()
         mine = {n: c for n, c in self.channels.items() if person.reads(self.alerts.watched(n))}
         now_ns = self.clock.boottime_ns()
+        if code := typed(text):
+            wish = await self.codes.redeem(Request(sender=who, verb="", lang=person.lang, heard_ns=now_ns, code=code))
+            return refuse(NO_CODE) if wish is None else await verbs[wish.verb].run(wish, self)
         meant, _ = self.choices.understand(
             text, sender=who, person=person, channels=mine, heard_ns=now_ns, now_ns=now_ns
         )
@@ -244,7 +258,8 @@ class GreenHouse:
         command = verbs[meant.verb]
         if person.role < command.role:
             return not_yours(command)
-        return await command.run(meant.request(who, lang=person.lang), self)
+        request = meant.request(who, lang=person.lang, heard_ns=now_ns)
+        return await self.codes.ask(request, await command.run(request, self))
 
     async def ask(self, who: Jid, text: str, lang: str = "en") -> str:
         """The answer to a message as the person reads it; nothing for silence."""

@@ -12,7 +12,7 @@ from knoop.text import Voice
 from knoop_hw.clock import FakeClock, SystemClock
 from knoop_hw.errors import DeviceError, SetRefused
 from knoop_hw.link import pair
-from knoop_hw.messages import Beat, Done, Failed, Hello, Set, Stored
+from knoop_hw.messages import LATE_NS, Beat, Done, Failed, Hello, Set, Stored
 from knoop_hw.model import Channel, Reading
 
 ANNA = Jid("anna", "example.org", "phone")
@@ -44,6 +44,10 @@ async def connected():
         await asyncio.gather(listening, return_exceptions=True)
 
 
+def now_ns():
+    return SystemClock().boottime_ns()
+
+
 def done(request):
     reading = Reading(channel=request.channel, seq=1, value=bool(request.value), boottime_ns=1)
     return Done(id=request.id, reading=reading)
@@ -51,7 +55,10 @@ def done(request):
 
 async def test_two_requests_at_once_get_their_own_answers():
     async with connected() as (client, board):
-        asked = [asyncio.create_task(client.set(name, True, for_s=None, by=ANNA)) for name in ("lamp", "pump")]
+        asked = [
+            asyncio.create_task(client.set(name, True, for_s=None, by=ANNA, asked_ns=now_ns()))
+            for name in ("lamp", "pump")
+        ]
         requests = [await board.receive(), await board.receive()]
         assert len({request.id for request in requests}) == 2
         for request in reversed(requests):
@@ -62,16 +69,30 @@ async def test_two_requests_at_once_get_their_own_answers():
 
 async def test_who_asks_and_for_how_long_is_passed_on():
     async with connected() as (client, board):
-        task = asyncio.create_task(client.set("lamp", True, for_s=1.5, by=ANNA))
+        asked_ns = now_ns() - 2_000_000_000  # it waited behind another one
+        task = asyncio.create_task(client.set("lamp", True, for_s=1.5, by=ANNA, asked_ns=asked_ns))
         request = await board.receive()
         assert request == Set(
-            id=request.id, channel="lamp", value=True, for_ms=1500, by="anna@example.org", asked_ns=request.asked_ns
+            id=request.id, channel="lamp", value=True, for_ms=1500, by="anna@example.org", asked_ns=asked_ns
         )
-        assert 0 <= SystemClock().boottime_ns() - request.asked_ns < 5e9
         await board.send(Failed(id=request.id, error="interlock", text="lamp: the pump is on"))
         with pytest.raises(SetRefused, match="the pump is on") as refused:
             await task
         assert refused.value.reason == "interlock"
+
+
+@pytest.mark.parametrize("off_ns", [-LATE_NS - 1, LATE_NS + 60_000_000_000, None])
+async def test_what_was_asked_long_ago_or_never_does_not_reach_the_board(off_ns):
+    async with connected() as (client, board):
+        asked_ns = 0 if off_ns is None else now_ns() + off_ns
+        with pytest.raises(SetRefused) as refused:
+            await client.set("lamp", True, for_s=None, by=ANNA, asked_ns=asked_ns)
+        assert refused.value.reason == "late"
+        task = asyncio.create_task(client.set("pump", True, for_s=None, by=ANNA, asked_ns=now_ns()))
+        request = await board.receive()
+        assert request.channel == "pump", "the first that it hears of"
+        await board.send(done(request))
+        await task
 
 
 async def test_a_board_that_goes_is_waited_for_and_wishes_are_refused_at_once():
@@ -85,14 +106,14 @@ async def test_a_board_that_goes_is_waited_for_and_wishes_are_refused_at_once():
 
     client, router = BoardClient(dial, clock=SystemClock()), Listener()
     with pytest.raises(SetRefused) as refused:
-        await client.set("lamp", True, for_s=None, by=ANNA)
+        await client.set("lamp", True, for_s=None, by=ANNA, asked_ns=now_ns())
     assert refused.value.reason == "away"
     await client.connected(router)
     listening = asyncio.create_task(client.listen(router))
     try:
         client.stored(7)
         assert await boards[0].receive() == Stored(upto=7)
-        asked = asyncio.create_task(client.set("lamp", True, for_s=None, by=ANNA))
+        asked = asyncio.create_task(client.set("lamp", True, for_s=None, by=ANNA, asked_ns=now_ns()))
         await boards[0].receive()
         client.stored(500)
         await boards[0].close()
@@ -102,7 +123,7 @@ async def test_a_board_that_goes_is_waited_for_and_wishes_are_refused_at_once():
         async with asyncio.timeout(20):
             while len(boards) < 2 or client.away_since_ns is not None:
                 await asyncio.sleep(0)
-            asked = asyncio.create_task(client.set("lamp", True, for_s=None, by=ANNA))
+            asked = asyncio.create_task(client.set("lamp", True, for_s=None, by=ANNA, asked_ns=now_ns()))
             request = await boards[1].receive()
             assert isinstance(request, Set), "a number of another connection means other readings on this one"
             await boards[1].send(done(request))
@@ -132,7 +153,7 @@ async def test_other_channels_are_for_another_agent():
             assert isinstance(await boards[1].receive(), Beat), "the dead man is held on to until another one goes on"
         assert router.heard is HELLO
         with pytest.raises(SetRefused, match="is away"):
-            await client.set("lamp", True, for_s=None, by=ANNA)
+            await client.set("lamp", True, for_s=None, by=ANNA, asked_ns=now_ns())
         another = BoardClient(dial, clock=SystemClock(), known=client.hello)
         await another.connected(router)
         assert (len(boards), another.channels) == (2, {})
@@ -190,7 +211,7 @@ async def test_one_that_takes_the_call_and_says_nothing_is_named(caplog):
 async def test_a_second_hello_on_one_connection_is_said_and_passed_over(caplog):
     async with connected() as (client, board):
         await board.send(HELLO)
-        task = asyncio.create_task(client.set("lamp", True, for_s=None, by=ANNA))
+        task = asyncio.create_task(client.set("lamp", True, for_s=None, by=ANNA, asked_ns=now_ns()))
         await board.send(done(await board.receive()))
         await task
     assert caplog.messages == ["the board sent a hello, which does not belong there"]
@@ -199,7 +220,7 @@ async def test_a_second_hello_on_one_connection_is_said_and_passed_over(caplog):
 async def test_an_unknown_channel_is_refused_here():
     async with connected() as (client, _board):
         with pytest.raises(SetRefused):
-            await client.set("gate", True, for_s=None, by=ANNA)
+            await client.set("gate", True, for_s=None, by=ANNA, asked_ns=now_ns())
 
 
 async def test_a_board_that_hangs_up_is_a_device_error():

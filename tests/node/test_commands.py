@@ -34,8 +34,8 @@ async def request(house, who, verb, **more):
 
 def test_the_folder_is_the_table():
     assert list(table()) == [
-        "about", "ack", "allow", "bench", "help", "history", "log", "quiet", "read", "revoke", "roll", "set",
-        "silence", "status", "unwatch", "watch", "who",
+        "about", "ack", "allow", "always", "bench", "help", "history", "invite", "log", "never", "once", "quiet",
+        "read", "revoke", "roll", "set", "silence", "status", "unwatch", "watch", "who",
     ]  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def test_who_may_what_is_what_the_documentation_promises():
         Role.NONE: set(),
         Role.VIEWER: {"help", "status", "read", "watch", "unwatch", "history", "about", "quiet", "roll"},
         Role.OPERATOR: {"set", "ack", "silence"},
-        Role.OWNER: {"log", "who", "allow", "revoke", "bench"},
+        Role.OWNER: {"log", "who", "allow", "always", "invite", "never", "once", "revoke", "bench"},
     }
 
 
@@ -233,9 +233,18 @@ async def test_limits_are_said(house):
 
 
 async def test_an_output_that_wants_a_code_does_not_move_without(house):
-    answer = await house.ask(ANNA, "gate on")
-    assert answer == "Gate wants a one-time code, and I cannot give one yet: nothing was done."
+    alone = await table()["set"].run(Request(sender=ANNA, verb="set", channels=("gate",), value=True), house)
+    assert house.voice().render(alone) == "Gate is set with a one-time code only: nothing was done."
+    for wrong in (1.5, None, "on"):  # no code for what would be refused
+        reply = await table()["set"].run(Request(sender=ANNA, verb="set", channels=("gate",), value=wrong), house)
+        assert (reply.ok, reply.confirm) == (False, None)
+    assert await house.ask(ANNA, "gate on") == "Send 482 160 within 30 s to do this: set gate to on."
+    assert await house.ask(ANNA, "gate on for 2min") == (
+        "Send 482 160 within 30 s to do this: set gate to on for 2 min."
+    )
     assert house.board.moves == []
+    assert await house.ask(ANNA, "482160") == "Gate is on, for 2 min."
+    assert house.board.moves == [("gate", True, 120.0)]
 
 
 @pytest.mark.parametrize(
@@ -559,6 +568,21 @@ async def test_allow_gives_rights_at_once(house):
     assert await house.ask(ANNA, "revoke eve@example.org") == "eve@example.org has no rights here."
 
 
+@pytest.mark.parametrize(("jid", "mind"), [
+    ("аnna@example.org", "Mind: аnna@example.org looks like anna@example.org, but is another address. Not meant? Say: "
+     "revoke аnna@example.org"),
+    ("eve@examp1e.org", "Mind: the server of eve@examp1e.org looks like example.org, but is another one. Not meant? "
+     "Say: revoke eve@examp1e.org"),
+    ("evе@example.net", "Mind: evе@example.net has letters of several alphabets in one name. Not meant? Say: "
+     "revoke evе@example.net"),
+])  # fmt: skip
+async def test_allow_says_when_an_address_may_not_be_the_one_that_was_meant(house, jid, mind):
+    assert (await house.ask(ANNA, f"allow {jid} viewer")).splitlines() == [f"{jid}: viewer (given in chat).", mind]
+    assert (await house.ask(ANNA, f"allow {jid} viewer")).splitlines()[1] == mind, "not because of itself"
+    await house.ask(ANNA, f"revoke {jid}")
+    assert house.access.person(house.jid(jid)) is None
+
+
 async def test_chat_cannot_exceed_node_toml(house):
     assert await house.ask(ANNA, "allow cleo@example.org owner") == (
         "cleo@example.org: viewer (from node.toml).\nnode.toml allows no more than viewer; chat can only narrow that."
@@ -646,7 +670,7 @@ async def test_log_shows_who_asked_for_what(house):
         )
     lines = (await house.ask(ANNA, "log")).splitlines()
     assert len(lines) == 10
-    assert lines[-1] == "10:15 bram@example.org/laptop: pump 11 → done"
+    assert lines[-1] == "10:15 bram@example.org/laptop, chat: pump 11 → done"
     assert len((await house.ask(ANNA, "log 2")).splitlines()) == 2
     assert len((await house.ask(ANNA, "log 0")).splitlines()) == 1
     for nonsense in ("log all", "log -3", "log ²", "log 1e9"):

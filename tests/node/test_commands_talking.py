@@ -39,6 +39,9 @@ everybody else it is silent.
 - **Choose by number.** Where several things fit, the node asks `which one do you mean, 1 …, 2 …?`. Say `2`, `the
   second` or the name. To `did you mean “…”?` say `yes` or `1`. Only your very next message in that chat counts, within
   two minutes; after anything else the question is forgotten. In a room the node asks without numbers: say it whole.
+- **A code for what matters.** An output with `confirm = true` does not move at once: you are told six digits, and send
+  them back within 30 s, from the same device: `482160` or `4 8 2 1 6 0`, and nothing else in that message. Each code
+  counts once; after three wrong ones there is none for a minute. In a form it has a page of its own.
 - **Times** are `50ms 10s 5min 2h 1d`, also `10 s`, `5 minutes`, `half an hour`, `2 uur`, `anderhalf uur`. `8 uur` and
   `voor 8 uur` may be a time of day, so the node asks before it sets anything: say `gedurende 8 uur`.
 - English and Dutch are both understood, always. The node answers in your language: `lang` in `[people]`.
@@ -75,8 +78,9 @@ ENGLISH = (
     ),
     (
         "Doubt never acts", ANNA,
-        ["lamp on?", "don't switch the lamp on", "lamp on if it rains", "lamp and pump on", "door on", "gate on"],
+        ["lamp on?", "don't switch the lamp on", "lamp on if it rains", "lamp and pump on", "door on"],
     ),
+    ("An output with a one-time code", ANNA, ["gate on", "482160", "482160", "gate off for 1h", "482 160"]),
     ("Which one?", ANNA, ["relay off", "2", "relay off", "café lights", "lmp on", "yes", "yes", "café off", "1"]),
     ("What was", ANNA, ["history door 24h", "history air temp 2h", "watch temp for 2h", "unwatch"]),
     ("Alerts", ANNA, ["@frost", "status", "ack frost", "silence frost 1h", "silence frost off", "quiet 2h",
@@ -94,7 +98,7 @@ DUTCH = (
     (
         "Schakelen", BRAM,
         ["lamp aan", "zet de lamp uit voor 5 minuten", "zet de lamp een kwartier aan", "kachel uit",
-         "pump op 40 procent", "pump 140"],
+         "pump op 40 procent", "pump 140", "gate aan", "4 8 2 1 6 0"],
     ),
     ("Bij twijfel niets", BRAM, ["lamp aan?", "zet de lamp niet aan", "lamp en pump aan", "door aan"]),
     (

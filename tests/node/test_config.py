@@ -57,6 +57,17 @@ def test_a_good_file_becomes_people_rules_and_rooms(load):
     assert made.rooms[Jid("fleet", "rooms.example.org")].classes == ("alarm",)
 
 
+def test_who_looks_like_somebody_else_is_noted_with_the_place(load):
+    made = load(GOOD.replace('"bram@example.org"', '"аnna@example.org" = "viewer"\n"bram@examp1e.org"'))
+    assert [str(note).partition("node.toml:")[2] for note in made.notes] == [
+        '10: people."аnna@example.org": looks like anna@example.org but is another address, with rights of its own; if '
+        "you mean that one, correct it (“а” is CYRILLIC SMALL LETTER A)",
+        '11: people."bram@examp1e.org": its domain looks like example.org but is another one; if you mean that one, '
+        "correct it",
+    ]
+    assert load(GOOD).notes == ()
+
+
 def test_alarms_wait_for_people_as_the_file_says(load):
     more = """
 repeat = "0s"

@@ -14,8 +14,9 @@ from knoop.command import N_, Command, Instant, Sentence, say
 from knoop.commands import table
 from knoop.conversation import MAX_LANES, MAX_WAITING, Conversation
 from knoop.errors import LinkError
-from knoop.execution import BURST, CUT_OFF, PER_S, STRANGERS_AUDITED_PER_MIN, Execution
+from knoop.execution import BURST, CUT_OFF, PER_S, STRANGERS_AUDITED, Execution
 from knoop.jid import Jid
+from knoop.state import AUDIT_LINES
 
 ANNA = "anna@example.org/phone"
 A_WHOLE_DOMAIN = Access([*PEOPLE, Person(jid=Jid("*", "house.example"), role=Role.VIEWER)])
@@ -161,9 +162,57 @@ async def test_a_flood_of_strangers_does_not_push_people_out_of_the_audit_log(ta
     await talk.answers(1)
     for number in range(500):
         talk.hear("open", sender=f"m{number}@example.net/x")
-    lines = await talk.audit(1 + STRANGERS_AUDITED_PER_MIN)
+    lines = await talk.audit(1 + STRANGERS_AUDITED)
     assert (ANNA, "lamp on", "done") in lines
-    assert len(lines) == 1 + STRANGERS_AUDITED_PER_MIN
+    assert len(lines) == 1 + STRANGERS_AUDITED
+
+
+async def test_what_was_refused_is_counted_strangers_included_and_what_was_done_is_not(talk):
+    talk.hear("lamp on")
+    talk.hear("lamp?")
+    await talk.answers(2)
+    assert (talk.execution.refused, talk.execution.failed) == (0, 0)
+    for number in range(100):
+        talk.hear("open", sender=f"m{number}@example.net/x")
+    talk.hear("lamp on", sender="cleo@example.org/tablet")  # a viewer
+    talk.hear("lamp on", late=True)
+    await talk.answers(4)
+    assert talk.execution.refused == 102, "also those that the audit log has no room for"
+
+
+async def test_the_audit_log_says_what_was_encrypted(talk):
+    for sender in (ANNA, "mallory@example.net/x"):
+        talk.hear("secret", sender=sender, inner="<encrypted xmlns='urn:xmpp:omemo:2'/>")
+        talk.hear("lamp on", sender=sender)
+    await talk.audit(4)
+    lines = {(line.who, line.result, line.encrypted) for line in await talk.house.state.audit_tail(9)}
+    assert lines == {
+        (ANNA, "ignored: encrypted", True), (ANNA, "done", False),
+        ("mallory@example.net/x", "refused: stranger", True), ("mallory@example.net/x", "refused: stranger", False),
+    }  # fmt: skip
+
+
+async def test_whose_share_of_the_audit_log_a_line_is(talk):
+    talk.house.access = A_WHOLE_DOMAIN
+    for sender in (ANNA, "finn@house.example/x", "gus@house.example/x", "mallory@example.net/x", "eve@example.net/x"):
+        talk.hear("lamp on", sender=sender)
+    await talk.audit(5)
+    whose = await talk.house.state.run(lambda db: db.execute("SELECT who, whose FROM audit").fetchall())
+    assert dict(whose) == {
+        ANNA: "anna@example.org", "finn@house.example/x": "*@house.example", "gus@house.example/x": "*@house.example",
+        "mallory@example.net/x": "", "eve@example.net/x": "",
+    }  # fmt: skip
+
+
+async def test_strangers_who_never_stop_leave_weeks_of_peoples_lines_in_the_audit_log(talk):
+    """At 30 lines a minute it was six hours."""
+    day_s, noted = 86_400, 0
+    for _ in range(day_s // 60):
+        for number in range(5):
+            noted += talk.execution.notes_strangers()
+            talk.hear("open", sender=f"m{number}@example.net/x")
+        await talk.house.clock.advance(60)
+    assert noted * 14 < AUDIT_LINES
 
 
 async def test_somebody_without_the_right_gets_one_sentence_and_an_audit_line(talk):

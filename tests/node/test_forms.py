@@ -81,7 +81,7 @@ async def test_every_form_as_it_stands_is_a_valid_request(house, who, lang):
             output, values = outcome.output, usual(outcome)
             outcome = made.submitted(values, output=output)
         if isinstance(outcome, Reply):
-            assert verb in {"set", "ack"}, (verb, outcome)  # there is nothing that they may choose
+            assert verb in {"set", "ack", "once", "always", "never"}, (verb, outcome)  # nothing to choose
             continue
         assert (outcome.sender, outcome.verb, outcome.via) == (who, verb, "form")
         reply = await command.run(outcome, house)
@@ -130,11 +130,17 @@ async def test_no_outputs_no_form(house):
     assert "nothing here that you may set" in problem(house, desk(house, "set").form())
 
 
-async def test_an_output_that_wants_a_code_is_refused_as_in_chat(house):
+async def test_an_output_that_wants_a_code_asks_for_it_as_in_chat_and_on_a_page(house):
     made = desk(house, "set")
     request = made.submitted(usual(made.submitted({"output": ["gate"]})), output="gate")
-    reply = await table()["set"].run(request, house)
+    reply = await house.codes.ask(request, await table()["set"].run(request, house))
     assert house.voice().render(reply) == await house.ask(ANNA, "gate off")
+    page = made.coding()
+    assert (page.stage, [f.var for f in page.fields], [f.values for f in page.fields]) == ("code", ["code"], [()])
+    for said in (["482 160"], ["482160 "], ["4", "82160"]):
+        assert made.submitted({"code": said}, stage="code") == replace(made.request, code="482160")
+    assert made.submitted({"code": ["x"]}, stage="code").code == ""
+    assert made.submitted({}, stage="code").code == "", "and that is a wrong one"
 
 
 async def test_only_what_somebody_may_read_is_offered(house):

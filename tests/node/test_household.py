@@ -45,7 +45,7 @@ class Fixed:
         self.channels = {"door": Channel(name="door", kind="contact", type="boolean", cls="event")}
         self.away_since_ns = None
 
-    async def set(self, channel, value, *, for_s, by):
+    async def set(self, channel, value, *, for_s, by, asked_ns):
         return record(channel=channel, value=value)
 
 
@@ -112,7 +112,8 @@ def test_quiet_hours_are_kept(house):
 
 
 async def test_nobody_is_told_of_their_own_doing(house):
-    await house.set("door", True, for_s=None, by=Jid("anna", "example.org", "phone"))
+    anna, now_ns = Jid("anna", "example.org", "phone"), house.clock.boottime_ns()
+    await house.set("door", True, for_s=None, by=anna, heard_ns=now_ns)
     assert told(house, record(boottime_ns=house.clock.boottime_ns())) == {"pubsub"}
     later = record(boottime_ns=house.clock.boottime_ns() + 3_000_000_000)
     assert "chat:anna@example.org" in told(house, later), "what it does by itself afterwards is news again"

@@ -186,7 +186,8 @@ async def test_a_node_tells_it_like_any_other_channel(root, load, monkeypatch):
             reply = await commands.table()[verb].run(Request(sender=anna, verb=verb, channels=channels), house)
             assert says in house.voice("").render(reply).replace("\N{MINUS SIGN}", "-")
         assert [c.name for c in house.all_channels] == [
-            "network.signal", "node.storage", "node.dropped", "alert.weak", "alert.storage"
+            "network.signal", "node.storage", "node.dropped", "node.refused", "node.failed", "alert.weak",
+            "alert.storage",
         ]
         bram = house.access.person(compat.jid("bram@example.org"))
         assert bram is not None

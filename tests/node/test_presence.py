@@ -12,6 +12,7 @@ from knoop.jid import Jid
 from knoop.presence import Presence
 from knoop.publishers import Voice
 from knoop.whereabouts import Whereabouts
+from knoop.xmpp import nodes
 from knoop_hw.clock import FakeClock
 
 FINE = Health(link_up=True, link_since_s=0, uptime_s=0, version="0")
@@ -96,6 +97,36 @@ async def test_rights_that_got_no_answer_end_the_session_so_that_the_next_one_te
         with pytest.raises(LinkError, match="did not answer"):
             await made.serve(Session())
     assert not made.up
+
+
+async def test_what_one_node_refuses_keeps_roster_and_other_nodes_from_nothing(made, clock, monkeypatch):
+    """One address that a server did not take kept everybody else a reader who was not to be one any more."""
+    told = []
+
+    async def follow(_session, _people):
+        told.append("roster")
+        raise Refusal("bad-request", "an address is none")
+
+    async def nothing(*_arguments, **_options):
+        pass
+
+    async def allow(_session, node, _readers, *, service):
+        told.append(node.name)
+        if node == nodes.READINGS and told.count(node.name) == 1:
+            raise Refusal("bad-request", "an address is none")
+
+    for name, instead in (("configure", nothing), ("allow", allow), ("publish", nothing)):
+        monkeypatch.setattr(presence.nodes, name, instead)
+    monkeypatch.setattr(presence.roster, "follow", follow)
+    monkeypatch.setattr(Config.publish, "pubsub", "pep")
+    monkeypatch.setattr(Config.publish, "service", "", raising=False)
+    task = asyncio.create_task(made.serve(Session()))
+    await clock.advance(1)
+    assert sorted(told) == sorted(["roster", *(node.name for node in nodes.NODES)])
+    await clock.advance(presence.RETRY_S)
+    assert sorted(told[5:]) == ["roster", nodes.READINGS.name], "only what was refused is tried again"
+    task.cancel()
+    await asyncio.wait({task})
 
 
 async def test_presence_says_how_the_node_is_and_says_nothing_twice(made):

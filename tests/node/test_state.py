@@ -27,8 +27,8 @@ def path(tmp_path):
     return tmp_path / "state.db"
 
 
-async def say(state, action, *, at_ns=1, who="anna@example.org"):
-    await state.audit(at_ns=at_ns, who=who, action=action, result="done", via="chat", encrypted=True)
+async def say(state, action, *, at_ns=1, who="anna@example.org", whose=""):
+    await state.audit(at_ns=at_ns, who=who, action=action, result="done", via="chat", encrypted=True, whose=whose)
 
 
 async def test_everything_outlives_a_restart(path):
@@ -117,12 +117,23 @@ async def test_alerts_quiet_times_and_silences_can_end(path):
 
 async def test_the_audit_log_keeps_the_newest_lines(path, monkeypatch):
     monkeypatch.setattr("knoop.state.AUDIT_LINES", 20)
+    monkeypatch.setattr("knoop.state.AUDIT_TRIMMED", 5)
     async with State.open(path) as state:
-        for number in range(50):
-            await say(state, f"line {number}", at_ns=number)
-        assert [line.at_ns for line in await state.audit_tail(AUDIT_LINES)] == list(range(30, 50))
-        assert [line.at_ns for line in await state.audit_tail(2)] == [48, 49]
+        for number in range(1, 54):
+            await say(state, f"line {number}", at_ns=number, whose=f"person{number % 3}@example.org")
+        assert [line.at_ns for line in await state.audit_tail(AUDIT_LINES)] == list(range(31, 54))
+        assert [line.at_ns for line in await state.audit_tail(2)] == [52, 53]
         assert await state.audit_tail(0) == []
+
+
+async def test_whoever_fills_the_audit_log_pushes_out_only_their_own_lines(path, monkeypatch):
+    monkeypatch.setattr("knoop.state.AUDIT_LINES_EACH", 10)
+    async with State.open(path) as state:
+        await say(state, "lock off", at_ns=1, whose="anna@example.org")
+        await say(state, "a stranger's line", at_ns=2, whose="")
+        for number in range(100, 200):
+            await say(state, f"lamp {number}", at_ns=number, whose="bram@example.org")
+        assert [line.at_ns for line in await state.audit_tail(AUDIT_LINES)] == [1, 2, *range(190, 200)]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from knoop.command import Request
 from knoop.commands import table
 from knoop.condition import Condition
 from knoop.database import Database
-from knoop.disk import CHANNELS, DROPPED, LONGEST_S, REPLACED_S, STEADY_S, STORAGE, Disk, quiet
+from knoop.disk import CHANNELS, DROPPED, FAILED, LONGEST_S, REFUSED, REPLACED_S, STEADY_S, STORAGE, Disk, quiet
 from knoop.errors import NoAnswer, StoreError
 from knoop.execution import NO_DISK, UNSURE, Execution
 from knoop.record import Record
@@ -129,9 +129,10 @@ async def nothing():
     """Nobody reads anything again."""
 
 
-def storage_of(database, clock, router, *, run="aaaaaaaa", state=None, recall=nothing):
+def storage_of(database, clock, router, *, run="aaaaaaaa", state=None, recall=nothing, **more):
     return Storage(
-        database, state or State(database), run=run, clock=clock, now_ns=clock.time_ns, router=router, recall=recall
+        database, state or State(database), run=run, clock=clock, now_ns=clock.time_ns, router=router, recall=recall,
+        **more,
     )
 
 
@@ -204,6 +205,18 @@ class TestChannels:
             router.dropped["telemetry"] += 10
             await clock.advance(1)
         assert router.said(DROPPED) == [0, 600, 1200, 1800]
+
+    async def test_what_was_refused_is_counted_on_over_a_start_once_a_minute(self, tmp_path):
+        clock, router, refused = FakeClock(), Router(), []
+        router.latest[REFUSED] = record_of(REFUSED, 40.0)
+        async with Database(tmp_path / "one.db", migrations=TABLE) as database:
+            storage = storage_of(database, clock, router, counts=lambda: {REFUSED: len(refused), FAILED: 0})
+            running = asyncio.create_task(storage.run())
+            for second in range(129):
+                refused.append(second)
+                await clock.advance(1)
+            assert (router.said(REFUSED), router.said(FAILED)) == ([41, 100, 160], [0])
+            running.cancel()
 
     async def test_a_disk_that_refuses_and_takes_again(self, watched):
         database, router, clock = watched
@@ -341,6 +354,7 @@ class TestPeople:
         assert quiet(STORAGE, None)
         assert quiet(STORAGE, record_of(STORAGE, "ok"))
         assert not quiet(STORAGE, record_of(STORAGE, "full"))
+        assert quiet(REFUSED, record_of(REFUSED, 7))
         assert not quiet("door", None)
 
     def test_each_kind_of_trouble_is_an_alarm_of_its_own(self):

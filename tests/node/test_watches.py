@@ -2,7 +2,7 @@
 
 from knoop.jid import Jid
 from knoop.record import Record
-from knoop.watches import MAX_WATCHES, PER_PERSON, Due, Watches
+from knoop.watches import MAX_WATCHES, OF_DOMAINS, PER_PERSON, Due, Watches
 
 S = 1_000_000_000
 PHONE = Jid("anna", "example.org", "phone")
@@ -91,3 +91,14 @@ def test_their_number_is_bounded_and_nobody_takes_anothers_place():
     told = [due.watcher for due in watches.feed(record(2), 10 * S)]
     assert len(told) == MAX_WATCHES
     assert BRAM in told, "who watches most makes room"
+
+
+def test_accounts_by_the_hundred_of_a_domain_end_nobodys_watch_who_was_named():
+    watches = Watches()
+    watches.start(BRAM, ["air.temperature"], until_ns=100 * S)
+    for number in range(300):
+        guest = Jid(f"guest{number}", "house.example", "x")
+        watches.start(guest, ["air.temperature"], until_ns=100 * S, individual=False)
+    told = [due.watcher for due in watches.feed(record(1), 0)]
+    assert told[0] == BRAM
+    assert len(told) == 1 + OF_DOMAINS

@@ -6,8 +6,9 @@ import asyncio
 from types import SimpleNamespace
 from xml.etree import ElementTree as ET
 
-from tests.node.house import CLEO, greenhouse
+from tests.node.house import CLEO, PEOPLE, greenhouse
 
+from knoop.access import Access
 from knoop.jid import Jid
 from knoop.text import Voice
 from knoop.watches import PER_PERSON
@@ -26,7 +27,7 @@ class Session:
 
 
 async def test_devices_that_come_and_go_leave_nothing_behind():
-    watching = Watching(SimpleNamespace(clock=FakeClock()), session=Session)
+    watching = Watching(SimpleNamespace(clock=FakeClock(), access=Access(PEOPLE)), session=Session)
     for number in range(10 * PER_PERSON):
         watching.start(Jid("anna", "example.org", f"r{number}"), ["door"], for_s=60)
         await asyncio.gather(*watching._asking)

@@ -11,7 +11,7 @@ from types import MappingProxyType, ModuleType
 from knoop.command import Command
 
 # Kept for verbs that are planned, so that no channel will have to change its name.
-KEPT = frozenset({"all", "invite", "claim"})
+KEPT = frozenset({"all", "claim"})
 
 
 @cache

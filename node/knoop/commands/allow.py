@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from knoop.access import EVERYBODY, Role, within
 from knoop.command import N_, Ask, Choice, Command, House, Reply, Request, Sentence, readable, refuse
 from knoop.commands.revoke import not_for_you
 from knoop.commands.who import ROLES, rights
+from knoop.confusable import Kind, doubt
 
 WORDS = {"kijker": Role.VIEWER, "bediener": Role.OPERATOR, "eigenaar": Role.OWNER}
 ONLY = {"only", "alleen"}
+DOUBTS: Mapping[Kind, str] = {
+    "address": N_("Mind: {jid} looks like {other}, but is another address. Not meant? Say: revoke {jid}"),
+    "domain": N_("Mind: the server of {jid} looks like {other}, but is another one. Not meant? Say: revoke {jid}"),
+    "mixed": N_("Mind: {jid} has letters of several alphabets in one name. Not meant? Say: revoke {jid}"),
+}
 USAGE = (N_("allow bram@example.org viewer"), N_("allow bram@example.org operator only lamp"))
 
 
@@ -18,7 +26,7 @@ async def run(request: Request, house: House) -> Reply:
     An owner limited by `only` gives at most that, and the other channels do not exist for them here either.
     """
     text, word, *rest = (*request.argument.split(), "", "")
-    role, only = _role(word), tuple(name.strip(",").lower() for name in rest[1:] if name.strip(","))
+    role, only = role_called(word), tuple(name.strip(",").lower() for name in rest[1:] if name.strip(","))
     rest = [part for part in rest if part]
     if role is None or (rest and rest[0].lower() not in ONLY) or (rest and not only):
         return refuse(N_("Say who and as what, for example: {example}"), example=Sentence(USAGE[1]))
@@ -37,6 +45,7 @@ async def run(request: Request, house: House) -> Reply:
     me = house.access.person(request.sender)
     given = within(me, only) if me is not None else only
     await house.state.grant(str(jid), str(role), given)
+    await house.knocks.forgive(jid)
     await house.rights_changed()
     person = house.access.person(jid)
     if person is None:  # node.toml limits them to channels that this grant does not name
@@ -50,21 +59,23 @@ async def run(request: Request, house: House) -> Reply:
         lines.append(Sentence(N_("node.toml allows no more than {role}; chat can only narrow that."), allowed))
     if given != only:
         lines.append(Sentence(N_("You can give no more than your own: {channels}."), {"channels": given}))
+    if (found := doubt(jid, [other.jid for other in house.access.everyone() if other.jid != jid])) is not None:
+        lines.append(Sentence(DOUBTS[found.kind], {"jid": str(jid), "other": found.other}))
     return Reply(tuple(lines), ok=person.role == role)
 
 
-def _role(word: str) -> Role | None:
+def role_called(word: str) -> Role | None:
     try:
         return WORDS.get(word.lower()) or Role.parse(word) or None  # NONE is what revoke is for
     except ValueError:
         return None
 
 
-def _roles(_request: Request, _house: House) -> list[Choice]:
+def roles(_request: Request, _house: House) -> list[Choice]:
     return [Choice(str(role), Sentence(name)) for role, name in ROLES.items()]
 
 
-def _channels(request: Request, house: House) -> list[Choice]:
+def channels(request: Request, house: House) -> list[Choice]:
     return [Choice(c.name, Sentence("{channel}", {"channel": c})) for c in readable(request.sender, house).values()]
 
 
@@ -79,9 +90,9 @@ COMMAND = Command(
     aliases=("grant", "toestaan"),
     form=(
         Ask(name="jid", kind="jid", label=N_("Address"), needed=True),
-        Ask(name="role", kind="one", label=N_("As what"), choices=_roles, usual="viewer", needed=True),
+        Ask(name="role", kind="one", label=N_("As what"), choices=roles, usual="viewer", needed=True),
         Ask(
-            name="only", kind="many", label=N_("Only these channels (none chosen: all)"), choices=_channels,
+            name="only", kind="many", label=N_("Only these channels (none chosen: all)"), choices=channels,
             word="only",
         ),
     ),

@@ -25,8 +25,11 @@ async def run(request: Request, house: House) -> Reply:
     return Reply(
         tuple(
             Sentence(
-                "{time} {who}: {action} → {result}",
-                {"time": Instant(line.at_ns), "who": line.who, "action": line.action, "result": line.result},
+                "{time} {who}, {way}: {action} → {result}",
+                {
+                    "time": Instant(line.at_ns), "who": line.who, "way": line.way, "action": line.action,
+                    "result": line.result,
+                },
             )
             for line in tail
         )

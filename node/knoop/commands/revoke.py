@@ -1,8 +1,9 @@
-"""revoke: take all rights from somebody."""
+"""revoke: take all rights from somebody, or an invite back."""
 
 from __future__ import annotations
 
 from knoop.access import EVERYBODY, Role
+from knoop.claims import theirs
 from knoop.command import N_, Ask, Choice, Command, House, Reply, Request, Sentence, refuse, say
 from knoop.jid import Jid
 
@@ -10,7 +11,12 @@ EXAMPLE = N_("revoke bram@example.org")
 
 
 async def run(request: Request, house: House) -> Reply:
-    """Takes effect at once, also for somebody whom node.toml names, until an owner allows them again."""
+    """Takes effect at once, also for somebody whom node.toml names, until an owner allows them again.
+
+    A name instead of an address takes back that invite.
+    """
+    if "@" not in request.argument and (taken := await _invite(request, house)) is not None:
+        return taken
     try:
         jid = house.jid(request.argument.strip()).bare
     except ValueError:
@@ -27,6 +33,16 @@ async def run(request: Request, house: House) -> Reply:
     if house.access.person(jid) is not None:
         return refuse(N_("{jid} still has rights here: have a look at node.toml."), jid=str(jid))
     return say(N_("{jid} has no rights here any more."), jid=str(jid))
+
+
+async def _invite(request: Request, house: House) -> Reply | None:
+    """Take back the open invite of this name; None when there is none that is theirs."""
+    me, name = house.access.person(request.sender), request.argument.strip().casefold()
+    offers = [offer for offer in await house.claims.offers() if me is not None and theirs(me, offer)]
+    offer = next((offer for offer in offers if offer.name.casefold() == name), None)
+    if offer is None or not await house.claims.withdraw(offer):
+        return None
+    return say(N_("The invite for {name} is taken back."), name=offer.name)
 
 
 def not_for_you(jid: Jid, request: Request, house: House) -> Reply | None:
@@ -49,12 +65,15 @@ def not_for_you(jid: Jid, request: Request, house: House) -> Reply | None:
 
 
 def _choices(request: Request, house: House) -> list[Choice]:
-    """Those whose rights the asking owner can take."""
+    """Those whose rights the asking owner can take, and the invites, as they were when somebody looked last."""
     people = [p for p in house.access.everyone() if p.jid.local != EVERYBODY]
     mine = [p for p in people if not_for_you(p.jid, request, house) is None]
+    me = house.access.person(request.sender)
+    invites = [o for o in house.claims.known if me is not None and theirs(me, o)]
     return [
-        Choice(str(p.jid), Sentence(N_("{name} ({jid})") if p.name else "{jid}", {"name": p.name, "jid": str(p.jid)}))
-        for p in mine
+        *(Choice(o.name, Sentence(N_("{name} (invited)"), {"name": o.name})) for o in invites),
+        *(Choice(str(p.jid), Sentence(N_("{name} ({jid})") if p.name else "{jid}", {"name": p.name, "jid": str(p.jid)}))
+          for p in mine),
     ]
 
 
@@ -62,7 +81,7 @@ COMMAND = Command(
     verb=N_("revoke"),
     role=Role.OWNER,
     summary=N_("take all rights from somebody"),
-    usage=(EXAMPLE,),
+    usage=(EXAMPLE, N_("revoke bram")),
     run=run,
     takes="text",
     writes=True,

@@ -15,6 +15,7 @@ REFUSED = {
     "range": N_("{channel} stays as it is: that is outside its limits."),
     "away": N_("{channel} stays as it is: the hardware half is away. Try again when it is back."),
     "absent": N_("{channel} stays as it is: its device is away. Try again when it is back."),
+    "late": N_("That arrived late, so I did nothing. Please say it again."),
     "unsure": N_("The hardware half went away before it answered: look at {channel} when it is back."),
 }
 FAILED = N_("{channel} could not be set: its device does not answer.")
@@ -29,11 +30,6 @@ async def run(request: Request, house: House) -> Reply:
     channel = channels[0]
     if not channel.writable:
         return refuse(N_("{channel} cannot be set: it only reports."), channel=channel)
-    if channel.confirm:
-        return refuse(
-            N_("{channel} wants a one-time code, and I cannot give one yet: nothing was done."),
-            channel=channel,
-        )
     if not _fits(channel, value):
         return refuse(N_("{channel} does not take this value: nothing was done."), channel=channel)
     if (limits := beyond(channel, value)) is not None:
@@ -44,8 +40,11 @@ async def run(request: Request, house: House) -> Reply:
             pulse = Span(channel.pulse_s)
             return refuse(N_("{channel} gives pulses of {span}: nothing was done."), channel=channel, span=pulse)
         span = channel.pulse_s if span is None else span
+    if channel.confirm and not request.confirmed:
+        return _wants_a_code(channel, value, span)
     try:
-        record = await house.set(channel.name, value, for_s=request.for_s, by=request.sender)
+        who = request.sender
+        record = await house.set(channel.name, value, for_s=request.for_s, by=who, heard_ns=request.heard_ns)
     except SetRefused as refused:
         return refuse(REFUSED.get(refused.reason, FAILED), channel=channel)
     if record.value is None or not isclose(float(record.value), value, rel_tol=1e-3, abs_tol=_near(channel)):
@@ -54,6 +53,17 @@ async def run(request: Request, house: House) -> Reply:
         return Reply((reading(channel, record),))
     values = {"channel": channel, "value": record, "span": Span(span)}
     return Reply((Sentence(N_("{channel} is {value}, for {span}."), values),))
+
+
+def _wants_a_code(channel: Channel, value: bool | float, span: float | None) -> Reply:
+    """A refusal for all but who can give a code and hear it again."""
+    shown = Sentence("{value} {unit}" if channel.unit else "{value}", {"value": value, "unit": channel.unit})
+    text = N_("Send {code} within {within} to do this: set {channel} to {value}.")
+    if span is not None:
+        text = N_("Send {code} within {within} to do this: set {channel} to {value} for {span}.")
+    values = {"channel": channel, "value": shown, "span": Span(span or 0)}
+    refused = Sentence(N_("{channel} is set with a one-time code only: nothing was done."), {"channel": channel})
+    return Reply((refused,), ok=False, confirm=Sentence(text, values))
 
 
 def _fits(channel: Channel, value: bool | float) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from knoop import config
+from knoop import claim, config
 from knoop.commands import words
 from knoop.errors import LinkError, NodeError, RegistrationRefused, StoreError, Usage
 from knoop.init import setup
@@ -25,7 +25,7 @@ from knoop.init.interview import Interview, Plan, with_name
 from knoop.jid import Jid
 from knoop.xmpp import compat
 from knoop.xmpp import register as registration
-from knoop_hw import found
+from knoop_hw import found, places
 from knoop_hw.clock import SystemClock
 
 EX_FAILED = 1
@@ -123,14 +123,32 @@ def _report(plan: Plan, target: Path, kept: list[Path], arguments: argparse.Name
     well, findings = (True, []) if arguments.no_doctor else _examined(target, say)
     there = "" if target.resolve() == Path("node.toml").resolve() else f" --config {target}"
     say("", f"Next: knoop run{there}")
-    say(f"Then write to {account.jid} from your chat app,", "once you have accepted its contact request. Try: help")
+    shown = None
+    if plan.answers.owners:
+        say(f"Then write to {account.jid} from your chat app,", "once you have accepted its contact request. Try: help")
+    elif (shown := _claim(target)) is not None:
+        say("", *claim.said(shown))
+    else:
+        say(f"Then see how to become its owner: knoop claim{there}")
     if arguments.json:
         told = {
             "ok": well, "jid": str(account.jid), "registered": plan.register, "written": list(map(str, written)),
-            "kept": list(map(str, kept)), "findings": findings,
+            "kept": list(map(str, kept)), "findings": findings, **({"claim": shown.link} if shown else {}),
         }  # fmt: skip
         print(json.dumps(told, ensure_ascii=False))  # noqa: T201 -- a command's output
     return 0 if well else EX_FAILED
+
+
+def _claim(target: Path) -> claim.Shown | None:
+    """How to become the owner of what was made; None where another user's service will say so."""
+    made = config.load(target, jid=compat.jid, words=words())
+    if target.resolve().is_relative_to(places.SYSTEM.parent):
+        return None
+    try:
+        return asyncio.run(claim.offered(made, places.state_directory("knoop"), again=False, clock=SystemClock()))
+    except (NodeError, OSError) as error:  # a former node's state, which has an owner, or cannot be written
+        print(f"knoop: {error}", file=sys.stderr)  # noqa: T201 -- what was made is made
+        return None
 
 
 def _examined(target: Path, say: Callable[..., None]) -> tuple[bool, list[dict[str, Any]]]:

@@ -81,7 +81,7 @@ class Interview:
         if self._missing:
             raise Usage("nobody can be asked here, so these are needed too: " + " ".join(self._missing))
         assert name
-        assert owners
+        assert owners is not None
         assert jid
         assert publish
         answers = setup.Answers(
@@ -112,11 +112,16 @@ class Interview:
         return account
 
     def _owners(self, link: Invite | None) -> tuple[Jid, ...] | None:
+        if self._flags.claim:
+            if self._flags.owner:
+                raise Usage("--claim is for a node that nobody owns yet: leave out --owner, or --claim")
+            return ()
         if self._flags.owner:
             return tuple(self._checked("--owner", owner, with_name) for owner in self._flags.owner)
         return self._one(
-            "--owner JID", None, lambda text: tuple(map(with_name, text.replace(",", " ").split())) or _nobody(),
-            "Your own address", "Whom does it obey? The owner may do everything; nobody else gets an answer.",
+            "--owner JID (or --claim)", None, _named,
+            "Your own address", "Whom does it obey? The owner may do everything; nobody else gets an answer. Or - for "
+            "nobody yet: it then shows a code, and whoever sends it that becomes its owner.",
             default=link.inviter if link else "",
         )
 
@@ -258,8 +263,12 @@ def with_name(text: str) -> Jid:
     return jid
 
 
-def _nobody() -> tuple[Jid, ...]:
-    raise ValueError("a node without an owner obeys nobody; give an address like name@example.org")
+def _named(text: str) -> tuple[Jid, ...]:
+    if text.strip() == "-":
+        return ()
+    if not (owners := tuple(map(with_name, text.replace(",", " ").split()))):
+        raise ValueError("a node without an owner obeys nobody; give an address like name@example.org")
+    return owners
 
 
 def _language(text: str) -> Literal["en", "nl"]:

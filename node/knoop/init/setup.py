@@ -96,7 +96,11 @@ def _xmpp(answers: Answers) -> Iterator[str]:
 
 
 def _people(answers: Answers) -> Iterator[str]:
-    yield "[people]                        # nobody else gets an answer"
+    if not answers.owners:
+        yield "[people]                        # nobody yet: who sends it the code of `knoop claim` is its owner"
+        yield '#"anna@example.org" = "owner"'
+    else:
+        yield "[people]                        # nobody else gets an answer"
     for owner in answers.owners:
         yield f'{quoted(owner)} = "owner"'
     yield '#"bram@example.org" = "operator"   # may also switch; a "viewer" only reads'

@@ -26,6 +26,7 @@ from knoop.words import (
     ASKING,
     DURING,
     INTERROGATIVES,
+    NEGATIONS,
     PAST,
     PLACING,
     QUESTION_WORDS,
@@ -116,6 +117,9 @@ class _Utterance:
             end = len(said) - len(tail)
             if tuple(said[: len(head)]) == head and tuple(said[end:]) == tail and verb in self.verbs:
                 return self.verbs[verb], said[len(head) : end]
+        typed = self.text.split()
+        if said[0] in NEGATIONS and len(typed) > 1 and (len(typed) > 2 or "@" not in typed[1]):
+            return None, said  # `never lamp on` is no answer about a stranger, `never eve@example.org` is one
         if said[0] in self.verbs:
             return self.verbs[said[0]], said[1:]
         if self.names.whole(said):

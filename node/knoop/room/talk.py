@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from knoop import parse
 from knoop.command import N_, Command, Reply, Request, readable, refuse
@@ -20,7 +20,7 @@ from knoop.household import Household
 from knoop.jid import Jid
 from knoop.room.addressed import Addressed, addressed
 from knoop.words import fold
-from knoop.xmpp.fresh import LATE_AFTER_S, Seen
+from knoop.xmpp.fresh import LATE_AFTER_S, digest
 from knoop.xmpp.inbound import Said
 from knoop.xmpp.rooms import Room
 
@@ -43,6 +43,7 @@ class _Asked:
     id: str
     called: Addressed
     words: str
+    room: str
     late: bool
     nick: str
     occupants: int
@@ -64,7 +65,6 @@ class RoomTalk:
         self._answer = answer
         self._tells_alarms = tells_alarms
         self._uniform = uniform
-        self._seen = Seen()
         self._waiting: deque[_Asked] = deque()
         self._task: asyncio.Task[None] | None = None
         self._later: set[asyncio.Task[None]] = set()
@@ -89,19 +89,19 @@ class RoomTalk:
         if called is None:
             return
         if not known or sender is None:
-            self._execution.stranger(sender or room.occupant(nick), said.text, via="room")
+            self._execution.stranger(sender or room.occupant(nick), said.text, via=f"room {room.jid}")
             return
         if called.name and any(fold(other) == called.name for other in room.occupants):
             return  # somebody else has that nick: it is their name
-        if self._execution.too_often(sender) or not self._seen.first_time(str(sender.bare), said.id):
+        if self._execution.too_often(sender) or not self._execution.seen.first_time(str(sender.bare), said.id):
             return
         if len(self._waiting) >= MOST_WAITING:
             log.warning("%s: more is asked than answered; a line was left out", room.jid)
             return
         self._waiting.append(
             _Asked(
-                sender=sender, id=said.id, called=called, words=said.text, late=late, nick=room.nick,
-                occupants=len(room.occupants) + 1, at_ns=self._house.clock.boottime_ns(),
+                sender=sender, id=said.id, called=called, words=said.text, room=str(room.jid), late=late,
+                nick=room.nick, occupants=len(room.occupants) + 1, at_ns=self._house.clock.boottime_ns(),
             )
         )
         if self._task is None:
@@ -123,7 +123,7 @@ class RoomTalk:
                 try:
                     await self._answer_one(asked)
                 except Exception as error:  # noqa: BLE001 -- `incident` logs it whole
-                    self._execution.incident(asked.sender, asked.words, error, via="room")
+                    self._execution.incident(asked.sender, asked.words, error, via=f"room {asked.room}")
         finally:
             self._task = None
 
@@ -153,7 +153,10 @@ class RoomTalk:
         if house.access.person(asked.sender) is None:  # rights may have changed since it was heard
             return None, ""
         if late:
-            await self._execution.note(asked.sender, "message", "ignored: delayed", via="room")
+            stanza = digest(str(asked.sender.bare), asked.id)
+            await self._execution.note(
+                asked.sender, "message", "ignored: delayed", via=f"room {asked.room}", stanza=stanza
+            )
             return refuse(EXPIRED), ""
         intent = parse.parse(called.text, channels=readable(asked.sender, house), verbs=self._execution.verbs)
         if isinstance(intent, Reply):
@@ -161,6 +164,7 @@ class RoomTalk:
         command = self._execution.verbs[intent.verb]
         lang = house.voice("").lang
         request = intent.request(asked.sender, lang=lang, via="room", heard_ns=asked.at_ns, stanza=asked.id)
+        request = replace(request, room=asked.room)
         refusal = self._not_here(command, request, asked)
         if refusal is not None:
             return refusal, intent.verb

@@ -88,7 +88,7 @@ class AdHoc:
         self._voice = voice
         self._send = send
         self._say = say
-        self._open = OpenForms()
+        self.opened = OpenForms()
         self._working: dict[Jid, asyncio.Task[None]] = {}
         self._answers: OrderedDict[bytes, tuple[int, ET.Element | None]] = OrderedDict()
 
@@ -186,14 +186,14 @@ class AdHoc:
 
     def _go_on(self, call: _Call, action: str) -> None:
         """Something about an open form; whose it is counts, and that it is theirs, on this very device."""
-        opened = self._open.find(call.session_id)
+        opened = self.opened.find(call.session_id)
         if opened is not None and opened.sender != call.sender:
             whose = f"{opened.verb}: the form of {opened.sender}"
             self._execution.note(call.sender, whose, "refused: not theirs", via="form")
         if opened is None or opened.sender != call.sender or opened.verb != call.verb.verb:
             self._refuse(call.iq, "bad-request", "bad-sessionid")
         elif opened.until_ns <= self._house.clock.boottime_ns():
-            self._open.close(call.session_id)
+            self.opened.close(call.session_id)
             self._refuse(call.iq, "not-allowed", "session-expired")
         elif action == "cancel":
             self._cancel(call)
@@ -215,7 +215,7 @@ class AdHoc:
         except ValueError:
             self._refuse(call.iq, "bad-request", "bad-payload")
             return
-        outcome = call.desk.submitted(values, output=form.output)
+        outcome = call.desk.submitted(values, output=form.output, stage=form.stage)
         again = call.desk.form(form.output)
         if isinstance(outcome, Reply) and isinstance(again, Form):  # what is wrong stands above the form
             self._show(call, again.filled(values), notice=_lines(outcome, call.desk.voice))
@@ -237,7 +237,7 @@ class AdHoc:
         ):
             self._complete(call, refuse(BUSY))
         else:
-            self._open.close(call.session_id)
+            self.opened.close(call.session_id)
             if call.verb.writes:
                 self._remember(call, None)
             self._working[person] = asyncio.create_task(self._act(call, outcome))
@@ -272,21 +272,23 @@ class AdHoc:
         opened = OpenForm(sender=call.sender, verb=call.verb.verb, form=form)
         individual = self._house.access.individual(call.sender)
         now_ns = self._house.clock.boottime_ns()
-        if not self._open.put(call.session_id, opened, now_ns, individual=individual):
+        if not self.opened.put(call.session_id, opened, now_ns, individual=individual):
             self._refuse(call.iq, "resource-constraint")
             return
         answer = _command(call, "executing")
-        names = {"only": ("complete",), "first": ("next",), "second": ("prev", "complete")}[form.stage]
+        names = {"first": ("next",), "second": ("prev", "complete")}.get(form.stage, ("complete",))
         # Gajim refuses an empty list, Converse shows these buttons only, and `execute` is what a client may leave out.
         actions = ET.SubElement(answer, f"{COMMAND}actions", {"execute": names[-1]})
-        for name in names:
-            ET.SubElement(actions, f"{COMMAND}{name}")
+        actions.extend(ET.Element(f"{COMMAND}{name}") for name in names)
         answer.append(dataforms.element(form, notice=notice))
         self._write(result(call.iq, answer))
 
     def _complete(self, call: _Call, reply: Reply) -> None:
-        """A result or one note, never both: Movim shows the note only, Pidgin the form only."""
-        self._open.close(call.session_id)
+        """A result or one note, never both: Movim shows the note only, Pidgin the form only. Or a code to be typed."""
+        if reply.passing and not reply.ok:  # a code that has to come back
+            self._show(call, call.desk.coding(), notice=_lines(reply, call.desk.voice))
+            return
+        self.opened.close(call.session_id)
         voice, answer = call.desk.voice, _command(call, "completed")
         lines = _lines(reply, voice)
         if reply.ok and len(lines) > 1:
@@ -300,7 +302,7 @@ class AdHoc:
         self._write(whole)
 
     def _cancel(self, call: _Call) -> None:
-        self._open.close(call.session_id)
+        self.opened.close(call.session_id)
         self._write(result(call.iq, _command(call, "canceled")))
 
     def _refuse(self, iq: ET.Element, condition: str, specific: str = "") -> None:
@@ -342,9 +344,7 @@ def _name(command: Command, voice: Voice) -> str:
 
 
 def _lang(iq: ET.Element, person: Person) -> str:
-    """The language that the client asks for where we speak it, else the person's; '' for the node's own.
-
-    English is nobody's wish: Prosody and many clients say so where nothing was said.
-    """
+    """The language that the client asks for where we speak it, else the person's; '' for the node's own."""
+    # English is nobody's wish: Prosody and many clients say so where nothing was said.
     asked = iq.get(LANG, "").replace("_", "-").partition("-")[0].lower()
     return asked if asked in languages() - {"en"} else person.lang

@@ -63,19 +63,33 @@ class Freshness:
 
 
 class Seen:
-    """Which stanza ids have acted already; outlives a session, because a repeat may come with the next one."""
+    """Which stanza ids have acted already; outlives a session, because a repeat may come with the next one.
+
+    The audit log keeps the `digest` of those that a person was answered, for the next start.
+    """
 
     def __init__(self) -> None:
         self._seen: OrderedDict[bytes, None] = OrderedDict()
 
     def first_time(self, sender: str, stanza_id: str) -> bool:
         """Whether this stanza id of this bare JID is new; a stanza without an id cannot be recognised."""
-        if not stanza_id:
+        key = digest(sender, stanza_id)
+        if key is None:
             return True
-        key = hashlib.blake2b(f"{sender} {stanza_id}".encode("utf-8", "replace"), digest_size=16).digest()
         if key in self._seen:
             return False
+        self.remember(key)
+        return True
+
+    def remember(self, key: bytes) -> None:
+        """The stanza of this `digest` has acted."""
         self._seen[key] = None
         if len(self._seen) > REMEMBERED_IDS:
             self._seen.popitem(last=False)
-        return True
+
+
+def digest(sender: str, stanza_id: str) -> bytes | None:
+    """What tells a repeat of a stanza of this bare JID; None without an id."""
+    if not stanza_id:
+        return None
+    return hashlib.blake2b(f"{sender} {stanza_id}".encode("utf-8", "replace"), digest_size=16).digest()

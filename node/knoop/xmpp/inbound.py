@@ -20,7 +20,7 @@ Why = Literal[
 DELAY = ("{urn:xmpp:delay}delay", "{jabber:x:delay}x")
 WRAPPERS = (
     "{urn:xmpp:forward:0}forwarded", "{urn:xmpp:carbons:2}sent", "{urn:xmpp:carbons:2}received",
-    "{urn:xmpp:mam:1}result", "{urn:xmpp:mam:2}result", "{urn:xmpp:fasten:0}apply-to",
+    "{urn:xmpp:mam:0}result", "{urn:xmpp:mam:1}result", "{urn:xmpp:mam:2}result", "{urn:xmpp:fasten:0}apply-to",
 )
 ENCRYPTED = (
     "{eu.siacs.conversations.axolotl}encrypted", "{urn:xmpp:omemo:1}encrypted", "{urn:xmpp:omemo:2}encrypted",

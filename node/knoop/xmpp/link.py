@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from knoop.errors import LinkError, LoginRefused
@@ -36,6 +37,7 @@ class Link:
     ) -> None:
         """`proven`: this account has logged in before, so that a refusal may be the server's trouble of the hour."""
         self.proven = proven
+        self.resource = ""  # for an account that names none; '' lets the server choose one
         self._account = account
         self._clock = clock
         self._rng = rng or random.Random()  # noqa: S311 -- spreads reconnects, guards nothing
@@ -44,6 +46,8 @@ class Link:
     async def run(self, serve: Callable[[Session], Awaitable[None]]) -> None:
         """Serve for ever. Raises LoginRefused only when the very first login is refused, and none was proven before."""
         context = tls_context(self._account)
+        if not self._account.jid.resource:
+            self._account = replace(self._account, jid=replace(self._account.jid, resource=self.resource))
         ways = Ways(self._account.jid.domain, host=self._account.host, port=self._account.port, rng=self._rng)
         failures, said = 0, ""
         while True:

@@ -138,23 +138,26 @@ async def allow(session: Session, node: Node, readers: Collection[Jid], *, servi
     members = {item.get("jid", "") for item in known if item.get("affiliation") not in {"owner", "none"}}
     wanted = {str(reader) for reader in readers} - {str(session.jid.bare)}
     gone = members - wanted
-    changes = dict.fromkeys(wanted - members, "member") | dict.fromkeys(gone, "none")
-    if not changes:
-        return False
     if gone and not await _unsubscribe(session, node.name, wanted, service):
         # Written together: an item between the two would have the server make a node with its own, open options.
         await asyncio.gather(
             delete(session, node.name, service=service), configure(session, node, readers, service=service)
         )
         return True
+    if gone:  # first, and by itself: an address that the server does not take must not keep them in
+        await _affiliate(session, node.name, gone, "none", service)
+        await _unsubscribe(session, node.name, wanted, service)  # whoever was quick enough to subscribe again
+    if wanted - members:
+        await _affiliate(session, node.name, wanted - members, "member", service)
+    return False
+
+
+async def _affiliate(session: Session, name: str, who: Collection[str], affiliation: str, service: str) -> None:
     tell = ET.Element(f"{OWNER}pubsub")
-    table = ET.SubElement(tell, f"{OWNER}affiliations", {"node": node.name})
-    for jid, affiliation in sorted(changes.items()):
+    table = ET.SubElement(tell, f"{OWNER}affiliations", {"node": name})
+    for jid in sorted(who):
         ET.SubElement(table, f"{OWNER}affiliation", {"jid": jid, "affiliation": affiliation})
     await session.iq("set", tell, to=service)
-    if gone:
-        await _unsubscribe(session, node.name, wanted, service)  # whoever was quick enough to subscribe again
-    return False
 
 
 async def readers(session: Session, name: str, *, service: str = "") -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from knoop.forms import Form
@@ -53,6 +54,11 @@ class OpenForms:
     def find(self, session_id: str) -> OpenForm | None:
         """The form of this id, also one whose time is over."""
         return self._forms.get(session_id)
+
+    def keep(self, allowed: Callable[[Jid], bool]) -> None:
+        """Forget the forms of all whom `allowed` does not want any more."""
+        for name in [name for name, form in self._forms.items() if not allowed(form.sender)]:
+            del self._forms[name]
 
     def close(self, session_id: str) -> None:
         """Forget it; one that is not there is forgotten."""

@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 from slixmpp.stanza import Iq
 
 from knoop.errors import LinkError, RegistrationRefused
-from knoop.xmpp.guard import SASL, TLS
+from knoop.xmpp.guard import SASL
 from knoop.xmpp.session import IQ_TIMEOUT_S, Account, Session, tls_context
 from knoop.xmpp.stream import Stream
 from knoop_hw.clock import Clock
@@ -58,9 +58,6 @@ class _Stream(Stream):
     async def _handle_stream_features(self, features: Any) -> bool | None:
         """COMPAT(slixmpp 1.17): the one place that decides on a login. Check its name when it is upgraded."""
         if not self.encrypted:
-            if features.xml.find(f"{{{TLS}}}starttls") is None:
-                self.event("failed_all_auth")
-                return True
             return await super()._handle_stream_features(features)
         if not self.offers.done():
             self.offers.set_result(features.xml)

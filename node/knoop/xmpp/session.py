@@ -20,6 +20,7 @@ from knoop.errors import LinkError, LoginRefused, Refusal, Untrusted
 from knoop.jid import Jid
 from knoop.xmpp import compat, failures
 from knoop.xmpp.fresh import DEAD_AFTER_S, PING_EVERY_S, TICK_EVERY_S, Freshness
+from knoop.xmpp.guard import GuardError
 from knoop.xmpp.lastsaid import LastSaid
 from knoop.xmpp.stream import Stream
 from knoop.xmpp.ways import Ways
@@ -78,7 +79,10 @@ def tls_context(account: Account) -> ssl.SSLContext:
 
 
 class Session:
-    """A proven login. Create with `Session.open`; every wait in it ends with LinkError when the link ends."""
+    """A proven login. Create with `Session.open`; every wait in it ends with LinkError when the link ends.
+
+    `on_sign` is called with each refused login and sign of an attack, also of a try that another server made good.
+    """
 
     STREAM: ClassVar[type[Stream]] = Stream
 
@@ -92,14 +96,15 @@ class Session:
         on_presence: Callable[[ET.Element], None],
         admits: Callable[[str], bool],
         on_request: Callable[[ET.Element, bool], bool] = lambda _iq, _late: False,
-        features: tuple[str, ...] = (),
+        on_sign: Callable[[LinkError], None] = lambda _error: None,
+        **stream: Any,
     ) -> None:
         compat.harden()
         self.account = account
         self.fresh = Freshness(clock.boottime_ns())
         self.mode: Literal["direct", "starttls"] = "direct"
         self._clock = clock
-        self._on_message = on_message
+        self._on_message, self._on_sign = on_message, on_sign
         self._failure: LinkError | None = None
         self._hung = self._spoke = False
         self._lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -110,7 +115,7 @@ class Session:
         self._stream = self.STREAM(
             str(account.jid), account.password, ssl_context=context,
             on_message=self._message, on_presence=on_presence, on_breach=self._breach, admits=admits,
-            on_request=lambda iq: on_request(iq, self.fresh.late(clock.boottime_ns())), features=features,
+            on_request=lambda iq: on_request(iq, self.fresh.late(clock.boottime_ns())), **stream,
         )
         for name, handler in (
             ("session_start", self._session_start),
@@ -222,7 +227,7 @@ class Session:
         stream: Any = self._stream
         kind = stanza.tag.rpartition("}")[2]
         maker = {"message": stream.Message, "presence": stream.Presence, "iq": stream.Iq}[kind]
-        maker(xml=stanza).send()
+        stream.send(maker(xml=stanza))  # not its own send(): see Stream._admit
         if kind == "message":
             self._last.note(stanza)
 
@@ -299,11 +304,13 @@ class Session:
     def _end(self, error: LinkError) -> None:
         if not self._lost.done():
             self._lost.set_exception(error)
+            if error.sign or isinstance(error, LoginRefused):
+                self._on_sign(error)
         self._stream.cancel_connection_attempt()
 
-    def _breach(self, reason: str) -> None:
-        log.warning("%s broke the rules of the stream: %s", self.account.where, reason)
-        self._end(Untrusted(f"{self.account.where}: the stream was refused: {reason}"))
+    def _breach(self, error: GuardError) -> None:
+        log.warning("%s broke the rules of the stream: %s", self.account.where, error)
+        self._end(failures.breach(self.account.where, str(error), error.sign))
 
     def _certificate(self, pem: str) -> None:
         self._spoke = True
@@ -319,22 +326,25 @@ class Session:
             self._stream.abort()
             return
         if isinstance(error, ssl.SSLError):
-            reason = "no TLS there"
-        else:
-            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error) or "it hung up"
+            self._end(failures.handshake(self.account.where, error.reason))
+            return
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error) or "it hung up"
         self._end(failures.unreachable(self.account.where, reason))
 
     def _disconnected(self, why: Any) -> None:
-        if isinstance(why, ssl.SSLCertVerificationError):
+        if isinstance(why, ssl.SSLCertVerificationError) or getattr(why, "reason", "") in failures.OLD_TLS:
             self._connection_failed(why)  # how a failed STARTTLS handshake arrives
-        why = self._stream.stream_error or why or "it hung up"
-        self._end(self._failure or failures.unreachable(self.account.where, str(why)))
+        why = self._stream.stream_error or str(why or "") or "it hung up"
+        self._end(self._failure or failures.unreachable(self.account.where, why))
 
     def _no_login(self, _: Any) -> None:
-        self._end(self._failure or failures.no_safe_login(self.account.where))
+        make = failures.no_safe_login if self._stream.encrypted else failures.no_tls
+        self._end(self._failure or make(self.account.where))
 
     def _refused(self, failure: Any) -> None:
+        condition = str(failure["condition"])
         self._failure = failures.refused(
-            self.account.where, self.account.jid, str(failure["condition"]),
-            most_iterations=compat.MAX_SCRAM_ITERATIONS,
+            self.account.where, self.account.jid, condition, iterations=compat.SCRAM_ITERATIONS
         )
+        if condition != "invalid-mechanism":  # the only one by which no password was judged
+            self._stream.no_more_tries()

@@ -2,7 +2,8 @@
 
 Messages and presences never reach slixmpp's own handlers: they go to our callbacks as plain XML. Requests (IQ get and
 set) are heard only from those whom `admits` names; anybody else is answered as if nobody were here. `on_request` is
-asked first: what it takes (True) it answers itself, the rest is slixmpp's (disco, version, ping).
+asked first: what it takes (True) it answers itself, the rest is slixmpp's (disco, version, ping). What `hears` does not
+want goes nowhere and is not answered.
 """
 
 from __future__ import annotations
@@ -20,20 +21,43 @@ from slixmpp.stanza import Iq, Message, Presence
 
 from knoop import __version__
 from knoop.xmpp import compat, dial
-from knoop.xmpp.guard import MAX_DEPTH, SASL, SLICE, TLS, ByteGuard, GuardError, may_handle, too_deep
+from knoop.xmpp.guard import MAX_DEPTH, SASL, SLICE, STREAM, TLS, ByteGuard, GuardError, may_handle, too_deep
 from knoop.xmpp.where import Server
 
 log = logging.getLogger(__name__)
 
 FLUSH_AT_ONCE = 16 * 1024  # bytes of an unfinished stanza; a chat message has about 500
 FLUSH_LATER_S = 0.1
+STANZAS = frozenset(f"{{jabber:client}}{name}" for name in ("message", "presence", "iq"))
 FAILURES_TOLD = 20  # of handlers, by kind and connection: what a stranger can cause must not fill the log
+
+OF_PEOPLE = frozenset({  # what they may ask of slixmpp
+    "{http://jabber.org/protocol/disco#info}query", "{http://jabber.org/protocol/disco#items}query",
+    "{jabber:iq:version}query", "{urn:xmpp:ping}ping",
+})  # fmt: skip
 
 SCRAM = {f"SCRAM-SHA-{bits}{plus}" for bits in ("1", "256", "512") for plus in ("", "-PLUS")}
 
 
+MALFORMED = "the stream is not well-formed XML in UTF-8"
+
+
+class _Parser(ET.XMLPullParser):
+    """COMPAT(slixmpp 1.17): it answers XML that is none with what it was sent, and reads on. This one ends the stream.
+
+    Remove when its data_received raises.
+    """
+
+    def read_events(self) -> Any:
+        """The events so far. Raises GuardError."""
+        try:
+            yield from super().read_events()
+        except (ET.ParseError, ValueError):
+            raise GuardError(MALFORMED) from None
+
+
 class Stream(ClientXMPP):
-    """One connection's stream. `on_breach(reason)` is called once when the guard ends it."""
+    """One connection's stream. `on_breach` is called once, with the reason, when the guard ends it."""
 
     def __init__(
         self,
@@ -43,10 +67,11 @@ class Stream(ClientXMPP):
         ssl_context: ssl.SSLContext,
         on_message: Callable[[ET.Element], None],
         on_presence: Callable[[ET.Element], None],
-        on_breach: Callable[[str], None],
+        on_breach: Callable[[GuardError], None],
         admits: Callable[[str], bool],
         on_request: Callable[[ET.Element], bool] = lambda _iq: False,
         features: tuple[str, ...] = (),
+        hears: Callable[[ET.Element], bool] = lambda _stanza: True,
     ) -> None:
         super().__init__(
             jid, password, ssl_context=ssl_context, plugin_config={"feature_mechanisms": {"use_mechs": SCRAM}}
@@ -65,6 +90,7 @@ class Stream(ClientXMPP):
         self._on_breach = on_breach
         self._admits = admits
         self._on_request = on_request
+        self._hears = hears
         # COMPAT(slixmpp 1.17): the defaults accept every stranger's subscription; None answers nobody by itself.
         self.roster.auto_authorize = None  # type: ignore[assignment]  # its own documentation allows it
         self.roster.auto_subscribe = False
@@ -129,7 +155,7 @@ class Stream(ClientXMPP):
             elif self._flushing is None:
                 self._flushing = self.loop.call_later(FLUSH_LATER_S, self._flush)
         except GuardError as error:
-            self._breach(str(error))
+            self._breach(error)
 
     def _parse(self, piece: bytes) -> None:
         super().data_received(piece)
@@ -151,31 +177,70 @@ class Stream(ClientXMPP):
         try:
             flush()
             self._parse(b"")
-        except (GuardError, ET.ParseError, ValueError) as error:
-            self._breach(str(error))
+        except GuardError as error:
+            self._breach(error)
+        except (ET.ParseError, ValueError):
+            self._breach(GuardError(MALFORMED))
 
     def init_parser(self) -> None:
         super().init_parser()
+        self.parser = _Parser(("start", "end"))
         self._bytes = ByteGuard(lenient=self.authenticated)
 
     def incoming_filter(self, xml: ET.Element) -> ET.Element:
         """Judge a whole top-level element by what has been proven so far."""
         self._no_plaintext()
         if not self._may_handle(xml):
-            raise GuardError(f"{xml.tag} came before TLS and login were proven")
-        if xml.tag == f"{{{TLS}}}proceed":
-            self._tls_promised = True
-        if xml.tag == f"{{{SASL}}}success" and not self._asked_for_proof:
-            raise GuardError("the server says that we are logged in before it proved that it knows the password")
+            if self.authenticated:
+                raise GuardError("the server negotiates what is settled")
+            raise GuardError(f"{xml.tag} came before TLS and login were proven", "early")
+        if not self.authenticated:
+            self._negotiated(xml)
+        elif xml.tag == f"{{{STREAM}}}features" and self.session_bind_event.is_set():
+            raise GuardError("the server negotiates what is settled")
         if too_deep(xml):
             self._bytes.depth(MAX_DEPTH + 1)
-        if excess := self._bytes.stanza_done():
-            log.warning("left out, from %.200s: %s", xml.get("from", "the server"), excess)
+        excess = self._bytes.stanza_done()
+        if excess:
+            self._failures[excess] += 1
+            if self._failures[excess] <= FAILURES_TOLD:
+                log.warning("left out, from %.200s: %s", xml.get("from", "the server"), excess)
+        if excess or not self._heard(xml):
             xml = self._left_out = ET.Element(xml.tag)  # stream management still counts it
         return xml
 
+    def _heard(self, xml: ET.Element) -> bool:
+        if not self.authenticated or xml.tag not in STANZAS:
+            return True
+        try:
+            return self._hears(xml)
+        except Exception as error:  # noqa: BLE001 -- one bad stanza must not end the stream
+            self.exception(error)
+            return False
+
     def _may_handle(self, xml: ET.Element) -> bool:
         return may_handle(xml.tag, tls=self.encrypted, logged_in=self.authenticated)
+
+    def _negotiated(self, xml: ET.Element) -> None:
+        """Judge what decides on TLS and login. Raises GuardError."""
+        mechanisms: Any = self.plugin["feature_mechanisms"]
+        if xml.tag == f"{{{TLS}}}proceed":
+            self._tls_promised = True
+        elif xml.tag == f"{{{TLS}}}failure":
+            raise GuardError("the server does not begin TLS", "plaintext")
+        elif xml.tag == f"{{{SASL}}}challenge":
+            compat.judge_challenge(mechanisms.mech, xml.text or "")
+        elif xml.tag == f"{{{SASL}}}success":
+            compat.judge_success(mechanisms.mech, xml.text or "")
+
+    def no_more_tries(self) -> None:
+        """Let the login end with the mechanism that failed: the others know no other password.
+
+        COMPAT(slixmpp 1.17): it tries one after another, and whoever counts failures locks the account the sooner.
+        Call it within "failed_auth"; "failed_all_auth" follows. Remove when it tells a wrong password from a mechanism.
+        """
+        mechanisms: Any = self.plugin["feature_mechanisms"]
+        mechanisms.mech_list = set()
 
     async def describe(self) -> None:
         """Say in every presence from now on what we can do, as a hash (XEP-0115)."""
@@ -184,6 +249,9 @@ class Stream(ClientXMPP):
 
     async def _handle_stream_features(self, features: Any) -> bool | None:
         self._negotiating = asyncio.current_task()
+        if not self.encrypted and features.xml.find(f"{{{TLS}}}starttls") is None:
+            self.event("failed_all_auth")
+            return True
         return await super()._handle_stream_features(features)
 
     def end_tasks(self) -> None:
@@ -201,20 +269,10 @@ class Stream(ClientXMPP):
         if self._failures[kind] <= FAILURES_TOLD:
             log.error("a stanza handler failed: %s", kind, exc_info=log.isEnabledFor(logging.DEBUG))
 
-    @property
-    def _asked_for_proof(self) -> bool:
-        """COMPAT(slixmpp 1.17): SCRAM takes a challenge inside `success` and calls that a login without any proof.
-
-        Only after our response (step 2) does it compare the server's signature (RFC 5802 §3). Remove when
-        `_handle_success` fails a mechanism that is not finished.
-        """
-        mechanisms: Any = self.plugin["feature_mechanisms"]
-        return mechanisms.mech is not None and mechanisms.mech.step == 2
-
     def _no_plaintext(self) -> None:
         """After `proceed` only TLS may come: what an attacker appended to it was never encrypted."""
         if self._tls_promised and not self.encrypted:
-            raise GuardError("plaintext follows the promise of TLS")
+            raise GuardError("plaintext follows the promise of TLS", "plaintext")
 
     def _prune(self) -> None:
         """Forget what was built so far of a stanza that will be left out."""
@@ -225,10 +283,10 @@ class Stream(ClientXMPP):
             del element[:-1]
             element = element[-1]
 
-    def _breach(self, reason: str) -> None:
+    def _breach(self, error: GuardError) -> None:
         if not self._breached:
             self._breached = True
-            self._on_breach(reason)
+            self._on_breach(error)
             self.abort()
 
     def _admit(self, stanza: Any) -> Any:
@@ -251,11 +309,19 @@ class Stream(ClientXMPP):
         except Exception as error:  # noqa: BLE001 -- one bad request must not end the stream
             self.exception(error)
             admitted = False
-        if admitted and compat.known(sender):
+        if admitted and compat.known(sender) and self._for_library(stanza.xml, sender):
             return stanza
         # What a server answers for a resource that is not there (RFC 6121 §8.5.3.2.3): a stranger learns nothing.
         reply = stanza.reply()
         reply["error"]["condition"] = "service-unavailable"
         reply["error"]["type"] = "cancel"
-        reply.send()
+        self.send(reply)  # Iq.send fails at addresses that slixmpp does not know, which would end the stream
         return None
+
+    def _for_library(self, iq: ET.Element, sender: str) -> bool:
+        """Whether slixmpp may answer: people's service discovery, version and ping; our own account's and server's all.
+
+        It has handlers for more, as roster pushes (CVE-2015-8688, CVE-2016-9928), and refuses others there in silence.
+        """
+        ours = {"", self.boundjid.bare, self.boundjid.full, self.boundjid.host}
+        return sender in ours or all(child.tag in OF_PEOPLE for child in iq)

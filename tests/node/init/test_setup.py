@@ -28,7 +28,7 @@ ADDRESSES = st.sampled_from(
 ANSWERS = st.builds(
     Answers, name=NAMES, label=TEXT, lang=st.sampled_from(["en", "nl"]), jid=ADDRESSES,
     password_file=NAMES.map(lambda name: f"{name}.password"),
-    owners=st.lists(ADDRESSES, min_size=1, unique=True).map(tuple), publish=st.sampled_from(["pep", "off"]),
+    owners=st.lists(ADDRESSES, unique=True).map(tuple), publish=st.sampled_from(["pep", "off"]),
     fingerprint=st.sampled_from(["", "ab" * 32]), room=st.sampled_from(["", "fleet@rooms.example.org"]),
     lines=st.sampled_from(["usable", "forbidden", "simulated", "none"]),
     ports=st.lists(st.builds(Port, device=TEXT, perhaps_meter=st.booleans(), usable=st.booleans()), max_size=3).map(

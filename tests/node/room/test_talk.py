@@ -7,7 +7,7 @@ import pytest
 from tests.node.house import ANNA, BRAM, CLEO, DIRK, STRANGER, greenhouse
 
 from knoop.commands import table
-from knoop.execution import BURST, STRANGERS_AUDITED_PER_MIN, Execution
+from knoop.execution import BURST, STRANGERS_AUDITED, Execution
 from knoop.jid import Jid
 from knoop.room.talk import MOST_JITTER_S, MOST_WAITING, RoomTalk
 from knoop.xmpp.inbound import Said
@@ -86,7 +86,7 @@ async def talk(tmp_path):
 async def test_an_operator_is_heard_by_name(talk):
     assert await talk.say("bram", "greenhouse: lamp on") == ["Lamp is on."]
     assert talk.house.board.moves == [("lamp", True, None)]
-    assert (str(BRAM), "greenhouse: lamp on", "done", "room") in await talk.audit()
+    assert (str(BRAM), "greenhouse: lamp on", "done", f"room {talk.room.jid}") in await talk.audit()
 
 
 @pytest.mark.parametrize("nick", ["cleo", "dirk"])
@@ -103,13 +103,13 @@ async def test_a_channel_that_somebody_may_not_read_does_not_exist_for_them(talk
 
 
 async def test_a_stranger_is_met_with_silence_and_noted_a_few_times_a_minute(talk):
-    for _ in range(3 * STRANGERS_AUDITED_PER_MIN):
+    for _ in range(3 * STRANGERS_AUDITED):
         talk.hear("mallory", "greenhouse: lamp on")
     talk.hear("mallory", "good morning")
     assert await talk.say("mallory", "all: status") == []
     lines = await talk.audit()
-    assert len(lines) == STRANGERS_AUDITED_PER_MIN
-    assert set(lines) == {(str(STRANGER), "greenhouse: lamp on", "refused: stranger", "room")}
+    assert len(lines) == STRANGERS_AUDITED
+    assert set(lines) == {(str(STRANGER), "greenhouse: lamp on", "refused: stranger", f"room {talk.room.jid}")}
     assert not talk.house.board.moves
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -10,6 +11,7 @@ from tests.node.house import ANNA, BRAM, CLEO, DIRK, PEOPLE, STRANGER, greenhous
 from knoop.access import Access, Person, Role
 from knoop.command import N_, Command, say
 from knoop.commands import table
+from knoop.confirming import NO_CODE
 from knoop.errors import LinkError
 from knoop.execution import BURST, CUT_OFF, PER_S, Execution
 from knoop.jid import Jid
@@ -224,7 +226,7 @@ async def test_what_asks_nothing_is_done_at_once(desk):
     command = await desk.go("about", who=CLEO)
     assert result(command)[1] == "12 channels that you may read."
     assert note(await desk.go("unwatch")) == ("info", "Nothing was being watched.")
-    assert len(desk.adhoc._open) == 0
+    assert len(desk.adhoc.opened) == 0
 
 
 async def test_a_lamp_is_set_on_one_page(desk, one_lamp):
@@ -242,7 +244,7 @@ async def test_a_lamp_is_set_on_one_page(desk, one_lamp):
     assert note(done) == ("info", "Lamp is on, for 10 s.")
     assert desk.house.board.moves == [("lamp", True, 10.0)]
     assert (str(ANNA), "set lamp on for 10s", "done", "form") in await desk.audit()
-    assert len(desk.adhoc._open) == 0
+    assert len(desk.adhoc.opened) == 0
 
 
 async def test_outputs_of_several_kinds_take_two_pages_and_one_can_go_back(desk):
@@ -308,6 +310,54 @@ async def test_a_refusal_is_one_note_with_its_reason(desk):
     assert (kind, len(text.splitlines())) == ("error", 2)
 
 
+async def test_an_output_with_confirm_asks_for_a_code_on_a_page_of_its_own(desk):
+    session = (await desk.go("set")).get("sessionid")
+    await desk.go("set", {"output": "gate"}, session=session)
+    page = await desk.go("set", LAMP, session=session)
+    assert (page.get("status"), page.get("sessionid")) == ("executing", session)
+    assert actions(page) == ("complete", ["complete"])
+    x = page.find(f"{X}x")
+    [field] = x.findall(f"{X}field")
+    assert (field.get("var"), field.get("type"), field.get("label")) == ("code", "text-single", "Code")
+    assert field.find(f"{X}value") is None, "it is not filled in already"
+    told = x.findtext(f"{X}instructions")
+    [code] = re.findall(r"^Send (\d{3} \d{3}) within 30 s to do this: set gate to on\.$", told)
+    assert desk.house.board.moves == []
+    assert note(await desk.go("set", {"code": code}, session=session)) == ("info", "Gate is on.")
+    assert desk.house.board.moves == [("gate", True, None)]
+    assert await desk.refused(step("set", {"code": code}, session=session)) == ("bad-request", "bad-sessionid")
+    assert [line[1:] for line in await desk.audit()] == [
+        ("set gate on", "a code is asked", "form"), ("set gate on (code)", "done", "form"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "values", [{"code": "482160"}, {"code": ""}, {"code": ("482", "160")}, {}, {"value": "1"}, {"code": "x" * 5000}]
+)
+async def test_a_page_without_the_code_moves_nothing(desk, values):
+    desk.execution._codes._below = lambda _most: 123456
+    session = (await desk.go("set")).get("sessionid")
+    await desk.go("set", {"output": "gate"}, session=session)
+    await desk.go("set", LAMP, session=session)
+    kind, text = note(await desk.go("set", values, session=session))
+    assert (kind, text) == ("error", NO_CODE)
+    assert desk.house.board.moves == []
+
+
+async def test_a_code_page_is_its_devices_and_goes_neither_back_nor_on_late(desk):
+    desk.execution._codes._below = lambda _most: 123456
+    session = (await desk.go("set")).get("sessionid")
+    await desk.go("set", {"output": "gate"}, session=session)
+    await desk.go("set", LAMP, session=session)
+    right = {"code": "123456"}
+    for thief in (BRAM, Jid("anna", "example.org", "other")):
+        assert await desk.refused(step("set", right, session=session), thief) == ("bad-request", "bad-sessionid")
+    for action in ("prev", "next"):
+        assert await desk.refused(step("set", right, session=session, action=action)) == ("bad-request", "bad-action")
+    assert note(await desk.go("set", right, session=session, late=True))[0] == "error"
+    assert desk.house.board.moves == []
+
+
 # Hostile --------------------------------------------------------------------------------------------------------------
 
 
@@ -332,7 +382,7 @@ async def test_nobody_takes_anothers_place(desk, one_lamp):
     hers = (await desk.go("set")).get("sessionid")
     his = [(await desk.go("set", who=BRAM)).get("sessionid") for _ in range(100)]
     assert len(set(his)) == 100
-    assert len(desk.adhoc._open) == PER_PERSON + 1
+    assert len(desk.adhoc.opened) == PER_PERSON + 1
     assert note(await desk.go("set", LAMP, session=hers)) == ("info", "Lamp is on.")
     assert await desk.refused(step("set", LAMP, session=his[0]), BRAM) == ("bad-request", "bad-sessionid")
     assert note(await desk.go("set", LAMP, BRAM, session=his[-1]))[0] == "info"
@@ -344,11 +394,11 @@ async def test_a_whole_domain_cannot_keep_our_people_out(desk, one_lamp):
         await desk.go("set", who=Jid(f"m{number}", "house.example", "x"))
     assert await desk.refused(step("set"), Jid("late", "house.example", "x")) == ("resource-constraint",)
     await desk.go("set", who=Jid("m0", "house.example", "x"))
-    assert len(desk.adhoc._open) == IN_ALL, "in the place of their own"
+    assert len(desk.adhoc.opened) == IN_ALL, "in the place of their own"
     assert (await desk.go("set")).get("status") == "executing"
     await desk.house.clock.advance(EXPIRES_S + 1)
     await desk.go("set", who=Jid("late", "house.example", "x"))
-    assert len(desk.adhoc._open) == 1
+    assert len(desk.adhoc.opened) == 1
 
 
 async def test_a_form_that_lies_too_long_has_expired(desk, one_lamp):
@@ -368,6 +418,14 @@ async def test_who_lost_the_right_meanwhile_finds_nothing_any_more(desk, one_lam
     assert note(refusal) == ("error", "There is nothing here that you may set.")
     assert desk.house.board.moves == []
     assert (str(BRAM), "set", "refused: not allowed", "form") in await desk.audit()
+
+
+async def test_a_form_goes_with_the_rights_of_whoever_opened_it(desk, one_lamp):
+    """Also when they are given back before it is submitted: it was filled in by somebody with other rights."""
+    opened, other = await desk.go("set"), await desk.go("set", who=BRAM)
+    desk.adhoc.opened.keep(lambda sender: sender.bare != ANNA.bare)
+    assert await desk.refused(step("set", LAMP, session=opened.get("sessionid"))) == ("bad-request", "bad-sessionid")
+    assert (await desk.go("set", LAMP, BRAM, session=other.get("sessionid"))).get("status") == "completed"
 
 
 async def test_who_may_set_less_meanwhile_gets_the_form_of_now(desk):

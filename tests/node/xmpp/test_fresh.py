@@ -1,6 +1,8 @@
 """What is late, and what acted already (facts: slixmpp's M7 and §11)."""
 
-from knoop.xmpp.fresh import Freshness, Seen
+import pytest
+
+from knoop.xmpp.fresh import LATE_AFTER_S, PING_EVERY_S, TICK_EVERY_S, Freshness, Seen, digest
 
 S = 1_000_000_000
 
@@ -78,6 +80,35 @@ def test_a_process_that_was_stopped_finds_everything_late_until_a_new_pong():
     assert not fresh.late(64 * S)
 
 
+@pytest.mark.parametrize("drift_ms", [0, 7, 400])
+def test_the_longest_delay_that_acts(drift_ms):
+    """A command leaves the server as the connection stalls, and arrives as it goes on: nothing has a stamp.
+
+    Every moment between two pings, every length of the stall, in tenths of a second; `drift_ms` is how late each tick
+    is. The promise is 20 s and a round trip (docs/adr/0036).
+    """
+    tick_ms = round(TICK_EVERY_S * 1000) + drift_ms
+    ticks = range(tick_ms, 60_000, tick_ms)
+    pings, last = [], 0
+    for tick in ticks:
+        if tick - last >= PING_EVERY_S * 1000:
+            pings.append(tick)
+            last = tick
+    longest = 0
+    for stalls in range(pings[0] + 1, pings[1] + 1, 100):
+        for arrives in range(stalls, stalls + 25_000, 100):
+            fresh = Freshness(0)
+            for tick in range(tick_ms, arrives, tick_ms):
+                fresh.tick(tick * S // 1000)
+                if tick in pings:
+                    fresh.ping(f"p{tick}", tick * S // 1000)
+                    if tick < stalls:  # whose answer came before the stall
+                        fresh.pong(f"p{tick}", tick * S // 1000)
+            if not fresh.late(arrives * S // 1000):
+                longest = max(longest, arrives - stalls)
+    assert 16 <= longest / 1000 <= PING_EVERY_S + TICK_EVERY_S + 2 * drift_ms / 1000 + LATE_AFTER_S < 20
+
+
 def test_pings_do_not_multiply_on_a_link_that_is_always_slow():
     """With a round trip of 6 s every pong is late and asks for a ping: there must not be ever more of them."""
     fresh, under_way, most = Freshness(0), {}, 0
@@ -108,3 +139,11 @@ def test_an_id_acts_once_per_sender_and_memory_is_bounded():
     seen.first_time("anna@example.org", "x" * 200_000)
     assert not seen.first_time("anna@example.org", "x" * 200_000)
     assert max(len(key) for key in seen._seen) == 16, "a long id takes no more memory than a short one"
+
+
+def test_what_is_remembered_from_before_is_no_first_time():
+    seen = Seen()
+    seen.remember(digest("anna@example.org", "1"))
+    assert not seen.first_time("anna@example.org", "1")
+    assert seen.first_time("bram@example.org", "1")
+    assert digest("anna@example.org", "") is None

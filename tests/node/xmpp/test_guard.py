@@ -83,6 +83,11 @@ def test_nothing_but_the_login_is_handled_before_login(tag):
     assert not may_handle(tag, tls=True, logged_in=False)
 
 
+@pytest.mark.parametrize("tag", [f"{{{TLS}}}proceed", f"{{{SASL}}}success", f"{{{SASL}}}challenge"])
+def test_what_is_settled_is_not_negotiated_again(tag):
+    assert not may_handle(tag, tls=True, logged_in=True)
+
+
 def test_a_proven_stream_is_handled():
     assert may_handle("{jabber:client}message", tls=True, logged_in=True)
     assert may_handle(f"{{{STREAM}}}features", tls=False, logged_in=False)

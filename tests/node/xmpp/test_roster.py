@@ -2,6 +2,9 @@
 
 from xml.etree import ElementTree as ET
 
+import pytest
+
+from knoop.errors import Refusal
 from knoop.jid import Jid
 from knoop.xmpp import roster
 from knoop.xmpp.console import Console
@@ -14,26 +17,37 @@ ANNA, GREENHOUSE = Jid("anna", "example.org"), Jid("greenhouse", "example.org")
 
 
 class Server:
-    """One account's roster on its server (RFC 6121 §2): what is set is kept, what is sent is noted."""
+    """One account's roster on its server (RFC 6121 §2): what is set is kept, what is sent is noted.
+
+    `refuses`: the addresses that it does not take.
+    """
 
     def __init__(self, **entries):
         self.items = {f"{name}@example.org": value for name, value in entries.items()}  # (subscription, groups)
+        self.names = {}
         self.sent = []
+        self.refuses = frozenset()
 
     async def iq(self, kind, child):
         answer = ET.Element(f"{CLIENT}iq")
         if kind == "get":
             query = ET.SubElement(answer, f"{ROSTER}query")
             for jid, (subscription, groups) in self.items.items():
-                item = ET.SubElement(query, f"{ROSTER}item", {"jid": jid, "subscription": subscription})
+                name = {"name": self.names[jid]} if jid in self.names else {}
+                item = ET.SubElement(query, f"{ROSTER}item", {"jid": jid, "subscription": subscription, **name})
                 for group in groups:
                     ET.SubElement(item, f"{ROSTER}group").text = group
             return answer
         [item] = child
+        if item.get("jid") in self.refuses:
+            raise Refusal("bad-request", f"{item.get('jid')} is not taken")
         if item.get("subscription") == "remove":
             del self.items[item.get("jid")]
         else:
             before, _ = self.items.get(item.get("jid"), ("none", ()))
+            self.names.pop(item.get("jid"), None)
+            if item.get("name"):
+                self.names[item.get("jid")] = item.get("name")
             self.items[item.get("jid")] = (before, tuple(group.text for group in item))
         return answer
 
@@ -50,7 +64,30 @@ async def test_a_node_removes_who_lost_every_right_and_nobody_whom_it_did_not_ad
     assert server.items == {
         "anna@example.org": ("both", ("Knoop",)), "friend@example.org": ("both", ("Friends",)),
     }
+    assert server.sent == [("unsubscribed", "bram@example.org")]
+
+
+async def test_whom_somebody_else_put_into_the_roster_is_marked_and_loses_presence_with_the_rights():
+    """An entry without our group was never removed: who was in a roster before went on to see the node."""
+    server = Server(anna=("both", ("Family",)))
+    server.names["anna@example.org"] = "Mum"
+    await roster.follow(server, {ANNA})
+    assert server.items == {"anna@example.org": ("both", ("Family", "Knoop"))}
+    assert server.names == {"anna@example.org": "Mum"}
     assert server.sent == []
+    await roster.follow(server, set())
+    assert server.items == {}
+    assert server.sent == [("unsubscribed", "anna@example.org")]
+
+
+async def test_an_address_that_the_server_does_not_take_keeps_nobody_in_and_nobody_out():
+    server = Server(bram=("both", ("Knoop",)), carl=("both", ("Knoop",)))
+    server.refuses = {"odd@example.org", "bram@example.org"}
+    with pytest.raises(Refusal, match=r"bram@example\.org is not taken"):
+        await roster.follow(server, [Jid("odd", "example.org"), ANNA])
+    assert server.items == {"bram@example.org": ("both", ("Knoop",)), "anna@example.org": ("none", ("Knoop",))}
+    assert ("unsubscribed", "bram@example.org") in server.sent
+    assert ("subscribed", "anna@example.org") in server.sent
 
 
 async def test_a_node_adds_whom_it_follows_to_its_group():

@@ -107,6 +107,21 @@ async def test_a_request_goes_to_who_takes_it_first_and_a_strangers_to_nobody(st
     assert refused.find("{jabber:client}error/{urn:ietf:params:xml:ns:xmpp-stanzas}service-unavailable") is not None
 
 
+@pytest.mark.parametrize("sender", ["", "node@example.org", "anna@example.org/phone"])
+async def test_cve_2015_8688_and_cve_2016_9928_only_our_own_account_says_who_is_in_its_roster(stream, sender):
+    """The library answered a person's roster push with silence; no person's request gets as far as its roster now."""
+    sent = []
+    stream.send = lambda stanza, *_args, **_more: sent.append(stanza.xml)
+    item = "<query xmlns='jabber:iq:roster'><item jid='mallory@example.net' subscription='both'/></query>"
+    address = f" from='{sender}'" if sender else ""
+    stream.data_received(f"<iq{address} id='push' type='set'>{item}</iq>".encode())
+    await asyncio.sleep(0)
+    assert ("mallory@example.net" in stream.client_roster) is (sender != "anna@example.org/phone")
+    if sender == "anna@example.org/phone":
+        [refused] = sent
+        assert refused.find("{jabber:client}error/{urn:ietf:params:xml:ns:xmpp-stanzas}service-unavailable") is not None
+
+
 async def test_a_phone_whose_name_slixmpp_does_not_know_is_answered_by_us_or_refused(stream, caplog):
     sent = []
     stream._on_request = lambda iq: iq.get("id") == "ours"
@@ -118,6 +133,20 @@ async def test_a_phone_whose_name_slixmpp_does_not_know_is_answered_by_us_or_ref
     [refused] = sent
     assert (refused.get("to"), refused.get("id"), refused.get("type")) == ("anna@example.org/📱", "theirs", "error")
     assert not caplog.records
+
+
+@pytest.mark.parametrize("sender", ["mallory@example.net/📱", "mallory@a@example.net/x", "@example.net"])
+async def test_a_stranger_whose_address_slixmpp_does_not_know_does_not_end_the_stream(stream, sender):
+    """One request from a phone called 📱 did: the answer to it could not be addressed once the login was bound."""
+    sent = []
+    stream.session_bind_event.set()
+    stream._admits = lambda _sender: False
+    stream.send = lambda stanza, *_args, **_more: sent.append(stanza.xml)
+    stream.data_received(f"<iq from='{sender}' id='q1' type='get'><ping xmlns='urn:xmpp:ping'/></iq>".encode())
+    assert all(answer.get("type") == "error" for answer in sent)
+    stream.data_received(MESSAGE)
+    assert not stream.breaches
+    assert len(stream.heard) == 1
 
 
 async def test_a_stranger_whose_stanzas_make_a_handler_fail_does_not_fill_the_log(stream, caplog):

@@ -1,0 +1,50 @@
+"""What leaves the house, seen from the kernel: which sockets a running node has, and where they lead."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from tests.integration.running import POLL_S, Owned, Way, opened, running, write
+
+pytestmark = pytest.mark.prosody
+
+ADDRESSES = ("tcp", "tcp6", "udp", "udp6", "raw", "raw6", "packet")
+
+
+def sockets(pid: int) -> set[tuple[str, str, str]]:
+    """Protocol, state and the other end's port of each socket of a process that is no Unix socket (proc(5))."""
+    mine = {name.removeprefix("socket:[")[:-1] for name in opened(pid) if name.startswith("socket:[")}
+    found = set()
+    for protocol in ADDRESSES:
+        table = Path(f"/proc/{pid}/net/{protocol}")
+        for line in table.read_text("ascii").splitlines()[1:] if table.exists() else ():
+            words = line.split()
+            if mine & {*words}:
+                found.add((protocol, words[3], words[2].rpartition(":")[2]))
+    return found
+
+
+async def test_a_node_listens_nowhere_and_calls_nobody_but_its_server(prosody, account, witness, tmp_path):
+    """From its first moment, through a conversation, to its end."""
+    device, anna = account("greenhouse"), account("anna")
+    write(tmp_path, Way.to(prosody), jid=device.jid, password=device.password, people={anna.jid: '"owner"'})
+    seen: set[tuple[str, str, str]] = set()
+
+    async def look(pid: int) -> None:
+        while True:
+            seen.update(sockets(pid))
+            await asyncio.sleep(POLL_S)
+
+    owner = Owned(owner=await witness(anna, friends=[device.jid]), jid=device.jid)
+    async with running(tmp_path) as node:
+        looking = asyncio.create_task(look(node.pid))
+        await node.online()
+        await owner.asks("status", "")
+        await owner.asks("set lamp on", "")
+        seen.update(sockets(node.pid))
+        looking.cancel()
+    established = "01"
+    assert ("tcp", established, f"{prosody.tls_port:04X}") in seen
+    assert {(protocol, port) for protocol, _, port in seen} == {("tcp", f"{prosody.tls_port:04X}")}
