@@ -99,7 +99,7 @@ fault-tools:
 	$(PIP) --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
-build/fuzz/.complete: requirements-fuzz.txt .venv/.complete
+build/fuzz/.complete: requirements-fuzz.txt .venv/.packages | .venv/.complete
 	@rm -rf build/fuzz/packages && mkdir -p build/fuzz
 	$(PIP) --require-hashes --only-binary :all: --target build/fuzz/packages -r requirements-fuzz.txt
 	@touch $@

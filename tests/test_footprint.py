@@ -32,6 +32,7 @@ NEVER = {
     "aiohttp", "babel", "cryptography", "difflib", "dsmr_parser", "hypothesis", "knoop_bench", "lxml", "mypy",
     "oldmemo", "omemo", "prompt_toolkit", "pymodbus", "pynmea2", "pytest", "setuptools", "twomemo", "uvloop",
 }  # fmt: skip
+PLUGINS = {f"xep_{number}" for number in ("0004", "0030", "0092", "0115", "0128", "0198", "0199")}  # of slixmpp
 GPIO = {"gpiozero", "lgpio", "gpiod", "colorzero"}
 
 # slixmpp colours what it logs when Pygments is there (3.3 MB). It comes with pytest and never with a node
@@ -286,6 +287,8 @@ async def test_the_demo_node_at_work(tmp_path, loop):
     assert {"knoop_hw.sensors.p1", "knoop_hw.sensors.system", "knoop_hw.simulated", "serial", "gpiozero"} <= names
     assert {name for name in NEVER if name in names} == ({"uvloop"} if loop == "uvloop" else set())
     assert not names & {"lgpio", "gpiod", "knoop.terminal", "knoop.xmpp.console"}
+    plugins = {name.split(".")[2] for name in names if name.startswith("slixmpp.plugins.xep_")}
+    assert plugins == PLUGINS, "a plugin answers people by itself: XEP-0325 lets anybody set things"
 
 
 async def _at_work(anna: Witness, process: asyncio.subprocess.Process) -> None:

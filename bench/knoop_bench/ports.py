@@ -13,7 +13,6 @@ _LOWEST = 10_000  # above what distributions register for their services
 _BLOCK = 64  # ports a process claims at once
 
 _ours: deque[int] = deque()  # of the blocks that this process claimed; the one used longest ago comes first
-_claims: list[socket.socket] = []  # open as long as the process lives
 
 
 def free_ports(count: int) -> tuple[int, ...]:
@@ -50,7 +49,7 @@ def _claim() -> None:
         except OSError:
             claim.close()
             continue
-        _claims.append(claim)
+        claim.detach()  # a descriptor that nobody closes before the process ends
         _ours.extendleft(reversed(range(start, start + _BLOCK)))
         return
     raise OSError(f"every port of {LOOPBACK} from {_LOWEST} on is claimed by another run")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Value = bool | float | str | None
-Kind = Literal["contact", "motion", "button", "counter", "switch", "pwm", "number", "sensor"]
+Kind = Literal["contact", "motion", "button", "counter", "switch", "lock", "pwm", "number", "sensor"]
 Type = Literal["number", "boolean", "text"]
 Class = Literal["alarm", "event", "telemetry"]
 Quality = Literal["ok", "missing", "error", "estimate", "warning", "lost"]

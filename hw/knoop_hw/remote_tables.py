@@ -58,7 +58,7 @@ class Remote(Options):
     name: str
     sensor: str
     to: Any
-    kind: Literal["switch", "number"] = "switch"
+    kind: Literal["switch", "lock", "number"] = "switch"
     minimum: float | None = None
     maximum: float | None = None
     unit: str = ""
@@ -67,7 +67,7 @@ class Remote(Options):
     max_on_s: Annotated[Seconds, Between(0.1)] | None = None
     min_off_s: Seconds = 0.0
     dead_man_s: DeadMan = None
-    confirm: bool = False
+    confirm: bool | None = None
 
     def __post_init__(self) -> None:
         """Refuse what its kind cannot have, and limits that contradict each other (ValueError)."""
@@ -75,21 +75,21 @@ class Remote(Options):
             if option.name not in _SAID and getattr(self, option.name) is not None:
                 name = option.name.removesuffix("_s")
                 raise ValueError(f"{name}: every change of an output is a reading; leave it out")
-        if self.kind == "switch":
-            self._as_switch()
-        else:
+        if self.kind == "number":
             self._as_number()
+        else:
+            self._as_switch()
         if self.dead_man_s is not None and self.safe_level is None:
-            other = 'set safe to "off" or "on"' if self.kind == "switch" else "set safe to a number"
+            other = "set safe to a number" if self.kind == "number" else 'set safe to "off" or "on"'
             raise ValueError(f"dead_man: needs a safe value; {other}")
 
     def _as_switch(self) -> None:
         for name in ("minimum", "maximum", "unit", "digits"):
             if getattr(self, name) not in {None, ""}:
-                raise ValueError(f'{name}: a switch is on or off; leave it out, or set kind = "number"')
+                raise ValueError(f'{name}: a {self.kind} is on or off; leave it out, or set kind = "number"')
         for name in ("initial", "safe"):
             if (level := getattr(self, name)) not in {None, "off", "on", "keep"}:
-                raise ValueError(f'{name}: {level:g} is no level of a switch; say "off", "on" or "keep"')
+                raise ValueError(f'{name}: {level:g} is no level of a {self.kind}; say "off", "on" or "keep"')
         if self.max_on_s is not None and "on" in {self.safe, self.initial}:
             raise ValueError('max_on: contradicts initial or safe = "on", which has no end; leave one out')
         if self.min_off_s and self.safe == "on":
@@ -116,7 +116,7 @@ class Remote(Options):
     @property
     def span(self) -> tuple[float, float] | None:
         """The least and the greatest value of a number; None: a switch."""
-        if self.kind == "switch" or self.minimum is None or self.maximum is None:
+        if self.kind != "number" or self.minimum is None or self.maximum is None:
             return None
         return self.minimum, self.maximum
 
@@ -139,7 +139,7 @@ class Remote(Options):
     def _or_usual(self, said: AtEnds | None) -> AtEnds:
         if said is not None:
             return said
-        return "off" if self.kind == "switch" else "keep"
+        return "keep" if self.kind == "number" else "off"
 
     @property
     def limits(self) -> Limits:
@@ -154,7 +154,7 @@ class Remote(Options):
         """What is written and when: where this and its sensor are the same, a reload does not touch the output."""
         words: dict[str, Any] = {option.name: option.default for option in fields(Options)}
         initial, safe = self._or_usual(self.initial), self._or_usual(self.safe)
-        return replace(self, **words, initial=initial, safe=safe, confirm=False)
+        return replace(self, **words, initial=initial, safe=safe, confirm=None)
 
     def channel(self) -> Channel:
         """As the agent sees it."""
@@ -163,5 +163,6 @@ class Remote(Options):
         return Channel(
             name=self.name, kind=self.kind, type="number" if number else "boolean", unit=self.unit,
             cls=self.cls or "event", label=self.label, aliases=self.aliases, digits=digits if number else None,
-            minimum=self.minimum, maximum=self.maximum, writable=True, confirm=self.confirm,
+            minimum=self.minimum, maximum=self.maximum, writable=True,
+            confirm=self.kind == "lock" if self.confirm is None else self.confirm,
         )  # fmt: skip

@@ -174,13 +174,13 @@ class Output(Options):
 
     `interlock` names outputs that may not be on together with this one, `interlock_wait_s` how long after
     them it may come on. `pulse_s`: on always means on for so long; relays need 10 ms to close, so 20 ms is the least.
-    `dead_man_s` (key `dead_man`: true = 2 s, or a time) is how long the agent may be
-    silent.
+    `dead_man_s` (key `dead_man`: true = 2 s, or a time) is how long the agent may be silent. A `lock` is a switch
+    whose on is unlocked, and that has `confirm` unless that says otherwise.
     """
 
     name: str
     pin: Pin
-    kind: Literal["switch", "pwm"] = "switch"
+    kind: Literal["switch", "lock", "pwm"] = "switch"
     active_low: bool = False
     initial: Literal["off", "on", "restore"] = "off"
     safe: Literal["off", "on", "keep"] = "off"
@@ -190,15 +190,15 @@ class Output(Options):
     interlock: tuple[str, ...] = ()
     interlock_wait_s: Seconds = 0.0
     dead_man_s: DeadMan = None
-    confirm: bool = False
+    confirm: bool | None = None
 
     def __post_init__(self) -> None:
         """Refuse limits that contradict each other (ValueError)."""
         for name in (*NUMERIC, "min_interval_s", "stale_s"):
             if getattr(self, name) is not None:
                 raise ValueError(f"{name.removesuffix('_s')}: every change of an output is a reading; leave it out")
-        if self.digits is not None and self.kind == "switch":
-            raise ValueError("digits: a switch is on or off; leave it out")
+        if self.digits is not None and self.kind != "pwm":
+            raise ValueError(f"digits: a {self.kind} is on or off; leave it out")
         if self.dead_man_s is not None and self.safe == "keep":
             raise ValueError('dead_man: needs a safe value; set safe to "off" or "on"')
         if self.max_on_s is not None and "on" in {self.safe, self.initial}:
@@ -228,7 +228,7 @@ class Output(Options):
         How it is called is not in it, and neither are interlocks: those of one table hold for the other output, too.
         """
         words: dict[str, Any] = {option.name: option.default for option in fields(Options)}
-        return replace(self, **words, confirm=False, interlock=(), interlock_wait_s=0.0)
+        return replace(self, **words, confirm=None, interlock=(), interlock_wait_s=0.0)
 
     def channel(self) -> Channel:
         """As the agent sees it."""
@@ -236,8 +236,8 @@ class Output(Options):
         return Channel(
             name=self.name, kind=self.kind, type="number" if pwm else "boolean", unit="%" if pwm else "",
             cls=self.cls or "event", label=self.label, aliases=self.aliases, digits=(self.digits or 0) if pwm else None,
-            minimum=0.0 if pwm else None, maximum=100.0 if pwm else None, writable=True, confirm=self.confirm,
-            pulse_s=self.pulse_s,
+            minimum=0.0 if pwm else None, maximum=100.0 if pwm else None, writable=True, pulse_s=self.pulse_s,
+            confirm=self.kind == "lock" if self.confirm is None else self.confirm,
         )  # fmt: skip
 
 

@@ -217,7 +217,7 @@ class Alarms:
         self._changed.set()
 
     async def save(self, state: State) -> None:
-        """Keep what changes, until cancelled; then also what changed last."""
+        """Keep what changes, until cancelled; then also what changed last, and what the disk did not take so far."""
         try:
             while True:
                 if self._failing:
@@ -226,7 +226,7 @@ class Alarms:
                     await self._changed.wait()
                 await self._save(state)
         finally:
-            if self._changed.is_set():
+            if self._changed.is_set() or self._failing:
                 await self._save(state)
 
     async def _save(self, state: State) -> None:

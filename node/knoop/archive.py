@@ -32,6 +32,7 @@ MANIFEST_BYTES = 2**18
 MOST_FILES = 200  # twice as many as a configuration may have
 SPEED = 3  # of gzip's nine: 64 MB of readings take a Raspberry Pi seconds, and the next steps save little
 LARGEST = {"config": 2**20, "state": 2**33 - 1, "board": 2**20}  # bytes of one file; a tar header knows no more
+CHANGED = "changed while it was read; try again"
 NAME_CHARACTERS = 100  # what a tar header holds in one field
 _PART = r"[A-Za-z0-9_@+%=-][A-Za-z0-9_@+%=., -]{0,63}"
 NAME = re.compile(rf"config/{_PART}(/{_PART}){{0,4}}|state/(state|readings)\.db|(state|board)/(counters|outputs)\.json")
@@ -50,6 +51,8 @@ class Entry:
     sha256: str
 
     def __post_init__(self) -> None:
+        if type(self.bytes) is not int:
+            raise TypeError(self)
         if not fits(self.name):
             raise ValueError(f"has a file {self.name!r}, which no export has")
         if not 0 <= self.bytes <= LARGEST[self.name.partition("/")[0]]:
@@ -73,7 +76,7 @@ class Manifest:
             raise TypeError(self)
         names = [entry.name for entry in self.files]
         if len(names) > MOST_FILES or len({name.lower() for name in names}) != len(names):
-            raise ValueError("has a file twice, or too many")
+            raise ValueError(f"has more than {MOST_FILES} files, or two whose names differ by case at most")
         if f"config/{self.main}" not in names or "/" in self.main:
             raise ValueError("has no configuration")
 
@@ -107,7 +110,8 @@ def write(target: Path, manifest: Manifest, sources: Sequence[Path], *, at_s: in
                 _add(packed, MANIFEST, len(text), io.BytesIO(text), at_s)
                 for one, source in zip(manifest.files, sources, strict=True):
                     with source.open("rb") as content:
-                        _add(packed, one.name, one.bytes, content, at_s)
+                        if _add(packed, one.name, one.bytes, content, at_s) != one.sha256:
+                            raise NodeError(f"{one.name} {CHANGED}")
                 packed.write(bytes(2 * BLOCK))
             raw.flush()
             os.fsync(raw.fileno())
@@ -123,18 +127,21 @@ def _new(file: Path) -> int:
     return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, MODE)
 
 
-def _add(packed: gzip.GzipFile, name: str, size: int, content: IO[bytes], at_s: int) -> None:
+def _add(packed: gzip.GzipFile, name: str, size: int, content: IO[bytes], at_s: int) -> str:
+    """Returns the digest of what went in."""
     info = tarfile.TarInfo(name)
     info.size, info.mode, info.mtime = size, MODE, at_s
     packed.write(info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict"))
-    left = size
+    digest, left = hashlib.sha256(), size
     while left:
         part = content.read(min(PART, left))
         if not part:
-            raise NodeError(f"{name} changed while it was read; try again")
+            raise NodeError(f"{name} {CHANGED}")
+        digest.update(part)
         packed.write(part)
         left -= len(part)
     packed.write(bytes(-size % BLOCK))
+    return digest.hexdigest()
 
 
 @contextmanager

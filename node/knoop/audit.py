@@ -11,7 +11,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from knoop.errors import StoreError
+from knoop.errors import StoreError, Usage
 from knoop.state_tables import AuditLine
 from knoop_hw import places
 from knoop_hw.logs import printable
@@ -21,7 +21,9 @@ WAIT_S = 5.0  # for a node that checkpoints at this moment
 
 
 def audit(arguments: argparse.Namespace, config: Path) -> int:
-    """Print the last lines, newest last. Raises StoreError."""
+    """Print the last lines, newest last. Raises Usage, StoreError."""
+    if arguments.tail < 0:
+        raise Usage("--tail is how many lines, or 0 for all of them")
     folder = arguments.state or places.state_of(config, "knoop")
     lines = tail(folder / "state.db", arguments.tail)
     if arguments.json:
@@ -54,4 +56,4 @@ def said(lines: list[AuditLine]) -> Iterator[str]:
     """One line each, in this machine's time. What is kept is escaped already; a file is only a file, so once more."""
     for line in lines:
         at = datetime.fromtimestamp(line.at_ns / 1e9, UTC).astimezone().isoformat(" ", "seconds")
-        yield printable(f"{at} {line.who}, {line.way}: {line.action} → {line.result}", copied=True)
+        yield printable(f"{at} {line.origin}: {line.action} → {line.result}", copied=True)

@@ -31,7 +31,8 @@ def check(config: Config, *, as_json: bool) -> tuple[str, bool]:
     doubts = [f"{config.file}: sensor.{item.name}.{doubt}" for item in config.hw.sensors for doubt in item.doubts()]
     notes = [*map(str, config.notes), *doubts]
     if not any(person.role is Role.OWNER for person in config.people):
-        notes.append(f"{config.file}: people: nobody is an owner here; `knoop claim` shows how to become one")
+        notes.append(f"{config.file}: people: no owner is named here; unless somebody has claimed it, `knoop claim` "
+                     "shows how")
     counts = {
         "inputs": len(config.hw.inputs), "outputs": len(config.hw.outputs) + len(config.hw.remotes),
         "sensors": len(config.hw.sensors), "people": len(config.people), "rooms": len(config.rooms),

@@ -42,6 +42,8 @@ class Shown:
 
 def claim(arguments: argparse.Namespace, config: Config) -> int:
     """Show a code. Raises NodeError where there is an owner and no other is wanted, StoreError."""
+    if arguments.state and not arguments.state.is_dir():
+        raise NodeError(f"{arguments.state}: no such folder; --state names the one that `knoop run` remembers in")
     folder = arguments.state or places.state_of(config.file, "knoop")
     shown = asyncio.run(offered(config, folder, again=arguments.again, clock=SystemClock()))
     if arguments.png:
@@ -74,7 +76,8 @@ async def offered(config: Config, folder: Path, *, again: bool, clock: Clock) ->
         else:
             if not again:
                 raise NodeError(f"{config.node.name} has an owner: {', '.join(_owners(access))}. If nobody can reach "
-                                "them any more: knoop claim --again")
+                                "them any more: knoop claim --again. If that was a former node of this machine: "
+                                "knoop purge")
             if clock.time_ns() <= RELEASED_NS:
                 raise NodeError(TIMELESS)
             until_ns = clock.time_ns() + round(claims.CONSOLE_S * 1e9)
@@ -90,7 +93,7 @@ def said(shown: Shown) -> list[str]:
     begin = f"{shown.node} has no owner yet." if shown.first else f"This makes one more owner of {shown.node}."
     until = "It works once." if shown.first else "It works once, within an hour, and all owners are told."
     return [
-        f"{begin} Send it this line from your chat app:", "", f"  {claims.WORD} {shown.code}", "",
+        f"{begin} While `knoop run` runs, send it this from your chat app:", "", f"  {claims.WORD} {shown.code}", "",
         "or open this with it:", "", f"  {shown.link}", "",
         qr.drawn(shown.link, coloured=sys.stdout.isatty()), "",
         f"{until} No answer? See that `knoop run` says “connected”, and send it again.",

@@ -10,8 +10,10 @@ import hmac
 import json
 import secrets
 import sqlite3
+from contextlib import suppress
 
 from knoop.claims import BYTES, CONSOLE, Offer, digest, spell
+from knoop.errors import StoreError
 from knoop.state import State
 
 _SELF = ("", CONSOLE)  # who makes claims, not invites
@@ -28,7 +30,7 @@ class Claims:
         """A new code for this; it replaces those with the same name and, for a claim, of the same maker."""
         code = spell(secrets.token_bytes(BYTES))
         await self._state.run(lambda db: _make(db, code, offer))
-        await self.offers()
+        await self._look()
         return code
 
     async def offers(self) -> tuple[Offer, ...]:
@@ -41,20 +43,27 @@ class Claims:
         return await self._state.run(lambda db: (_find(db, code) or (b"", None))[1])
 
     async def take(self, code: str, offer: Offer, jid: str, only: tuple[str, ...]) -> bool:
-        """Redeem it for a bare JID: the grant is there and the code is gone. False: it was gone already."""
-        taken = await self._state.run(lambda db: _take(db, code, offer, jid, only))
-        await self.offers()
+        """Redeem it for a bare JID: the grant is there and the code is gone. False: it was gone already.
+
+        It waits for as long as the disk takes: nobody gets a right that the node does not know of.
+        """
+        taken = await self._state.run(lambda db: _take(db, code, offer, jid, only), patient=True)
+        await self._look()
         return taken
 
     async def take_file(self, digest: str, jid: str) -> bool:
-        """Make a bare JID an owner because a file says so; False for a file that was taken before."""
-        return await self._state.run(lambda db: _take_file(db, digest, jid))
+        """Make a bare JID an owner because a file says so; False for a file that was taken before. It waits, too."""
+        return await self._state.run(lambda db: _take_file(db, digest, jid), patient=True)
 
     async def withdraw(self, offer: Offer) -> bool:
         """End it unused; False when there is no such any more."""
         gone = await self._state.run(lambda db: _delete(db, offer)) > 0
-        await self.offers()
+        await self._look()
         return gone
+
+    async def _look(self) -> None:
+        with suppress(StoreError):  # what was done is done
+            await self.offers()
 
 
 def _make(db: sqlite3.Connection, code: str, offer: Offer) -> None:

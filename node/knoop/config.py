@@ -195,7 +195,7 @@ class _Loader:
             text = f"{xmpp.ca_file} does not exist; name the CA's PEM file, or leave the key out"
             self._problem(("xmpp", "ca_file"), text)
         publish, storage = self._publish(), self._one(Storage, "storage")
-        people, rooms = self._people(), self._addressed(Room, "room")
+        people, rooms = self._people(account), self._addressed(Room, "room")
         if xmpp and account:
             self._trusted(rooms, account, xmpp.muc_service)
         alerts = self._many(AlertTable, "alert")
@@ -246,9 +246,11 @@ class _Loader:
             device = channel.name.partition(".")[0]
             self._problem((homes[device], device, "aliases") if device in homes else (device, "aliases"), text)
 
-    def _people(self) -> tuple[Person, ...]:
+    def _people(self, account: Jid | None) -> tuple[Person, ...]:
         tables = self._addressed(PersonTable, "people")
         names = self.names
+        if account and account.bare in tables:  # it would answer its own answers
+            self._problem(("people", str(account.bare)), "that is this node's own account; name who talks to it")
         for jid, entry in tables.items():
             for name in entry.only:
                 if name not in names:

@@ -61,7 +61,7 @@ class Codes:
         clock, who = self._house.clock, str(request.sender.bare)
         now_ns, boot, wish = clock.boottime_ns(), clock.boot_id, packed(request)
         individual, until_ns = self._house.access.individual(request.sender), now_ns + round(CODE_S * 1e9)
-        row = (who, digest(code, sender=request.sender, wish=wish, until_ns=until_ns), wish, boot, until_ns, 0)
+        row = (who, digest(code, sender=request.sender, wish=wish, until_ns=until_ns), wish, boot, until_ns)
 
         def keep(db: sqlite3.Connection) -> tuple[str, int]:
             db.execute("DELETE FROM code WHERE boot <> ? OR until_ns <= ?", (boot, now_ns))
@@ -70,7 +70,8 @@ class Codes:
                 return HELD, kept.until_ns
             if kept is None and not individual and db.execute("SELECT count(*) FROM code").fetchone()[0] >= MOST:
                 return BUSY, until_ns
-            db.execute("INSERT OR REPLACE INTO code VALUES (?, ?, ?, ?, ?, ?)", row)
+            tries = 0 if kept is None else kept.tries  # who asks anew has no more of them
+            db.execute("INSERT OR REPLACE INTO code VALUES (?, ?, ?, ?, ?, ?)", (*row, tries))
             return "", 0
 
         refused, again_ns = await self._house.state.run(keep)

@@ -276,8 +276,17 @@ class Database:
             self._bound(db, self._pages - wal_pages)
 
     def _migrate(self, db: sqlite3.Connection, version: int) -> None:
-        for number, script in enumerate(self._migrations[version:], start=version + 1):
-            db.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")
+        """All or nothing, from `version` on. A node that starts and a command beside it begin the same; one does it."""
+        newest, script = len(self._migrations), ";".join(self._migrations[version:])
+        if not script:
+            return
+        try:
+            db.executescript(f"BEGIN IMMEDIATE; {script}; PRAGMA user_version = {newest}; COMMIT;")
+        except sqlite3.OperationalError:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            if db.execute("PRAGMA user_version").fetchone() != (newest,):
+                raise
 
     def _bound(self, db: sqlite3.Connection, pages: int) -> None:
         """Let the file grow to `pages`. One that is larger but holds less, after a migration, is made smaller first."""

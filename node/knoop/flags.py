@@ -86,7 +86,7 @@ def keeping(verb: Callable[..., argparse.ArgumentParser], run: Callable[[argpars
     bring.add_argument("file", type=Path, metavar="FILE", help="what knoop export wrote. It says whom the node obeys: "
                        "take only your own")
     for made in (export, bring):
-        made.add_argument("--force", action="store_true", help="also over files that are there already")
+        made.add_argument("--force", action="store_true", help="replace what is there already")
     purge = verb("purge", run, "Delete what a node has kept; it must be off.",
                  "knoop purge --server --configuration\n  knoop purge --person bram@example.org --server")
     flag = purge.add_argument

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ BOARD = ("counters.json", "outputs.json")  # what a board goes on with on anothe
 # All that either half ever writes into its folder, `lock` apart, which holds nothing.
 WRITTEN = re.compile(
     r"(state|readings)\.db(\.v\d+|\.corrupt-\d+)?(-wal|-shm|-journal)?"
-    r"|(counters|outputs|open)\.(json|new|damaged)|claim\.(txt|png)|\..+\.import"
+    r"|(counters|outputs|open)\.(json|new|damaged)|\.?claim\.(txt|png)|\..+\.import"
 )
 
 
@@ -58,6 +58,14 @@ def remembered(state: Path) -> list[Path]:
     return sorted(
         file for folder in folders(state) if folder.is_dir() for file in folder.iterdir()
         if WRITTEN.fullmatch(file.name) and not file.is_dir()
+    )  # fmt: skip
+
+
+def former(files: Iterable[Path]) -> list[Path]:
+    """What `knoop init --force`, or an import that met a power cut, left beside these files of a configuration."""
+    return sorted(
+        place for file in files for place in file.parent.iterdir()
+        if re.fullmatch(rf"{re.escape(file.name)}\.old\d*|\.{re.escape(file.name)}\.import", place.name)
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -32,6 +33,7 @@ OPEN, A_DAY = 3, 10  # questions that wait, and that are asked in a day: strange
 DAY_NS = 86_400_000_000_000
 KEPT = 1000  # rows; whoever was told never is blocked at the server as well, where it does not end
 SHOWN = 200  # characters of what they said
+_QUOTES = re.compile('[“”„"‟″]')  # what a stranger says does not end where our own sentence seems to go on
 ASKED = N_("{jid} is nobody you named, and said: “{text}”. Say one of: {once}, {always} or {never}.")
 
 
@@ -83,14 +85,14 @@ class Knocks:
         before = answer == "never" or (answer == "asked" and abs(now_ns - at_ns) < DAY_NS)
         if before or len(lately) >= A_DAY or sum(row[0] == "asked" for row in lately) >= OPEN:
             return None
-        self._open[jid] = Knock(sender=sender, text=text)
+        await self._keep(jid, "asked")
+        self._open[jid] = Knock(sender=sender, text=text[:SHOWN])  # nothing is answered that owners did not read
         for former in [*self._open][:-OPEN]:  # asked about a day ago, and nobody answered
             del self._open[former]
-        await self._keep(jid, "asked")
         ways = {way: Sentence("{way} {jid}", {"way": Sentence(verb), "jid": str(jid)}) for way, verb in (
             ("once", N_("once")), ("always", N_("always")), ("never", N_("never")),
         )}  # fmt: skip
-        shown = veiled(text)
+        shown = _QUOTES.sub("'", veiled(text))
         shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
         return Sentence(ASKED, {"jid": str(jid), "text": shown, **ways})
 
@@ -99,9 +101,8 @@ class Knocks:
 
         Raises StoreError.
         """
-        knock = self._open.get(jid)
+        knock = self._open.pop(jid, None)  # first of all: another owner may say the same at the same time
         if answer == "once" and (knock is None or self.let_in is None or not await self.let_in(knock)):
-            self._open.pop(jid, None)
             return False
         await self.forgive(jid)
         await self._keep(jid, answer)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import shutil
 import sqlite3
 import tempfile
@@ -58,6 +59,9 @@ def export(arguments: argparse.Namespace) -> int:
 def pack(loaded: Config, state: Path, target: Path, *, clock: Clock) -> tuple[Manifest, list[str]]:
     """Write the archive; returns what is in it, and what could not be taken along. Raises NodeError or OSError."""
     has = inventory.configuration(loaded)
+    own = (*(has.folder / name for name in has.files), *has.elsewhere, *inventory.remembered(state))
+    if target.resolve() in {file.resolve() for file in own}:
+        raise NodeError(f"{target} is this node's own file; give the export another name")
     found = [(f"config/{name}", has.folder / name) for name in has.files]
     lacks = [f"{file}: outside of {has.folder}; take it along by hand" for file in has.elsewhere]
     odd = [one for one in found if not archive.fits(one[0])]
@@ -65,9 +69,11 @@ def pack(loaded: Config, state: Path, target: Path, *, clock: Clock) -> tuple[Ma
     found = [one for one in found if one not in odd]
     if loaded.xmpp.password_file is None:
         lacks.append(f"the account's password: it is systemd's credential '{places.PASSWORD_CREDENTIAL}'")
-    for part, folder in zip(("state", "board"), inventory.folders(state), strict=False):
-        found += [(f"{part}/{name}", file) for name in inventory.BOARD if (file := folder / name).is_file()]
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.absolute().parent) as beside:
+        for part, folder in zip(("state", "board"), inventory.folders(state), strict=False):
+            for name in inventory.BOARD:  # copied, too: a half that runs writes them anew
+                if (source := folder / name).is_file():
+                    found.append((f"{part}/{name}", shutil.copyfile(source, Path(beside, f"{part}-{name}"))))
         for name in inventory.DATABASES:
             if (source := state / name).is_file():
                 found.append((f"state/{name}", _copied(source, Path(beside, name))))
@@ -77,9 +83,9 @@ def pack(loaded: Config, state: Path, target: Path, *, clock: Clock) -> tuple[Ma
         made = datetime.fromtimestamp(now_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         try:
             entries = tuple(archive.entry(name, file) for name, file in found)
+            manifest = Manifest(knoop=__version__, made=made, node=loaded.node.name, main=has.main, files=entries)
         except ValueError as error:
             raise NodeError(f"{target}: it {error}; move that out of the way") from None
-        manifest = Manifest(knoop=__version__, made=made, node=loaded.node.name, main=has.main, files=entries)
         archive.write(target, manifest, [file for _, file in found], at_s=now_s)
     return manifest, lacks
 
@@ -110,13 +116,22 @@ def bring(arguments: argparse.Namespace) -> int:
     if arguments.json:
         said = {"ok": not findings, "node": manifest.node, "written": list(map(str, written.values())),
                 "findings": findings}  # fmt: skip
-        print(json.dumps(said, ensure_ascii=False))  # noqa: T201 -- a command's output
+        print(json.dumps(said))  # noqa: T201 -- a command's output; escaped: an archive says what it likes
         return EX_FAILED if findings else 0
     lines = [f"Wrote {file}" for file in written.values()]
     lines += [f"{manifest.node}, as it was {manifest.made} (Knoop {manifest.knoop}).", *findings]
-    lines.append("The old node must be off: two with one account throw each other out. Then: knoop check, knoop run")
+    lines.append("The old node must be off: two with one account throw each other out. Then:")
+    lines += [f"  {command}" for command in _commands(written[f"config/{manifest.main}"], state)]
     print("\n".join(map(printable, lines)))  # noqa: T201 -- a command's output
     return EX_FAILED if findings else 0
+
+
+def _commands(main: Path, state: Path) -> tuple[str, str]:
+    """How to run a node that is there: a state that `knoop run` does not find is an owner that it does not know."""
+    named = "" if main.resolve() == Path("node.toml").resolve() else f" --config {shlex.quote(str(main))}"
+    usual = common.state_of(main, "knoop").resolve() == state.resolve()
+    where = "" if usual else f"STATE_DIRECTORY={shlex.quote(str(state.absolute()))} "
+    return f"knoop check{named}", f"{where}knoop run{named}"
 
 
 def unpack(
@@ -130,7 +145,8 @@ def unpack(
     with ExitStack() as stack:
         manifest, take = stack.enter_context(archive.opened(file))
         main = main or Path()
-        written = _placed(manifest, main / manifest.main if main.is_dir() else main, state)
+        inside = main.is_dir() or not (main.suffix or main.exists())  # /etc/knoop on a new card
+        written = _placed(manifest, main / manifest.main if inside else main, state)
         there = [str(target) for target in written.values() if os.path.lexists(target)]
         if there and not force:
             raise NodeError(f"there already: {', '.join(there)}; import elsewhere (--config, --state), or --force")
@@ -144,6 +160,9 @@ def unpack(
             take(one, staged[one.name])
             if (name := Path(one.name).name) in MIGRATIONS:
                 _must_be_ours(staged[one.name], MIGRATIONS[name], called=f"{file}: its {name}")
+        for target in written.values():
+            if target.is_dir() and not target.is_symlink():
+                raise NodeError(f"{target} is a folder, and a file goes there; nothing was changed")
         # The configuration last, and of it the file that names the others: what is half done is no node yet.
         for name in sorted(written, key=lambda name: (name.startswith("config"), name == f"config/{manifest.main}")):
             for log in ("-wal", "-shm", "-journal") if name.endswith(".db") else ():

@@ -7,10 +7,13 @@ message or terminal, a file on the card's boot partition names a new owner: who 
 from __future__ import annotations
 
 import asyncio
+import codecs
+import fcntl
 import logging
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,10 +68,15 @@ async def current(offers: Claims, folder: Path, node: Jid) -> str:
 
     Raises StoreError or OSError.
     """
-    code = await asyncio.to_thread(_read, folder / TEXT)
-    if not code or await offers.find(code) != OWNERS:
-        code = await offers.make(OWNERS)
-    await asyncio.to_thread(_write, folder, node, code)
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:  # one at a time: a node that starts and a `knoop claim` beside it show the same
+        await asyncio.to_thread(fcntl.flock, handle, fcntl.LOCK_EX)
+        code = await asyncio.to_thread(_read, folder / TEXT)
+        if not code or await offers.find(code) != OWNERS:
+            code = await offers.make(OWNERS)
+        await asyncio.to_thread(_write, folder, node, code)
+    finally:
+        os.close(handle)
     return code
 
 
@@ -96,10 +104,13 @@ async def _hide(house: Household, folder: Path) -> None:
 async def _by_file(house: Household, announce: Callable[[Sentence], None]) -> None:
     """Take each file once: its digest is kept, so that one that stays there gives nobody back what was taken."""
     for file in (house.config.node.claim_file,) if house.config.node.claim_file else BOOT:
-        if (content := await asyncio.to_thread(_content, file)) is None:
-            continue
         try:
-            jid = claims.named_in(content.decode("utf-8"), house.jid)
+            if (content := await asyncio.to_thread(_content, file)) is None:
+                continue
+            jid = _named(content, house)
+        except OSError as error:
+            log.error("%s cannot be read: %s", file, error.strerror)
+            continue
         except ValueError as error:
             log.error("%s names nobody: %s", file, error)
             continue
@@ -108,29 +119,43 @@ async def _by_file(house: Household, announce: Callable[[Sentence], None]) -> No
             log.error("%s: node.toml says what %s may here; make them an owner there", file, jid)
         elif await house.claims.take_file(blake2b(content, digest_size=32).hexdigest(), str(jid)):
             log.warning("%s is an owner here now, by %s; delete that file", jid, file)
+            node = house.label or house.name
+            announce(Sentence(BY_FILE, {"jid": str(jid), "node": node, "file": file.name}))
+            await house.rights_changed()
             await house.state.audit(
                 at_ns=house.clock.time_ns(), who=str(jid), action=str(file), result="done: owner", via=claims.CONSOLE,
                 encrypted=False,
             )
-            await house.rights_changed()
-            node = house.label or house.name
-            announce(Sentence(BY_FILE, {"jid": str(jid), "node": node, "file": file.name}))
         else:
             log.info("%s was taken before; to have it taken again, change a remark in it", file)
 
 
 def _content(file: Path) -> bytes | None:
-    """What a small ordinary file holds; None where there is none."""
+    """What an ordinary file holds, as far as LONGEST and a byte; None where there is none. Raises OSError."""
     try:
         handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would be waited for
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    with open(handle, "rb") as opened:  # noqa: PTH123 -- a descriptor
-        return opened.read(LONGEST) if stat.S_ISREG(os.fstat(handle).st_mode) else None
+    try:
+        return os.read(handle, LONGEST + 1) if stat.S_ISREG(os.fstat(handle).st_mode) else None
+    finally:
+        os.close(handle)
+
+
+def _named(content: bytes, house: Household) -> Jid:
+    """The bare address in what an editor wrote; some of Windows begin with the mark of UTF-16. Raises ValueError."""
+    if len(content) > LONGEST:
+        raise ValueError(f"it has more than {LONGEST} bytes; an address is enough")
+    encoding = "utf-16" if content[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE} else "utf-8"
+    if (jid := claims.named_in(content.decode(encoding), house.jid)) == house.config.jid.bare:
+        raise ValueError(f"{jid} is this node itself; write the address of who is to own it")
+    return jid
 
 
 def _read(file: Path) -> str:
-    content = _content(file) or b""
+    content = b""
+    with suppress(OSError):  # another one takes its place
+        content = _content(file) or b""
     return next(filter(None, map(claims.find, content.decode("utf-8", "replace").splitlines())), "")
 
 

@@ -54,21 +54,21 @@ def _node(arguments: argparse.Namespace, loaded: Config | None, state: Path) -> 
     files = inventory.remembered(state)
     has = inventory.configuration(loaded) if loaded and arguments.configuration else None
     named = [has.folder / name for name in (*has.files[1:], has.main)] if has else []
-    begun = (file.with_name(f".{file.name}.import") for file in [*named])  # an import that met a power cut
-    named += [file for file in begun if file.exists()]
+    named = [*inventory.former(named), *named]
     doomed = [*map(str, (*files, *named))]
     if loaded and (arguments.server or arguments.account):
         doomed.append(f"at {loaded.jid.domain}: nodes, roster and block list of {loaded.jid.bare}")
     if loaded and arguments.account:
         doomed.append(f"the account {loaded.jid.bare} itself")
-    _agreed(arguments, "This goes, for ever:", doomed)
+    _agreed(arguments, doomed)
     done = asyncio.run(_server(loaded, account=arguments.account)) if arguments.server or arguments.account else []
+    led = [f"{file.resolve()}: a link led there, and it stays" for file in (*files, *named) if file.is_symlink()]
     for file in (*files, *named):
         file.unlink()
         done.append(str(file))
     for folder in {file.parent for file in (*files, *named)}:
         archive.sync(folder)
-    left = [f"{file}: is not Knoop's, and stays" for file in inventory.others(state)]
+    left = led + [f"{file}: is not Knoop's, and stays" for file in inventory.others(state)]
     if has:
         left += [f"{file}: outside of {has.folder}, and stays" for file in has.elsewhere]
     return _report(arguments, done, left, fine=True)
@@ -86,7 +86,7 @@ def _person(arguments: argparse.Namespace, loaded: Config | None, state: Path) -
     doomed += [f"{file}: an old copy, all of it" for file in copies]
     if arguments.server:
         doomed.append(f"at the server: {person} in roster, block list and among the readers")
-    _agreed(arguments, "This goes, for ever:", doomed)
+    _agreed(arguments, doomed)
     done = asyncio.run(_server(loaded, person=person)) if arguments.server else []
     for file in databases:
         rows = traces.erase(file, person, title=known.name if known else "", version=VERSIONS[file.name])
@@ -95,6 +95,7 @@ def _person(arguments: argparse.Namespace, loaded: Config | None, state: Path) -
         file.unlink()
         done.append(str(file))
     written = [Path(file) for file in loaded.files] if loaded else []
+    written += inventory.former(written)
     there = traces.found([*inventory.remembered(state), *written], str(person))
     partly = [file for file in there if file in databases and traces.within_others(file, person)]
     left = [f"{file}: {person} is part of other addresses in it, which stay" for file in partly]
@@ -160,13 +161,15 @@ def _load(arguments: argparse.Namespace, *, needed: bool) -> Config | None:
         return None
 
 
-def _agreed(arguments: argparse.Namespace, what: str, doomed: Sequence[str]) -> None:
+def _agreed(arguments: argparse.Namespace, doomed: Sequence[str]) -> None:
     """Raises Usage where there is nobody to ask, NodeError for a no."""
     if arguments.yes:
         return
     if arguments.json or not sys.stdin.isatty():
         raise Usage("nobody is there to be asked: --yes says that it may go")
-    if not Terminal().yes("Delete it?", (what, *(f"  {one}" for one in doomed)), default=False):
+    there = "" if arguments.server or arguments.account else ", but not what the server keeps (--server)"
+    what = (f"This goes for ever{there}:", *(f"  {one}" for one in doomed))
+    if not Terminal().yes("Delete it?", what, default=False):
         raise NodeError("nothing was deleted")
 
 

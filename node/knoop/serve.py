@@ -62,9 +62,13 @@ async def serve(
         ending.begin()
         stop.set()
 
+    def left_alone() -> None:
+        log.warning("SIGHUP: this node ends with its terminal; started by setsid it would take over its node.toml")
+        told_to_stop()
+
     loop.add_signal_handler(signal.SIGTERM, told_to_stop)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        loop.add_signal_handler(signal.SIGHUP, told_to_stop if at_a_terminal() else again.set)
+        loop.add_signal_handler(signal.SIGHUP, left_alone if at_a_terminal() else again.set)
     async with AsyncExitStack() as stack:
         taken = f"{state} is in use by another knoop; stop it, or give this one another folder (XDG_STATE_HOME)"
         stack.enter_context(lock(state / "lock", taken=taken))

@@ -64,9 +64,9 @@ class AuditLine:
     encrypted: bool
 
     @property
-    def way(self) -> str:
-        """By which way it came, and how."""
-        return f"{self.via}, encrypted" if self.encrypted else self.via
+    def origin(self) -> str:
+        """Who, by which way and how; of the console once."""
+        return ", ".join(dict.fromkeys((self.who, self.via, *(("encrypted",) if self.encrypted else ()))))
 
 
 @dataclass(frozen=True, slots=True)

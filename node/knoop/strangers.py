@@ -37,6 +37,7 @@ AT_ONCE = 8  # tries that are looked up; the disk is not a stranger's to fill
 WELCOME = N_("Welcome: I am {node}. Say “help” for what I do.")
 UNKNOWN = N_("I do not know this code. Each works once, and only for its time.")
 ENOUGH = N_("You may do that already, so the code stays as it is: it is for somebody else.")
+LESS = N_("You have rights here that this code would take from you, so it stays as it is. An owner can change them.")
 NAMED = N_("node.toml says what {jid} may here, and a code gives no more. The code stays as it is.")
 CLAIMED = N_("{jid} is an owner of {node} now, by a code from its console. Is that not right? Say: revoke {jid}")
 JOINED = N_("{name} has used the invite: {rights}")
@@ -91,7 +92,7 @@ class Door:
     def knocks(self, sender: Jid, heard: Said) -> None:
         """Put what a stranger said to the owners, where that is wanted."""
         known = sender.bare in self._asking or sender.bare in self._house.knocks.waiting
-        if not known and len(self._tasks) < AT_ONCE:
+        if not known and len(self._tasks) < AT_ONCE and owned(self._house.access):
             self._asking.add(sender.bare)
             self._do(self._ask(sender, heard.text))
 
@@ -165,7 +166,7 @@ class Door:
         """What is done with it, and said; None for nothing."""
         house, jid = self._house, sender.bare
         known = house.access.person(sender)
-        if offer is None or not jid.local:
+        if offer is None or not jid.local or jid == house.own:  # our own account, on somebody's telephone
             if known is None:
                 self._execution.stranger(sender, claims.WORD)
                 return None
@@ -177,18 +178,28 @@ class Door:
         given = Person(jid=jid, role=Role.parse(offer.role), only=offer.only)
         if known is not None and known.role >= given.role and known.covers(given):
             return refuse(ENOUGH)
+        if known is not None and not (given.role >= known.role and given.covers(known)):
+            return refuse(LESS)
         by_file = house.access.with_grants([given]).person(jid)
-        if by_file is None or by_file.role < given.role:
+        if by_file is None or by_file.role < given.role or self._put_out_by_others(jid, offer):
             return refuse(NAMED, jid=str(jid))
         if not await house.claims.take(code, offer, str(jid), offer.only):  # another was quicker
             return refuse(UNKNOWN) if known else None
         await self._execution.note(sender, f"{claims.WORD} {offer.name}".strip(), f"done: {given.role}")
-        before = house.access
-        await house.rights_changed()
-        return self._welcome(jid, offer, given, before_owner=any(p.role is Role.OWNER for p in before.everyone()))
+        before_owner = owned(house.access)
+        with suppress(StoreError):  # they have the right, and whoever must hear of it does
+            await house.rights_changed()
+            await house.knocks.forgive(jid)
+        return self._welcome(jid, offer, given, before_owner=before_owner)
+
+    def _put_out_by_others(self, jid: Jid, offer: Offer) -> bool:
+        """Whether node.toml makes them an owner and not the inviter, who cannot give back what another one took."""
+        role = self._house.access.role_in_file
+        return bool(offer.name) and role(jid) is Role.OWNER is not role(self._house.jid(offer.by))
 
     def _welcome(self, jid: Jid, offer: Offer, given: Person, *, before_owner: bool) -> Reply:
-        from knoop.commands.who import rights  # noqa: PLC0415 -- verbs are loaded when they are
+        from knoop.commands.allow import doubts  # noqa: PLC0415 -- verbs are loaded when they are
+        from knoop.commands.who import rights  # noqa: PLC0415 -- as above
 
         house = self._house
         person = house.access.person(jid) or given
@@ -196,6 +207,8 @@ class Door:
         log.warning("%s is %s here now, by a code of %s", jid, person.role, offer.by or "this node's own")
         if offer.name:
             self._announce(Sentence(JOINED, {"name": offer.name, "rights": line}))
+            for doubt in doubts(jid, house):
+                self._announce(doubt)
         elif before_owner:
             self._announce(Sentence(CLAIMED, {"jid": str(jid), "node": house.label or house.name}))
         return Reply((Sentence(WELCOME, {"node": house.label or house.name}), line))

@@ -34,6 +34,7 @@ _DECIMAL = {"nl": ","}
 _STATES: Mapping[Kind, tuple[str, str]] = {
     "contact": (N_("closed"), N_("open")),
     "motion": (N_("no motion"), N_("motion")),
+    "lock": (N_("locked"), N_("unlocked")),
     "button": (N_("released"), N_("pressed")),  # of readings from before a button said gestures
 }
 _GESTURES = {"click": N_("pressed"), "double": N_("pressed twice"), "long": N_("held")}
@@ -206,7 +207,7 @@ class Voice:
         """A value of this channel with its unit: `21.4 °C`, `open`, `on`."""
         match value:
             case bool():
-                return self._translated(_STATES.get(channel.kind, _ON_OFF)[value])
+                return self._translated(state(channel, value))
             case int() | float() if channel.unit == "s" and MOST_SECONDS <= value < float("inf"):
                 return self._span(value)
             case int() | float():
@@ -307,6 +308,11 @@ def _device(when: Absence) -> str:
     """How people call a device at the begin of a sentence."""
     name = _one_line(when.label) or humane(when.device)
     return name[:1].upper() + name[1:]
+
+
+def state(channel: Channel, value: bool) -> str:
+    """How a boolean of this channel is called, as a message: `open`, `on`."""
+    return _STATES.get(channel.kind, _ON_OFF)[value]
 
 
 def humane(name: str) -> str:

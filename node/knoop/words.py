@@ -23,6 +23,7 @@ def _pairs(text: str) -> list[list[str]]:
 MAX_SPAN_S = 366 * 86400.0
 
 SWITCH = {"on": True, "true": True, "aan": True, "off": False, "false": False, "uit": False, "af": False}
+LOCK = {"unlocked": True, "ontgrendeld": True, "locked": False, "vergrendeld": False}  # behind the name of a lock only
 SWITCHING = {  # a verb that holds its value: at the head of an order, or behind the name it is about
     **dict.fromkeys(_set("""
         start starten aanzetten aandoen aansteken inschakelen activate activeer activeren enable run

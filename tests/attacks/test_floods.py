@@ -154,7 +154,7 @@ async def test_a_stranger_who_knows_the_full_address_floods_with(home, make):
 
 async def test_requests_of_a_stranger_who_knows_the_full_address_are_answered_a_few_times_and_then_never(home):
     """Or the answers fill the node's own way to the server. They look like those of a device that is not there."""
-    async with home.visit("mallory") as mallory, home.visit("anna") as anna:
+    async with home.visit("mallory2") as mallory, home.visit("anna") as anna:
         device = await home.device(anna)
         await withstood(home, mallory, make=lambda n: f"<iq to='{device}' type='get' id='q{n}'><x xmlns='u:x'/></iq>")
         answers = [seen for seen in mallory.seen if seen.sender == device]
@@ -223,6 +223,23 @@ async def test_a_viewer_who_makes_hundreds_of_requests_a_second(home, child):
     async with home.visit("vera") as vera:
         device = await home.device(vera)
         await withstood(home, vera, make=lambda n: f"<iq to='{device}' type='{kind}' id='q{n}'>{child}</iq>")
+
+
+async def test_a_viewer_whose_answers_are_more_than_the_server_takes_does_not_keep_the_owner_waiting(
+    tmp_path, authority
+):
+    """At Debian's limit: 19 s were, the node's pings late as well, and so the owner's commands refused."""
+    question = "<query xmlns='http://jabber.org/protocol/disco#items' node='http://jabber.org/protocol/commands'/>"
+    async with (
+        besieged(tmp_path, authority, options=Options(rate_limit="10kb/s"), growth_mb=SWOLLEN_MB) as house,
+        house.visit("vera") as vera, house.visit("anna") as anna,
+    ):
+        device = await house.device(vera)
+        async with flood(vera, make=lambda n: f"<iq to='{device}' type='get' id='q{n}'>{question}</iq>", rate=70):
+            waited = await delays(house, anna, 6.0)
+        assert waited[-1] <= 2 * HEARD_S, waited
+        answers = sum(seen.sender == device and seen.id.startswith("q") for seen in vera.seen)
+        assert answers < 70, "far fewer than the 400 that anybody may ask at once"
 
 
 @pytest.mark.parametrize(

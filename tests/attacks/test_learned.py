@@ -64,7 +64,10 @@ async def answer(person: Witness, kind: str, question: str, to: str) -> tuple[st
     except NotSeen:
         return ("silence",)
     parts = [part for part in result.iter() if part is not result]
-    said = [f"{part.tag} {sorted(part.attrib.items())} {part.text or ''}" for part in parts]
+    # The hash of its capabilities (XEP-0115), which its presence says, stands in the answers that slixmpp gives while
+    # it looks them up for that.
+    shown = [sorted(pair for pair in part.attrib.items() if not pair[1].startswith("urn:knoop:1#")) for part in parts]
+    said = [f"{part.tag} {attributes} {part.text or ''}" for part, attributes in zip(parts, shown, strict=True)]
     return tuple(line.replace(to.partition("/")[0], "JID").replace(to.partition("@")[0], "NAME") for line in said)
 
 

@@ -39,6 +39,12 @@ def test_a_port_in_use_is_not_given_and_more_than_a_block_can_be_had():
             listener.close()
 
 
+def test_a_process_that_ends_complains_of_nothing():
+    """The sockets that stand for its blocks stay open until then, on purpose."""
+    asked = [sys.executable, "-X", "dev", "-c", _ASK]
+    assert subprocess.run(asked, input="\n", capture_output=True, text=True, check=True).stderr == ""
+
+
 def test_they_are_outside_what_the_kernel_gives_to_outgoing_connections():
     lowest, highest = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text("ascii").split())
     assert not set(range(lowest, highest + 1)) & set(free_ports(20))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.fuzz.inbound import HOW, Finding, Inbound
-from tests.fuzz.material import DELAYED, MALLORY, NICK, ROOM, chat, command, field
+from tests.fuzz.material import ANNA, DELAYED, MALLORY, NICK, ROOM, chat, command, field
 from tests.fuzz.targets import CORPUS, TARGETS
 
 from knoop.access import Access, Person, Role
@@ -104,25 +104,39 @@ def test_it_is_not_blind_after_the_server_ended_the_login(target, monkeypatch):
         fed(target, "stranger", chat("status"))
 
 
-# ── reported ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+# ── the server's own ──────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-# Only our own server, or somebody on the path to it, can send these. asyncio ends the connection, with a traceback in
-# the log, and a new one begins; who mends one takes it from here and from REPORTED, CONTAINED.
+# Only our own server, or somebody on the path to it, can send these. slixmpp's handlers fail at them; a handler that
+# fails is a Finding.
 ODD = {
     "ack of no number": ("known", "<a xmlns='urn:xmpp:sm:3' h='x'/>"),
     "ack of nothing": ("known", "<a xmlns='urn:xmpp:sm:3'/>"),
+    "ack of more than an int": ("known", f"<a xmlns='urn:xmpp:sm:3' h='{'9' * 5000}'/>"),
     "resumed at no number": ("known", "<resumed xmlns='urn:xmpp:sm:3' h='x'/>"),
     "refused before we asked": (
         "login", "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>",
     ),
-    "to no address": ("known", "<iq to='/' type='get'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("odd", ODD)
-@pytest.mark.xfail(raises=(ValueError, TypeError, AttributeError, Finding), reason="slixmpp's handlers raise")
-def test_an_odd_element_of_the_server_is_no_exception(target, odd, monkeypatch):
-    monkeypatch.setattr("tests.fuzz.inbound.REPORTED", frozenset())
-    monkeypatch.setattr("tests.fuzz.inbound.CONTAINED", frozenset())
-    fed(target, *ODD[odd])
+def test_an_odd_element_of_the_server_ends_the_stream_before_a_handler_has_it(target, odd):
+    how, text = ODD[odd]
+    fed(target, how, text + chat("lamp on"))
+    assert not target.wishes
+
+
+@pytest.mark.parametrize("sender", ["", "from='example.org' ", f"from='{ANNA}' "])
+def test_a_request_to_no_address_is_refused_by_us(target, sender):
+    info = f"<iq {sender}to='/' type='get'><query xmlns='http://jabber.org/protocol/disco#info'/></iq>"
+    fed(target, "known", info + chat("lamp on"))
+    assert len(target.wishes) == 1, "the stream went on"
+
+
+@pytest.mark.parametrize("sender", ["example.org", ANNA, MALLORY])
+def test_a_roster_push_of_anybody_is_refused_in_words_that_can_be_written(target, sender):
+    push = "<query xmlns='jabber:iq:roster'><item jid='mallory@example.net' subscription='both'/></query>"
+    fed(target, "known", f"<iq from='{sender}' type='set' id='push'>{push}</iq>")
+    [said] = target.said
+    assert b"service-unavailable" in said

@@ -368,7 +368,7 @@ async def _heard(link):
 @settings(QUICK, max_examples=40)
 @given(LINES)
 def test_what_a_board_may_say_to_an_agent(lines):
-    """No message ends the agent's end or its router, and no wish is answered by another one's answer."""
+    """No message ends the agent's end or its router."""
     messages = _messages(lines)
     assume(messages)
     asyncio.run(_from_board(messages))

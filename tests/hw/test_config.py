@@ -194,6 +194,13 @@ def test_an_empty_file_is_a_board_without_anything():
     assert loaded.channels() == ()
 
 
+@pytest.mark.parametrize(("said", "wanted"), [("", True), ("confirm = true", True), ("confirm = false", False)])
+def test_a_lock_is_a_switch_that_wants_a_code_unless_told_otherwise(said, wanted):
+    loaded, problems = load(f'[output.lock]\npin = "GPIO5"\nkind = "lock"\npulse = "3s"\n{said}')
+    [lock] = loaded.channels()
+    assert (problems, lock.kind, lock.type, lock.confirm, lock.pulse_s) == ([], "lock", "boolean", wanted, 3.0)
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
@@ -414,8 +421,8 @@ def test_an_empty_file_is_a_board_without_anything():
         ),
         (
             '[output.dimmer]\npin = "GPIO5"\nkind = "number"',
-            'node.toml:3: output.dimmer.kind: "number" is not one of switch, pwm; a number lives in a device, which '
-            "'sensor' names; on a pin \"pwm\" has a level",
+            'node.toml:3: output.dimmer.kind: "number" is not one of switch, lock, pwm; a number lives in a device, '
+            "which 'sensor' names; on a pin \"pwm\" has a level",
         ),
         (
             '[sensor.grid]\ndriver = "modbus"\ndevice = "/dev/x"\nslave = 3',

@@ -283,6 +283,14 @@ class TestWishes:
         assert (found["warmth"].digits, found["dimmer"].digits, found["warmth"].confirm) == (1, None, True)
 
 
+    @pytest.mark.parametrize(("said", "wanted"), [("", True), ("confirm = false\n", False)])
+    async def test_a_lock_is_a_switch_that_wants_a_code(self, house, arduino, said, wanted):
+        await house.start(PUMP + 'kind = "lock"\n' + said)
+        [pump] = [channel for channel in house.board.channels if channel.name == "pump"]
+        assert (pump.kind, pump.type, pump.confirm) == ("lock", "boolean", wanted)
+        assert await house.set("pump", True) == (True, "ok")
+
+
 class TestAway:
     async def test_a_wish_is_refused_at_once_and_the_channel_is_missing(self, house, arduino):
         arduino.away()
@@ -987,7 +995,7 @@ class TestAfterADeath:
         (PUMP + 'more = "wrong"\n', "output.pump.more: is wrong; write something else"),
         (PUMP + 'keys = "p"\n', "output.pump.keys: unknown key; did you mean 'key'?"),
         (PUMP.replace('key = "p"\n', ""), "output.pump: 'key' is missing"),
-        (PUMP + 'kind = "pwm"\n', 'output.pump.kind: "pwm" is not one of switch, number'),
+        (PUMP + 'kind = "pwm"\n', 'output.pump.kind: "pwm" is not one of switch, lock, number'),
         (PUMP + "minimum = 1\n", 'output.pump.minimum: a switch is on or off; leave it out, or set kind = "number"'),
         (PUMP + "initial = 3\n", 'output.pump.initial: 3 is no level of a switch; say "off", "on" or "keep"'),
         (PUMP + 'initial = "restore"\n', 'output.pump.initial: expected "off", "on" or "keep", for a number "keep"'),

@@ -190,7 +190,7 @@ async def test_a_node_for_nobody_yet_is_whose_telephone_sends_the_code(opened, t
         async with person(opened) as anna:
             anna.say("shed@localhost", f"claim {code}")
             await anna.wait(lambda seen: (seen.body or "").startswith("Welcome: I am Shed."))
-    (await knoop("check", folder=tmp_path)).plainly(0, "nobody is an owner here; `knoop claim` shows how to become one")
+    (await knoop("check", folder=tmp_path)).plainly(0, "no owner is named here; unless somebody has claimed it")
 
 
 async def test_a_dash_for_an_owner_means_nobody_yet(opened, tmp_path):

@@ -34,7 +34,8 @@ async def test_a_node_moves_to_another_card_while_it_runs(prosody, account, witn
     owner = Owned(owner=await witness(anna, friends=[device.jid]), jid=device.jid)
     async with running(old) as node:
         await node.online()
-        await owner.asks(f"allow {bram.jid} viewer", "")
+        await owner.shows("", after=0)  # what comes before that is kept by the server, and late
+        await owner.asks(f"allow {bram.jid} viewer", bram.jid)
         guest = await witness(bram, friends=[device.jid])
         packed = await knoop("export", tmp_path / "card.tar.gz", "--config", "node.toml", folder=old)
         assert packed.code == 1, packed.said  # the server's CA is not below the node's folder
@@ -46,8 +47,9 @@ async def test_a_node_moves_to_another_card_while_it_runs(prosody, account, witn
     came = await knoop("import", tmp_path / "card.tar.gz", folder=new)
     came.plainly(0, "Wrote ", "The old node must be off")
     assert device.password not in packed.said + came.said
+    after = guest.mark
     async with running(new) as node:
-        await node.online()
+        await Owned(owner=guest, jid=device.jid).shows("", after=after)
         after = guest.mark
         guest.say(device.jid, "status")
         said = await guest.wait(lambda seen: seen.kind == "message" and seen.body, after=after)

@@ -6,6 +6,12 @@ from knoop import commands, config
 from knoop.xmpp import compat
 
 
+@pytest.fixture(autouse=True)
+def patient(monkeypatch):
+    """The disk of a machine that is busy with tests does not hang, however long it takes."""
+    monkeypatch.setattr("knoop.state.ANSWER_S", 60.0)
+
+
 @pytest.fixture
 def load(tmp_path):
     """`load(text)`: what is read from a node.toml of this text."""

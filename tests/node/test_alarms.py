@@ -92,6 +92,7 @@ class Home:
     async def __aexit__(self, *_error):
         await self.kept()
         self._saving.cancel()
+        await asyncio.wait([self._saving])
 
     async def kept(self):
         """All that happened so far is on the disk."""
@@ -481,6 +482,23 @@ async def test_an_alarm_counts_as_sent_when_its_note_is_on_the_disk(make):
         await home.house.alarms.kept()
         [note], _ = await home.state.load_unreceived()
         assert (note.identity, note.jid, note.change) == (raised, ANNA, "raised")
+
+
+async def test_what_the_disk_did_not_take_is_tried_once_more_at_the_end(make, monkeypatch):
+    takes = False
+
+    async def save_alerts(rows):
+        if not takes:
+            raise StoreError("the disk is full")
+        await State.save_alerts(home.state, rows)
+
+    async with make() as home:
+        monkeypatch.setattr(home.state, "save_alerts", save_alerts)
+        home.door(True)
+        await home.kept()
+        assert await home.state.load_alerts() == []
+        takes = True
+    assert [row.name for row in await home.state.load_alerts()] == ["open"]
 
 
 async def test_a_disk_that_fails_or_hangs_holds_no_alarm_up(make, monkeypatch, caplog):

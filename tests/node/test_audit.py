@@ -62,6 +62,19 @@ async def test_a_file_that_somebody_else_wrote_steers_no_terminal(folder, capsys
     assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
 
 
+async def test_what_was_done_at_the_console_says_so_once(folder, capsys):
+    async with State.open(folder / "state.db") as state:
+        await state.audit(at_ns=0, who="console", action="knoop claim", result="done", via="console", encrypted=False)
+    assert run(folder, "--tail", "1") == 0
+    assert capsys.readouterr().out.endswith("+00:00 console: knoop claim → done\n")
+
+
+async def test_less_than_no_line_is_not_everything(folder):
+    with pytest.raises(SystemExit) as ended:
+        run(folder, "--tail", "-1")
+    assert ended.value.code == cli.EX_USAGE
+
+
 def test_nothing_there_is_a_sentence(tmp_path, capsys):
     (tmp_path / "node.toml").touch()
     assert run(tmp_path) == cli.EX_IOERR

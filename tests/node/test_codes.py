@@ -128,6 +128,21 @@ async def test_other_outputs_need_none(talk):
     assert await rows(talk) == []
 
 
+async def test_a_lock_says_what_on_is_to_it(talk):
+    """`lock on` may be meant the other way round: the code comes back for what is read."""
+    channels = talk.house.channels
+    talk.house.channels = {**channels, "gate": replace(channels["gate"], kind="lock")}
+    talk.hear("gate on")
+    async with asyncio.timeout(20):
+        while not talk.written:
+            await asyncio.sleep(0)
+    asked = talk.written[0].findtext(BODY)
+    assert asked.endswith(" within 30 s to do this: set gate to unlocked.")
+    assert await answer(talk, asked[5:12]) == "Gate is unlocked."
+    assert "Unlocked: gate." in await answer(talk, "status")
+    assert await answer(talk, "gate?") == "Gate is unlocked."
+
+
 async def test_a_question_about_it_gets_an_answer_and_no_code(talk):
     assert await answer(talk, "gate?") == "Gate is off."
     assert await rows(talk) == []
@@ -235,6 +250,16 @@ async def test_who_guesses_gets_three_tries_a_minute(talk):
     codes = await talk.house.state.run(lambda db: db.execute(given).fetchone()[0])
     assert codes <= 50 * 10 / HELD_S + 1
     assert tried > 20 * codes, "and all the others were nothing"
+
+
+async def test_who_asks_anew_before_the_third_has_no_more_tries(talk):
+    given = await code(talk)
+    for _ in range(TRIES - 1):
+        assert await answer(talk, (await _wrong_digits(talk, given))["text"]) == NO_CODE
+    given = await code(talk)
+    assert await answer(talk, (await _wrong_digits(talk, given))["text"]) == NO_CODE
+    assert await answer(talk, given) == NO_CODE
+    assert (await answer(talk, "gate on")).startswith("Too many wrong codes")
 
 
 @contextlib.asynccontextmanager

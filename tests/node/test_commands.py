@@ -628,6 +628,7 @@ async def test_revoke_stops_one_of_a_whole_domain(house):
         ),
         ("allow e@v@e viewer", "“e@v@e” is no address. Nothing was changed."),
         ("allow *@example.org viewer", "A whole server can get rights in node.toml only. Nothing was changed."),
+        ("allow greenhouse@example.org owner", "That is my own address. Nothing was changed."),
         ("allow example.org viewer", "A whole server can get rights in node.toml only. Nothing was changed."),
         ("allow anna@example.org viewer", "Your own rights are for another owner to change."),
         ("allow eve@example.org viewer only sauna", "There is no channel sauna. Nothing was changed."),

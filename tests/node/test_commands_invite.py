@@ -26,7 +26,7 @@ async def test_an_invite_says_for_whom_until_when_and_how_to_use_it(house):
     answer = await house.ask(ANNA, "invite Bram operator only lamp, relay")
     code = code_in(answer)
     assert answer.splitlines() == [
-        "For Bram, operator: works once, until 2026-11-24 10:15. Whoever has it can use it.",
+        "For Bram, operator, only lamp, relay: works once, until 2026-11-24 10:15. Whoever has it can use it.",
         f"xmpp:greenhouse@example.org?message;body=claim%20{code}",
         f"Or let them send me: claim {code}",
     ]
@@ -40,8 +40,17 @@ async def test_an_invite_says_for_whom_until_when_and_how_to_use_it(house):
 
 async def test_a_name_may_have_several_words(house):
     answer = await house.ask(ANNA, "invite Anna Maria viewer only door")
-    assert answer.startswith("For Anna Maria, viewer: works once")
+    assert answer.startswith("For Anna Maria, viewer, only door: works once")
     assert await house.ask(ANNA, "revoke anna maria") == "The invite for Anna Maria is taken back."
+
+
+@pytest.mark.parametrize("text", ["invite Carla as viewer", "invite Carla as a viewer", "nodig Carla uit als kijker"])
+async def test_what_people_say_between_name_and_role_is_no_part_of_the_name(house, text):
+    assert (await house.ask(ANNA, text)).startswith("For Carla, viewer: works once")
+
+
+async def test_a_name_may_be_such_a_word(house):
+    assert (await house.ask(ANNA, "invite As viewer")).startswith("For As, viewer: works once")
 
 
 async def test_it_is_for_the_device_that_asked_alone(house):
@@ -117,6 +126,8 @@ async def test_open_invites_are_few(house):
         await house.ask(ANNA, f"invite guest{number} viewer")
     assert await house.ask(ANNA, "invite eve viewer") == "20 invites are open. Take one back first: revoke guest0"
     assert len(await house.claims.offers()) == MOST
+    house.access = Access([*PEOPLE, Person(jid=LENA.bare, role=Role.OWNER, only=("door",))])
+    assert await house.ask(LENA, "invite eve viewer") == "20 invites are open. Take one back first: revoke …"
     house.clock.jump(INVITE_S)
     assert code_in(await house.ask(ANNA, "invite eve viewer"))
 
@@ -133,3 +144,11 @@ async def test_a_limited_invite_covers_what_may_be_read(house):
     await house.ask(ANNA, "invite Eve viewer only relay")
     [offer] = await house.claims.offers()
     assert offer.only == ("relay",)
+
+
+async def test_invites_that_ended_are_not_kept_for_ever(house):
+    for number in range(3):
+        await house.ask(ANNA, f"invite guest{number} viewer")
+    house.clock.jump(INVITE_S)
+    await house.ask(ANNA, "invite bram viewer")
+    assert [offer.name for offer in await house.claims.offers()] == ["bram"]

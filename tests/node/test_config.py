@@ -127,6 +127,7 @@ def test_a_missing_device_is_called_what_people_call_it(load):
         ('jid = "greenhouse@example.org"', 'jid = "a@example.org"\nfingerprint = "ab"', "64 digits"),
         ('"anna@example.org" = "owner"', '"anna@example.org" = "boss"', "owner"),
         ('"anna@example.org" = "owner"', '"anna@example.org" = "viewer"', "nobody is an owner"),
+        ('"anna@example.org" = "owner"', '"greenhouse@example.org" = "owner"', "that is this node's own account"),
         ('"anna@example.org" = "owner"', '"anna@example.org/phone" = "owner"', "a bare address is meant"),
         ('"anna@example.org" = "owner"', '"anna@example.org" = "owner"\n"ANNA@example.org" = "viewer"', "same address"),
         ('only = ["air"]', 'only = ["aid"]', "there is no channel 'aid'; did you mean 'air'?"),

@@ -1,5 +1,6 @@
 """Strangers put to the owners: once, always, never; bounded, and without anything for who is not let in."""
 
+import asyncio
 import contextlib
 
 import pytest
@@ -7,7 +8,8 @@ from tests.node.house import ANNA, BRAM, CLEO, PEOPLE
 from tests.node.test_strangers import Doorway, doorway
 
 from knoop.access import Access, Person, Role
-from knoop.errors import Refusal
+from knoop.claims import Offer
+from knoop.errors import Refusal, StoreError
 from knoop.jid import Jid
 from knoop.knocks import A_DAY, DAY_NS, KEPT, OPEN, Knocks
 
@@ -187,6 +189,60 @@ async def test_what_owners_read_of_it_is_one_short_line_without_any_code(door, t
     assert len(line) < 500
     assert "k3dh" not in line
     assert shown in line or all(char.isprintable() for char in line)
+
+
+async def test_what_a_stranger_says_ends_where_its_quotation_does(door):
+    await door.brings('hi”. Bram asks you to say „allow "eve" owner“. “', EVE)
+    assert door.owners_hear() == [question("hi'. Bram asks you to say 'allow 'eve' owner'. '")]
+
+
+async def test_what_owners_could_not_read_is_not_answered(door):
+    await door.brings("hi " * 100 + "air temperature", EVE)
+    _, said = await answers(door, "once")
+    assert "21.4" not in str(said)
+
+
+async def test_an_address_that_looks_like_anothers_is_said_to_who_lets_it_in(door):
+    await door.brings("lamp?", "br\u0430m@example.org/x")
+    heard, _ = await answers(door, "always")
+    assert heard.endswith(
+        "Mind: br\u0430m@example.org looks like bram@example.org, but is another address. Not meant? Say: "
+        "revoke br\u0430m@example.org"
+    )
+
+
+async def test_two_owners_who_say_once_at_the_same_time_answer_once(door):
+    await door.brings("lamp?", EVE)
+    await asyncio.gather(*(door.house.knocks.answer(Jid("eve", "example.net"), "once") for _ in range(2)))
+    assert len(door.said) == 1
+
+
+async def test_a_disk_that_does_not_keep_a_question_leaves_nobody_waiting(door, monkeypatch):
+    await door.brings("pump?", "finn@example.net/x")
+    with monkeypatch.context() as failing:
+        failing.setattr(door.house.state, "run", _fails)
+        await door.brings("lamp?", EVE)
+    assert door.house.knocks.waiting == (Jid("finn", "example.net"),)
+    await door.brings("lamp?", EVE)
+    assert door.owners_hear()[1:] == [question("lamp?")]
+
+
+async def _fails(_work):
+    raise StoreError("the disk is full", "failing")
+
+
+async def test_while_nobody_owns_the_node_nobody_is_asked_about(door):
+    """It would be whoever is about to claim it."""
+    door.house.access = Access([])
+    await door.brings("hello?", EVE)
+    assert (door.owners_hear(), door.house.knocks.waiting) == ([], ())
+
+
+async def test_who_comes_in_by_a_code_does_not_wait_any_more(door):
+    await door.brings("hello?", EVE)
+    code = await door.house.claims.make(Offer(role="viewer", name="Eve", by=str(ANNA.bare)))
+    await door.brings(code, EVE)
+    assert door.house.knocks.waiting == ()
 
 
 @pytest.mark.parametrize("sender", ["example.net", "greenhouse@example.org/x"])

@@ -160,6 +160,22 @@ async def test_a_migration_that_fails_half_way_leaves_the_file_as_it_was(tmp_pat
     assert rows(path, "SELECT * FROM a") == [(1, 2)]
 
 
+async def test_of_two_that_begin_the_same_migration_one_does_it(tmp_path, monkeypatch):
+    """A command at the console beside a node that starts."""
+    made, file = Database._migrate, tmp_path / "state.db"
+
+    def later(self, db, version):
+        monkeypatch.undo()
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            made(self, other, version)
+            other.execute("INSERT INTO flag VALUES ('kept', 'yes')")
+        made(self, db, version)
+
+    monkeypatch.setattr(Database, "_migrate", later)
+    async with State.open(file) as state:
+        assert await state.run(lambda db: db.execute("SELECT * FROM flag").fetchall()) == [("kept", "yes")]
+
+
 async def test_of_a_precious_file_a_copy_is_kept_before_it_is_migrated(tmp_path):
     path, copy = tmp_path / "a.db", tmp_path / "a.db.v1"
     async with Database(path, migrations=[FIRST], keep=True):

@@ -145,6 +145,52 @@ async def test_it_is_packed_while_the_node_writes_and_each_database_is_of_one_mo
     assert len(grants) > 0
 
 
+def test_what_changes_under_an_export_is_as_it_was_at_one_moment_or_ends_it(tmp_path, packed, monkeypatch):
+    """As many bytes as before: a counter that counts, a file that somebody edits."""
+    old, new, write = tmp_path / "old", tmp_path / "new", archive.write
+
+    def late(*given, **more):
+        file.write_bytes(file.read_bytes()[::-1])
+        write(*given, **more)
+
+    monkeypatch.setattr(archive, "write", late)
+    file = old / "state" / "counters.json"
+    moving.unpack(exported(old), new / "node.toml", new / "state")
+    assert (new / "state" / "counters.json").read_text("utf-8") == '{"rain": 12}'
+    before, file = packed.read_bytes(), old / "greenhouse.password"
+    with pytest.raises(NodeError, match=r"greenhouse\.password changed while it was read; try again"):
+        exported(old)
+    assert packed.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["node.toml", "parts/board.toml", "state/state.db", "state/counters.json"])
+def test_an_export_is_not_written_over_the_node_itself(tmp_path, packed, monkeypatch, capsys, name):
+    old = tmp_path / "old"
+    monkeypatch.setenv("STATE_DIRECTORY", str(old / "state"))
+    before = everything(old)
+    assert cli.main(["export", str(old / name), "--force", "--config", str(old / "node.toml")]) == 1
+    assert "is this node's own file; give the export another name" in capsys.readouterr().err
+    assert everything(old) == before
+
+
+def test_files_that_differ_by_case_only_are_said(tmp_path, packed):
+    """They would be one on a card of another computer."""
+    old = tmp_path / "old"
+    (old / "parts" / "BOARD.toml").write_text("", "utf-8")
+    text = NODE.replace('"parts/board.toml"', '"parts/board.toml", "parts/BOARD.toml"')
+    (old / "node.toml").write_text(text, "utf-8")
+    with pytest.raises(NodeError, match="two whose names differ by case at most; move that out of the way"):
+        exported(old)
+
+
+def test_a_folder_in_the_way_of_a_file_is_said_before_anything_changes(tmp_path, packed):
+    new = tmp_path / "new"
+    (new / "parts" / "board.toml").mkdir(parents=True)
+    with pytest.raises(NodeError, match=r"board\.toml is a folder, and a file goes there; nothing was changed"):
+        moving.unpack(packed, new / "node.toml", new / "state", force=True)
+    assert everything(new) == {}
+
+
 async def test_what_is_there_is_not_written_over_unless_forced(tmp_path, packed):
     new = tmp_path / "new"
     moving.unpack(packed, new / "node.toml", new / "state")
@@ -198,6 +244,22 @@ def test_a_node_that_came_and_lacks_something_is_not_called_fine(tmp_path, packe
     (tmp_path / "new" / "greenhouse.password").unlink()
     assert cli.main(["import", str(again), "--config", str(tmp_path / "new"), "--force"]) == 1
     assert "greenhouse.password does not exist" in capsys.readouterr().out
+
+
+def test_a_folder_that_is_not_there_yet_is_a_folder(tmp_path, packed, monkeypatch, capsys):
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
+    new = tmp_path / "etc" / "knoop"
+    assert cli.main(["import", str(packed), "--config", str(new)]) == 0
+    assert {"node.toml", "greenhouse.password"} < {file.name for file in new.iterdir()}
+    assert capsys.readouterr().out.endswith(f" Then:\n  knoop check --config {new}/node.toml\n"
+                                            f"  knoop run --config {new}/node.toml\n")
+
+
+def test_who_takes_another_state_is_told_how_the_node_finds_it(tmp_path, packed, monkeypatch, capsys):
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "usual"))
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["import", str(packed), "--state", "other"]) == 0
+    assert capsys.readouterr().out.endswith(f" Then:\n  knoop check\n  STATE_DIRECTORY={tmp_path}/other knoop run\n")
 
 
 # ── hostile archives ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -283,6 +345,10 @@ def hostile(files: dict[str, bytes]) -> dict[str, list[tuple[tarfile.TarInfo, by
         "twice but for case": packing({**other, "config/NODE.toml": b"x"}),
         "two for one place": packing({**other, "config/attic.toml": b"x"}),
         "too many": packing({**other, **{f"config/{number}": b"" for number in range(300)}}),
+        "a file that is a folder, too": packing({**files, "config/a": b"", "config/a/b": b""}),
+        "bytes in halves": packing(other, files=[
+            {**manifest_of(other)["files"][0], "bytes": float(len(files["config/node.toml"]))},
+        ]),
         "no configuration": packing({"state/state.db": files["state/state.db"]}),
         "main somewhere else": packing(other, main="../node.toml"),
         "main in a folder": packing({"config/a/node.toml": main}, main="a/node.toml"),
@@ -353,10 +419,11 @@ def test_what_an_archive_says_of_itself_steers_no_terminal(tmp_path, packed, mon
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))
     files = members(packed)
     files.pop("manifest.json")
-    said = {"node": "x\x1b[2J\nWrote /etc/evil", "made": "\u202e", "knoop": "\x9b1m\u2028"}
+    said = {"node": "x\x1b[2J\nWrote /etc/evil\ud800", "made": "\u202e", "knoop": "\x9b1m\u2028"}
     odd = tarred(tmp_path / "odd.tar.gz", packing(files, **said))
     (tmp_path / "new").mkdir()
     assert cli.main(["import", str(odd), "--config", str(tmp_path / "new")]) == 0
+    assert cli.main(["import", str(odd), "--config", str(tmp_path / "new"), "--force", "--json"]) == 0
     out = capsys.readouterr().out
     assert "\nWrote /etc/evil" not in out
     assert all(char.isprintable() for line in out.split("\n") for char in line), ascii(out)

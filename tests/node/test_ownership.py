@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from argparse import Namespace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,9 +15,9 @@ from tests.node.house import ANNA, PEOPLE, greenhouse
 from knoop import claim, claims, commands, config, ownership
 from knoop.access import Access, Role
 from knoop.claiming import Claims
-from knoop.errors import NodeError
+from knoop.errors import NodeError, StoreError
 from knoop.jid import Jid
-from knoop.ownership import LOOK_S, OWNERS, PICTURE, TEXT
+from knoop.ownership import LONGEST, LOOK_S, OWNERS, PICTURE, TEXT
 from knoop.state import State
 from knoop.xmpp import compat
 from knoop_hw import places
@@ -56,6 +57,17 @@ async def until(house, true):
             await house.clock.advance(LOOK_S)
 
 
+async def taken(house):
+    """The file on the card made Eve an owner: people are told, she has the right, and the audit log has it."""
+    eve = Jid("eve", "example.org")
+    await until(house, lambda: house.said and house.access.person(eve))
+    assert house.access.person(eve).role is Role.OWNER
+    async with asyncio.timeout(20):
+        while not (lines := await house.state.audit_tail(9)):
+            await asyncio.sleep(0.005)
+    assert [(line.who, line.result, line.via) for line in lines] == [("eve@example.org", "done: owner", "console")]
+
+
 def shown(folder):
     return claims.find((folder / TEXT).read_text("utf-8").splitlines()[2])
 
@@ -86,6 +98,12 @@ async def test_the_code_is_the_same_after_a_restart_and_another_when_the_file_is
         await until(house, lambda: "no owner yet" in caplog.text)
         assert shown(tmp_path) not in {first, "aaaa-bbbb-cccc-dddd"}
         assert await house.claims.find(first) is None
+
+
+async def test_a_node_that_starts_and_a_command_beside_it_show_the_same_code(tmp_path):
+    async with State.open(tmp_path / "state.db") as one, State.open(tmp_path / "state.db") as other:
+        codes = await asyncio.gather(*(ownership.current(Claims(state), tmp_path, NODE) for state in (one, other) * 3))
+    assert {*codes} == {shown(tmp_path)}
 
 
 async def test_the_files_go_when_it_is_claimed(tmp_path):
@@ -124,16 +142,12 @@ async def test_a_file_on_the_card_makes_an_owner_once_and_all_are_told(tmp_path,
     file = tmp_path / "knoop-claim.txt"
     file.write_text("# lost my telephone\neve@example.org\n", "utf-8")
     async with kept(tmp_path, PEOPLE, file) as house:
-        await until(house, lambda: house.said)
-        assert house.access.person(Jid("eve", "example.org")).role is Role.OWNER
+        await taken(house)
         [sentence] = house.said
         assert house.voice("en").sentence(sentence) == (
             "eve@example.org is an owner of Greenhouse now: knoop-claim.txt on its card says so. Is that not right? "
             "Say: revoke eve@example.org"
         )
-        assert [(line.who, line.result, line.via) for line in await house.state.audit_tail(9)] == [
-            ("eve@example.org", "done: owner", "console")
-        ]
         await house.state.revoke("eve@example.org")
     caplog.clear()
     async with kept(tmp_path, PEOPLE, file) as house:
@@ -152,6 +166,8 @@ async def test_a_file_on_the_card_makes_an_owner_once_and_all_are_told(tmp_path,
         (b"\xff\xfe\x00", "names nobody"),
         (b"cleo@example.org", "node.toml says what cleo@example.org may here"), (b"*@example.org", "names nobody"),
         (b"#" + b"x" * 3000 + b"\neve@example.org", "names nobody"),
+        (b"greenhouse@example.org", "greenhouse@example.org is this node itself"),
+        (b"#" + b"x" * (LONGEST - 14) + b"\neve@example.organic", "it has more than 2000 bytes"),
     ],
 )
 async def test_a_file_that_is_not_right_makes_nobody_an_owner(tmp_path, caplog, content, said):
@@ -167,6 +183,41 @@ async def test_a_pipe_in_its_place_holds_nobody_up(tmp_path, caplog):
     os.mkfifo(file)
     async with kept(tmp_path, (), file) as house:
         await until(house, lambda: "no owner yet" in caplog.text)
+
+
+async def test_what_stands_there_and_cannot_be_read_hides_no_code(tmp_path, caplog):
+    """A folder, or a card whose sectors are gone: the node goes on to show how to claim it."""
+    folder, loop = tmp_path / "folder", tmp_path / "loop"
+    folder.mkdir()
+    loop.symlink_to(loop)
+    for file in (folder, loop):
+        caplog.clear()
+        before = len([*Path("/proc/self/fd").iterdir()])
+        async with kept(tmp_path, (), file) as house:
+            await until(house, lambda: "no owner yet" in caplog.text)
+        assert len([*Path("/proc/self/fd").iterdir()]) <= before
+    assert f"{loop} cannot be read: Too many levels of symbolic links" in caplog.text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+async def test_a_file_that_an_editor_of_windows_wrote_is_read(tmp_path, encoding):
+    file = tmp_path / "knoop-claim.txt"
+    file.write_bytes("# mijn nieuwe telefoon\r\neve@example.org\r\n".encode(encoding))
+    async with kept(tmp_path, PEOPLE, file) as house:
+        await taken(house)
+
+
+async def test_a_disk_that_fails_after_a_file_was_taken_hides_no_owner(tmp_path, monkeypatch):
+    file = tmp_path / "knoop-claim.txt"
+    file.write_text("eve@example.org", "utf-8")
+
+    async def fails(*_values, **_more):
+        raise StoreError("the disk is full", "failing")
+
+    monkeypatch.setattr(State, "audit", fails)
+    async with kept(tmp_path, PEOPLE, file) as house:
+        await until(house, lambda: house.said)
+        await until(house, lambda: house.access.person(Jid("eve", "example.org")) is not None)
 
 
 # The command ----------------------------------------------------------------------------------------------------------
@@ -192,6 +243,12 @@ def test_the_command_shows_code_link_and_picture(tmp_path, capsys):
     assert "█" in out
     assert (tmp_path / "qr.png").read_bytes() == (tmp_path / PICTURE).read_bytes()
     assert stat.S_IMODE((tmp_path / "qr.png").stat().st_mode) == 0o600
+
+
+def test_a_folder_that_no_node_has_shows_no_code(tmp_path):
+    with pytest.raises(NodeError, match=r"elsewhere: no such folder; --state names the one"):
+        run(tmp_path / "elsewhere", loaded(tmp_path))
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_what_root_makes_beside_a_service_is_the_services(tmp_path, monkeypatch):

@@ -104,6 +104,28 @@ async def test_no_byte_of_a_purged_person_is_left_and_others_lose_nothing(node, 
         assert len(await store.pending(f"chat:{others[0]}", limit=999)) == 299 - 29
 
 
+async def test_what_a_try_that_was_cut_off_left_in_free_pages_goes_with_the_next(node):
+    """Rows that were deleted, by a purge that met a power cut or long ago, with their bytes still there."""
+    await lived(node / "state", BRAM)
+    for name in DATABASES:
+        with closing(sqlite3.connect(node / name, isolation_level=None)) as db:
+            db.execute("PRAGMA secure_delete = OFF")
+            traces._erase(db, traces.pattern(BRAM), "")
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert {*grep(node, BRAM)} == {*DATABASES}
+    assert purge(node, "--person", BRAM) == 0
+    assert grep(node, BRAM) == []
+
+
+def test_where_a_link_led_is_said(node, capsys):
+    elsewhere = node / "usb.json"
+    (node / "state" / "counters.json").rename(elsewhere)
+    (node / "state" / "counters.json").symlink_to(elsewhere)
+    assert purge(node) == 0
+    assert f"Left: {elsewhere}: a link led there, and it stays" in capsys.readouterr().out
+    assert elsewhere.exists()
+
+
 async def seen(state: Path, jid: str) -> int:
     """How often the rows of all tables but those of readings name an address."""
     named = traces.pattern(jid)
@@ -136,10 +158,12 @@ async def test_a_name_is_taken_from_what_stays(node):
 async def test_who_is_still_in_the_configuration_is_said(node, capsys):
     with (node / "node.toml").open("a", encoding="utf-8") as file:
         file.write(f'"{BRAM}" = "viewer"\n')
+    (node / "node.toml.old").write_text(BRAM, "utf-8")
     await lived(node / "state", BRAM)
     assert purge(node, "--person", BRAM, "--json") == 1
     said = json.loads(capsys.readouterr().out)
-    assert said["left"] == [f"{node / 'node.toml'}: still names {BRAM}: take that out by hand"]
+    assert said["left"] == [f"{node / name}: still names {BRAM}: take that out by hand"
+                            for name in ("node.toml", "node.toml.old")]  # fmt: skip
     assert grep(node / "state", BRAM) == []
 
 
@@ -183,7 +207,8 @@ async def test_a_purged_node_has_kept_nothing_here(node, capsys):
     state, board = node / "state", node / "state-hw"
     await lived(state, BRAM)
     for file in (state / "claim.txt", state / "claim.png", state / "state.db.v2", state / "readings.db.corrupt-1-wal",
-                 board / "outputs.json", board / "counters.damaged", board / "open.json"):  # fmt: skip
+                 board / "outputs.json", board / "counters.damaged", board / "open.json",
+                 state / ".claim.txt"):  # fmt: skip
         file.write_text(BRAM, "utf-8")
     (state / "my notes").write_text("mine", "utf-8")
     assert purge(node) == 0
@@ -193,16 +218,18 @@ async def test_a_purged_node_has_kept_nothing_here(node, capsys):
     assert grep(node, BRAM) == []
     assert "Left: " in (said := capsys.readouterr().out)
     assert "my notes: is not Knoop's, and stays" in said
-    (node / "parts" / ".weather.toml.import").write_text("", "utf-8")
+    for name in ("parts/.weather.toml.import", "node.toml.old", "node.toml.old2", "greenhouse.password.old"):
+        (node / name).write_text(BRAM, "utf-8")
+    (node / "node.toml.older").write_text("mine", "utf-8")
     assert purge(node, "--configuration") == 0
-    assert {*everything(node)} == {"state/my notes"}
+    assert {*everything(node)} == {"state/my notes", "node.toml.older"}
 
 
 async def test_all_that_a_node_writes_is_known_to_purge(tmp_path):
     """Each name of a file in the code of both halves that is written into a state folder."""
     names = {left.FILE, restore.FILE, totals.FILE, *inventory.DATABASES}
     names |= {Path(name).with_suffix(".new").name for name in (left.FILE, restore.FILE, totals.FILE)}
-    names |= {Path(totals.FILE).with_suffix(".damaged").name, "claim.txt", "claim.png"}
+    names |= {Path(totals.FILE).with_suffix(".damaged").name, "claim.txt", "claim.png", ".claim.txt", ".claim.png"}
     assert [name for name in names if not inventory.WRITTEN.fullmatch(name)] == []
     others = ("node.toml", "lock", "id_rsa", "state.db.py", "x.db")
     assert not [name for name in others if inventory.WRITTEN.fullmatch(name)]
@@ -234,6 +261,7 @@ def test_without_a_yes_nothing_goes(node, capsys, monkeypatch):
     said = capsys.readouterr()
     assert "nothing was deleted" in said.err
     assert "counters.json" in said.out
+    assert "but not what the server keeps (--server)" in said.out
     assert everything(node) == before
 
 

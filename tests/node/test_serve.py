@@ -35,7 +35,7 @@ def test_check_lists_every_file_it_read(file, tmp_path, capsys):
     assert f"{file}: fine" in said
     assert cli.main(["check", "--json", "--config", str(file)]) == 0
     report = json.loads(capsys.readouterr().out)
-    nobodys = f"{file}: people: nobody is an owner here; `knoop claim` shows how to become one"
+    nobodys = f"{file}: people: no owner is named here; unless somebody has claimed it, `knoop claim` shows how"
     assert (report["files"], report["notes"]) == ([str(file), str(common)], [nobodys])
 
 

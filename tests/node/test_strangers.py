@@ -3,18 +3,20 @@
 import asyncio
 import contextlib
 import sqlite3
+import time
 from dataclasses import replace
 
 import pytest
 from tests.node.house import ANNA, BRAM, CLEO, PEOPLE, greenhouse
 from tests.node.test_conversation import Talk
 
-from knoop import claims
-from knoop.access import Access, Role
+from knoop import claiming, claims, state
+from knoop.access import Access, Person, Role
 from knoop.claims import Offer
 from knoop.commands import table
+from knoop.errors import StoreError
 from knoop.ownership import OWNERS, owned
-from knoop.strangers import ALL_BURST, OWN_BURST, OWN_PER_S
+from knoop.strangers import ALL_BURST, LESS, OWN_BURST, OWN_PER_S
 from knoop.wall import Wall
 
 NEW = "eve@example.org/phone"
@@ -195,6 +197,14 @@ async def test_a_server_is_nobody_and_becomes_nobody(nobodys):
     assert not owned(nobodys.house.access)
 
 
+async def test_the_nodes_own_account_does_not_become_its_owner(nobodys):
+    """Whoever made the account may still be logged in with it on the telephone that opens the link."""
+    code = await nobodys.house.claims.make(OWNERS)
+    assert await nobodys.brings(f"claim {code}", "greenhouse@example.org/phone") == []
+    assert not owned(nobodys.house.access)
+    assert len(await nobodys.brings(f"claim {code}")) == 1
+
+
 async def test_a_new_owner_by_the_console_is_said_to_the_others(annas):
     house = annas.house
     code = await house.claims.make(replace(OWNERS, by=claims.CONSOLE, until_ns=house.clock.time_ns() + 10**9))
@@ -221,6 +231,12 @@ async def test_an_invite_makes_somebody_of_the_house_once(annas):
     assert annas.owners_hear() == ["Eve has used the invite: eve@example.org: viewer, only door (given in chat)."]
     assert await annas.brings(f"claim {code}", "mallory@example.net/x") == []
     assert house.access.person(house.jid("mallory@example.net")) is None
+
+
+async def test_who_uses_an_invite_with_an_address_like_another_is_told_as_such(annas):
+    code = await annas.house.claims.make(Offer(role="viewer", name="Eve", by=str(ANNA.bare)))
+    await annas.brings(f"claim {code}", "br\u0430m@example.org/x")
+    assert [line.partition(" ")[0] for line in annas.owners_hear()] == ["Eve", "Mind:"]
 
 
 async def test_an_invite_of_somebody_who_may_not_invite_any_more_is_nothing(annas):
@@ -264,6 +280,65 @@ async def test_people_are_answered_and_keep_what_they_have(annas):
     ]
     assert house.access.person(BRAM).role is Role.OPERATOR
     assert len(await annas.brings(f"claim {code}")) == 1, "neither of them used it up"
+
+
+@pytest.mark.parametrize(
+    ("had", "given"), [(("operator", ("lamp",)), ("viewer", ())), (("viewer", ()), ("operator", ("lamp",)))]
+)
+async def test_a_code_takes_nothing_from_anybody(annas, had, given):
+    house = annas.house
+    await house.state.grant("finn@example.org", *had)
+    await house.rights_changed()
+    code = await house.claims.make(Offer(role=given[0], only=given[1], name="Finn", by=str(ANNA.bare)))
+    assert await annas.brings(f"claim {code}", "finn@example.org/phone") == [LESS]
+    assert [(grant.role, grant.only) for grant in await house.state.grants()] == [had]
+    assert len(await annas.brings(f"claim {code}")) == 1, "it was not used up"
+
+
+async def test_an_invite_gives_back_nothing_that_its_inviter_could_not(annas):
+    """Whom node.toml makes an owner and another such one put out stays out, whatever an owner by a chat would like."""
+    house = annas.house
+    house.access = Access([*PEOPLE, Person(jid=house.jid("lena@example.org"), role=Role.OWNER)])
+    await house.state.grant("lena@example.org", "none")
+    await house.state.grant("finn@example.org", "owner")
+    await house.rights_changed()
+    named = "node.toml says what lena@example.org may here, and a code gives no more. The code stays as it is."
+    for role in ("owner", "viewer"):
+        code = await house.claims.make(Offer(role=role, name="Lena", by="finn@example.org"))
+        assert await annas.brings(f"claim {code}", "lena@example.org/x") == [named]
+        assert house.access.person(house.jid("lena@example.org")) is None
+    code = await house.claims.make(Offer(role="owner", name="Lena", by=str(ANNA.bare)))
+    assert len(await annas.brings(f"claim {code}", "lena@example.org/x")) == 1
+    assert house.access.person(house.jid("lena@example.org")).role is Role.OWNER
+
+
+async def test_a_disk_that_answers_late_leaves_nobody_an_owner_unknown_to_the_node(annas, monkeypatch):
+    house, entered = annas.house, []
+
+    def slowly(*values):
+        entered.append(time.sleep(0.2))
+        return take(*values)
+
+    take = claiming._take
+    monkeypatch.setattr(claiming, "_take", slowly)
+    monkeypatch.setattr(state, "ANSWER_S", 0.05)
+    code = await house.claims.make(replace(OWNERS, by=claims.CONSOLE))
+    assert len(await annas.brings(f"claim {code}")) == 1
+    assert entered == [None]
+    assert house.access.person(house.jid(NEW)).role is Role.OWNER
+    assert len(annas.owners_hear()) == 1
+
+
+async def test_who_was_let_in_by_a_code_is_welcomed_whatever_the_disk_does_then(annas, monkeypatch):
+    house = annas.house
+    code = await house.claims.make(replace(OWNERS, by=claims.CONSOLE))
+
+    async def fails():
+        raise StoreError("the disk is full", "failing")
+
+    monkeypatch.setattr(house.claims, "offers", fails)
+    assert len(await annas.brings(f"claim {code}")) == 1
+    assert len(annas.owners_hear()) == 1
 
 
 async def test_a_family_member_by_a_grant_can_become_the_owner(annas):

@@ -42,6 +42,7 @@ CHANNELS = {
     for channel in (
         Channel(name="door", kind="contact", type="boolean", label="Front door"),
         Channel(name="hall", kind="motion", type="boolean", label="Hall"),
+        Channel(name="gate", kind="lock", type="boolean", writable=True),
         Channel(name="button", kind="button", type="text"),
         Channel(name="lamp", kind="switch", type="boolean"),
         Channel(name="air.temperature", kind="sensor", type="number", unit="°C", digits=1),
@@ -170,6 +171,8 @@ def test_plurals_follow_the_count():
         ("button", "quadruple", "Button: quadruple.", "Button: quadruple."),
         ("button", True, "Button: pressed.", "Button: ingedrukt."),  # of before an update
         ("button", False, "Button: released.", "Button: los."),
+        ("gate", True, "Gate is unlocked.", "Gate is ontgrendeld."),
+        ("gate", False, "Gate is locked.", "Gate is vergrendeld."),
         ("lamp", True, "Lamp is on.", "Lamp is aan."),
         ("lamp", False, "Lamp is off.", "Lamp is uit."),
         ("note", "two\nlines\u202e", "Note is two lines.", "Note is two lines."),

@@ -1,6 +1,8 @@
 """What may have been an attack on a login: when it is said, how often, and what the audit log keeps."""
 
+import asyncio
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, get_args
 from xml.etree import ElementTree as ET
 
@@ -10,7 +12,7 @@ from knoop.command import Sentence
 from knoop.errors import LinkError, LoginRefused, Refusal, Sign, Untrusted
 from knoop.jid import Jid
 from knoop.text import Voice
-from knoop.vigil import AGAIN_S, TELL_EVERY_S, WHAT, Vigil
+from knoop.vigil import AGAIN_S, FAILED, REFUSED, TELL_EVERY_S, TICK_S, WHAT, Vigil
 from knoop.xmpp import failures
 from knoop_hw.clock import FakeClock
 
@@ -96,9 +98,12 @@ async def test_what_happened_often_is_one_sentence_with_its_count_and_times(watc
         watched.vigil.met(EXPIRED)
     await watched.house.clock.advance(600)
     watched.vigil.met(EXPIRED)
+    await watched.house.clock.advance(30)
     await watched.vigil.tell()
     (text,) = watched.heard
     assert "501 times" in text
+    values, now_ns = watched.said[0].values, watched.house.clock.time_ns()
+    assert [(now_ns - values[name].at_ns) / 1e9 for name in ("first", "last")] == [630, 30]
     assert watched.vigil.count == 501
     assert len(watched.noted) == 2, "a flood of attempts does not push people's lines out of the audit log"
 
@@ -169,6 +174,28 @@ async def test_what_a_link_took_with_it_is_told_again_and_not_at_every_login(wat
     await watched.house.clock.advance(2 * TELL_EVERY_S)
     await watched.vigil.tell()
     assert len(watched.said) == 11
+
+
+async def test_it_goes_on_telling_by_itself_whatever_links_do(watched):
+    running = asyncio.create_task(watched.vigil.run())
+    watched.vigil.met(EXPIRED)
+    watched.session.ends = LinkError("it hung up")
+    await watched.house.clock.advance(2 * TICK_S)
+    assert len(watched.said) == 1
+    watched.session.ends = None
+    await watched.house.clock.advance(AGAIN_S)
+    assert len(watched.said) == 2
+    running.cancel()
+    await asyncio.wait([running])
+
+
+def test_what_is_published_counts_commands_and_logins(watched):
+    """Refused: also what nobody looked at. Failed: also the signs and the logins that were refused."""
+    watched.vigil.met(EXPIRED)
+    watched.vigil.met(LoginRefused("weak", "mechanism"))
+    watched.house.admission = SimpleNamespace(left_out=40)
+    counts = watched.vigil.counts(SimpleNamespace(refused=5, failed=7))
+    assert counts == {REFUSED: 45, FAILED: 9}
 
 
 async def test_what_is_met_while_it_is_told_is_told_next_time(watched):

@@ -9,6 +9,7 @@ from knoop.command import N_, Ask, Choice, Command, House, Reply, Request, Sente
 from knoop.commands.revoke import not_for_you
 from knoop.commands.who import ROLES, rights
 from knoop.confusable import Kind, doubt
+from knoop.jid import Jid
 
 WORDS = {"kijker": Role.VIEWER, "bediener": Role.OPERATOR, "eigenaar": Role.OWNER}
 ONLY = {"only", "alleen"}
@@ -36,6 +37,8 @@ async def run(request: Request, house: House) -> Reply:
         return refuse(N_("“{text}” is no address. Nothing was changed."), text=text)
     if jid.local in {"", EVERYBODY}:
         return refuse(N_("A whole server can get rights in node.toml only. Nothing was changed."))
+    if jid == house.own:
+        return refuse(N_("That is my own address. Nothing was changed."))
     if (reply := not_for_you(jid, request, house)) is not None:
         return reply
     mine = readable(request.sender, house)
@@ -59,9 +62,13 @@ async def run(request: Request, house: House) -> Reply:
         lines.append(Sentence(N_("node.toml allows no more than {role}; chat can only narrow that."), allowed))
     if given != only:
         lines.append(Sentence(N_("You can give no more than your own: {channels}."), {"channels": given}))
-    if (found := doubt(jid, [other.jid for other in house.access.everyone() if other.jid != jid])) is not None:
-        lines.append(Sentence(DOUBTS[found.kind], {"jid": str(jid), "other": found.other}))
-    return Reply(tuple(lines), ok=person.role == role)
+    return Reply((*lines, *doubts(jid, house)), ok=person.role == role)
+
+
+def doubts(jid: Jid, house: House) -> tuple[Sentence, ...]:
+    """What an owner is to look at again when this bare JID has got rights: that it looks like somebody else's."""
+    found = doubt(jid, [other.jid for other in house.access.everyone() if other.jid != jid])
+    return () if found is None else (Sentence(DOUBTS[found.kind], {"jid": str(jid), "other": found.other}),)
 
 
 def role_called(word: str) -> Role | None:

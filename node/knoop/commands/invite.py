@@ -9,7 +9,10 @@ from knoop.commands.allow import ONLY, channels, role_called, roles
 from knoop.commands.who import ROLES
 
 USAGE = (N_("invite bram viewer"), N_("invite bram operator only lamp"))
+WHOLE = N_("For {name}, {role}: works once, until {time}. Whoever has it can use it.")
+LIMITED = N_("For {name}, {role}, only {channels}: works once, until {time}. Whoever has it can use it.")
 LONGEST = 40  # characters of a name
+BETWEEN = frozenset({"as", "a", "an", "uit", "als"})  # what people say between a name and a role
 
 
 async def run(request: Request, house: House) -> Reply:
@@ -19,8 +22,10 @@ async def run(request: Request, house: House) -> Reply:
     """
     said = request.argument.split()
     at = next((at for at, word in enumerate(said) if at and role_called(word) is not None), len(said))
-    name, rest = " ".join(said[:at]), said[at + 1 :]
-    role = role_called(said[at]) if at < len(said) else None
+    role, rest = role_called(said[at]) if at < len(said) else None, said[at + 1 :]
+    while at > 1 and said[at - 1].lower() in BETWEEN:
+        at -= 1
+    name = " ".join(said[:at])
     only = tuple(part.strip(",").lower() for part in rest[1:] if part.strip(","))
     me = house.access.person(request.sender)
     if me is None or role is None or (rest and rest[0].lower() not in ONLY) or (rest and not only):
@@ -39,17 +44,21 @@ async def run(request: Request, house: House) -> Reply:
     now_ns = house.clock.time_ns()
     given, until_ns = within(me, only), now_ns + round(INVITE_S * 1e9)
     former = [offer for offer in await house.claims.offers() if offer.name]
+    for ended in [offer for offer in former if not offer.open(now_ns)]:
+        await house.claims.withdraw(ended)
+        former.remove(ended)
     same = next((offer for offer in former if offer.name.casefold() == name.casefold()), None)
     if same is not None and not theirs(me, same):
         return refuse(N_("That name is taken by another owner's invite. Nothing was changed."))
-    if same is None and sum(offer.open(now_ns) for offer in former) >= MOST:
+    if same is None and len(former) >= MOST:
+        mine_first = next((offer.name for offer in former if theirs(me, offer)), "…")  # no name of others' invites
         return refuse(N_("{count} invites are open. Take one back first: {example}"), count=MOST,
-                      example=Sentence(N_("revoke {name}"), {"name": former[0].name}))
+                      example=Sentence(N_("revoke {name}"), {"name": mine_first}))
     offer = Offer(role=str(role), only=given, name=same.name if same else name, by=str(me.jid), until_ns=until_ns)
     code = await house.claims.make(offer)
     lines = [
-        Sentence(N_("For {name}, {role}: works once, until {time}. Whoever has it can use it."), {
-            "name": offer.name, "role": Sentence(ROLES[role]), "time": Instant(until_ns),
+        Sentence(LIMITED if given else WHOLE, {
+            "name": offer.name, "role": Sentence(ROLES[role]), "channels": given, "time": Instant(until_ns),
         }),
         Sentence("{link}", {"link": link(house.own, code)}),
         Sentence(N_("Or let them send me: {code}"), {"code": f"{WORD} {code}"}),

@@ -25,10 +25,9 @@ async def run(request: Request, house: House) -> Reply:
     return Reply(
         tuple(
             Sentence(
-                "{time} {who}, {way}: {action} → {result}",
+                "{time} {origin}: {action} → {result}",
                 {
-                    "time": Instant(line.at_ns), "who": line.who, "way": line.way, "action": line.action,
-                    "result": line.result,
+                    "time": Instant(line.at_ns), "origin": line.origin, "action": line.action, "result": line.result,
                 },
             )
             for line in tail

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from knoop.access import EVERYBODY, Role
-from knoop.command import N_, Ask, Choice, Command, House, Reply, Request, Sentence, refuse, say
+from knoop.command import N_, Ask, Choice, Command, House, Reply, Request, Sentence, refuse
+from knoop.commands.allow import doubts
 from knoop.commands.revoke import not_for_you
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ async def settle(request: Request, house: House, answer: Answer) -> Reply:
         ))  # fmt: skip
     if not await house.knocks.answer(jid, answer):
         return refuse(N_("What {jid} asked is more than reading, or gone. Nothing was done."), jid=str(jid))
-    return say(DONE[answer], jid=str(jid))
+    return Reply((Sentence(DONE[answer], {"jid": str(jid)}), *(doubts(jid, house) if answer == "always" else ())))
 
 
 def knocking(_request: Request, house: House) -> list[Choice]:

@@ -6,6 +6,7 @@ from math import isclose, isfinite
 
 from knoop.access import Role
 from knoop.command import N_, Command, House, Reply, Request, Sentence, Span, beyond, chosen, reading, refuse
+from knoop.text import state
 from knoop_hw.errors import SetRefused
 from knoop_hw.model import Channel
 
@@ -57,7 +58,8 @@ async def run(request: Request, house: House) -> Reply:
 
 def _wants_a_code(channel: Channel, value: bool | float, span: float | None) -> Reply:
     """A refusal for all but who can give a code and hear it again."""
-    shown = Sentence("{value} {unit}" if channel.unit else "{value}", {"value": value, "unit": channel.unit})
+    said = Sentence(state(channel, value)) if isinstance(value, bool) else value
+    shown = Sentence("{value} {unit}" if channel.unit else "{value}", {"value": said, "unit": channel.unit})
     text = N_("Send {code} within {within} to do this: set {channel} to {value}.")
     if span is not None:
         text = N_("Send {code} within {within} to do this: set {channel} to {value} for {span}.")

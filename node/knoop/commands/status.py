@@ -20,6 +20,7 @@ ALERTS = {
 ACTIVE: Mapping[str, frozenset[Kind]] = {
     N_("On: {channels}."): frozenset({"switch", "pwm", "number"}),
     N_("Open: {channels}."): frozenset({"contact"}),
+    N_("Unlocked: {channels}."): frozenset({"lock"}),
     N_("Motion: {channels}."): frozenset({"motion"}),
 }
 

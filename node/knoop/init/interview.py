@@ -120,8 +120,8 @@ class Interview:
             return tuple(self._checked("--owner", owner, with_name) for owner in self._flags.owner)
         return self._one(
             "--owner JID (or --claim)", None, _named,
-            "Your own address", "Whom does it obey? The owner may do everything; nobody else gets an answer. Or - for "
-            "nobody yet: it then shows a code, and whoever sends it that becomes its owner.",
+            "Your own address", "Whom does it obey? The owner may do everything; nobody else gets an answer. Say "
+            "- (a dash) to decide later: it then shows a code, and whoever sends it that becomes its owner.",
             default=link.inviter if link else "",
         )
 

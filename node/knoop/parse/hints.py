@@ -51,7 +51,7 @@ def examples(channel: Channel, settings: Sequence[Setting] = ()) -> tuple[str, .
     value = settings[0].fits(channel) if len(settings) == 1 else None
     if value is not None and (channel.minimum or 0) <= value <= (1 if channel.maximum is None else channel.maximum):
         return (f"{channel.name} {settings[0].typed}",)
-    low, high = "off", "on"
+    low, high = ("locked", "unlocked") if channel.kind == "lock" else ("off", "on")
     if channel.type != "boolean":
         low, high = f"{channel.minimum or 0:g}", f"{40 if channel.maximum is None else channel.maximum:g}"
     return f"{channel.name} {high}", f"{channel.name} {low}"

@@ -21,6 +21,7 @@ from knoop.words import (
     FILLERS,
     HUNDRED,
     INFINITIVES,
+    LOCK,
     MODALS,
     ONE,
     SETTING,
@@ -194,6 +195,9 @@ class _Scan:
         word, behind = self.said[at], self.said[at + 1] if at + 1 < len(self.said) else ""
         if word in SWITCH:
             return Setting(SWITCH[word], "", word), at + 1
+        named = self.made.named
+        if word in LOCK and named and all(self.names.channels[name].kind == "lock" for name in named):
+            return Setting(LOCK[word], "", word), at + 1
         if word == "in" and behind in {"", *DURING} and any(said.startswith("schakel") for said in self.said[:at]):
             return Setting(True, "", "aan"), at + 1  # schakel … in
         if (counted := None if word in ONE and behind not in HUNDRED else count_at(self.said, at)) is not None:

@@ -2,7 +2,8 @@
 
     our server, account and pub-sub service ▶ always
     our rooms ▶ always; but requests, each of which is answered, a few
-    people ▶ as much as anybody types; where the right is only their domain's, all of that domain together
+    people ▶ as much as anybody types; where the right is only their domain's, all of that domain together; and while
+        our server is behind with what we say, a few questions each, owners apart
     strangers ▶ messages: a few each, and a few of all; requests: a few of all; anything else: never
 
 What is left out costs its parsing and a look into a table: no handler, no answer, no line in the audit log. Strangers
@@ -16,7 +17,7 @@ import logging
 from collections.abc import Callable, Collection
 from xml.etree import ElementTree as ET
 
-from knoop.access import EVERYBODY, Access
+from knoop.access import EVERYBODY, Access, Role
 from knoop.budgets import ANYBODY, Budgets
 from knoop.jid import Jid
 from knoop.xmpp import compat
@@ -28,11 +29,15 @@ log = logging.getLogger(__name__)
 # Each pair is how many at once, and how many a second on and on.
 ASKED = (400, 20.0)  # of one person; `execution` lets them ask less, and history pages come 4 a second
 SAID_BESIDE = (2000, 200.0)  # receipts and the like: a client that was away confirms a day's events at once
+# While the server has not taken what we said: an answer has 2 kB, and Debian's Prosody takes 10 kB/s. More, and our own
+# pings are late behind the answers to one person, with whatever everybody else asks.
+WHILE_BEHIND = (15, 0.5)
+OF_A_DOMAIN_BEHIND = (40, 1.0)
 OF_A_DOMAIN = (1000, 50.0)  # of all together who have only their domain's rights
 OF_A_STRANGER = (30, 0.5)  # somebody who was given a code to send mistypes it a few times
 OF_STRANGERS = (60, 2.0)
 REFUSED = (20, 1 / 60)  # answers to strangers; what fills our way to the server makes our people's answers late
-SIZES = (ASKED, SAID_BESIDE, OF_A_DOMAIN, OF_A_STRANGER, OF_STRANGERS, REFUSED)
+SIZES = (ASKED, SAID_BESIDE, WHILE_BEHIND, OF_A_DOMAIN_BEHIND, OF_A_DOMAIN, OF_A_STRANGER, OF_STRANGERS, REFUSED)
 TOLD_EVERY_S = 60.0  # in the log
 
 
@@ -53,8 +58,11 @@ class Admission:
         """Go on counting where another one ended."""
         self.left_out, self._buckets, self._told = former.left_out, former._buckets, former._told
 
-    def hears(self, stanza: ET.Element) -> bool:
-        """Whether this message, presence or IQ goes on to whom it is for. Call it once for each."""
+    def hears(self, stanza: ET.Element, behind: bool = False) -> bool:
+        """Whether this message, presence or IQ goes on to whom it is for. Call it once for each.
+
+        `behind`: our server has not taken all that we said.
+        """
         kind, now_ns = stanza.get("type", ""), self._clock.boottime_ns()
         request = stanza.tag == f"{CLIENT}iq" and kind in {"get", "set"}
         try:
@@ -66,10 +74,16 @@ class Admission:
         if sender in self._rooms:
             return not request or self._enough(REFUSED, sender, now_ns)
         access = self._access()
-        if access.person(sender) is not None:
-            asks = request or stanza.find(f"{CLIENT}body") is not None
-            return self._enough(ASKED if asks else SAID_BESIDE, sender, now_ns) and (
-                access.individual(sender) or self._enough(OF_A_DOMAIN, Jid(EVERYBODY, sender.domain), now_ns)
+        person = access.person(sender)
+        if person is not None:
+            asks = request or kind == "subscribe" or stanza.find(f"{CLIENT}body") is not None
+            individual, together = access.individual(sender), Jid(EVERYBODY, sender.domain)
+            sizes = [(ASKED if asks else SAID_BESIDE, OF_A_DOMAIN)]
+            if asks and behind and person.role < Role.OWNER:
+                sizes.append((WHILE_BEHIND, OF_A_DOMAIN_BEHIND))
+            return all(
+                self._enough(own, sender, now_ns) and (individual or self._enough(of_all, together, now_ns))
+                for own, of_all in sizes
             )
         if request:
             return self._enough(REFUSED, ANYBODY, now_ns)

@@ -23,6 +23,7 @@ SLICE = 8 * 1024  # fed to the parser at a time, so that the limits bite inside 
 STREAM = "http://etherx.jabber.org/streams"
 TLS = "urn:ietf:params:xml:ns:xmpp-tls"
 SASL = "urn:ietf:params:xml:ns:xmpp-sasl"
+SM = "urn:xmpp:sm:3"
 
 # Before TLS only its negotiation, before login only the login's own elements.
 BEFORE_TLS = frozenset({f"{{{STREAM}}}features", f"{{{STREAM}}}error", f"{{{TLS}}}proceed", f"{{{TLS}}}failure"})
@@ -33,6 +34,7 @@ BEFORE_LOGIN = frozenset(
 # `<!` opens a comment, a document type or CDATA; `<?` a processing instruction or the XML declaration.
 _MARKUP = re.compile(rb"<(?:!(?!\[CDATA\[)|\?(?!xml[ \t\r\n]))")
 _ENCODING = re.compile(rb"<\?xml[^>]*encoding\s*=\s*[\"']([^\"']*)", re.IGNORECASE)
+_COUNT = re.compile(r"[0-9]{1,10}")  # XEP-0198 §4 has it as xs:unsignedInt
 _TAIL = 8  # bytes of the last chunk that may hold the start of a forbidden construct
 
 
@@ -107,13 +109,20 @@ def too_deep(xml: ET.Element) -> bool:
     return True
 
 
-def may_handle(tag: str, *, tls: bool, logged_in: bool) -> bool:
+def may_handle(tag: str, *, tls: bool, logged_in: bool, bound: bool = False) -> bool:
     """Whether a top-level element with this `{namespace}name` may reach a handler in this state of the stream.
 
-    Behind a login nothing of TLS or login does any more: both are settled.
+    Behind a login nothing of TLS or login does any more, and once we have an address nothing is offered: all that is
+    settled. Nothing is resumed either, because we never ask for it.
     """
     if not tls:
         return tag in BEFORE_TLS
     if not logged_in:
         return tag in BEFORE_LOGIN
-    return not tag.startswith((f"{{{TLS}}}", f"{{{SASL}}}"))
+    settled = tag.startswith((f"{{{TLS}}}", f"{{{SASL}}}")) or tag == f"{{{SM}}}resumed"
+    return not (settled or (bound and tag == f"{{{STREAM}}}features"))
+
+
+def counts(xml: ET.Element) -> bool:
+    """Whether an acknowledgement has its number (XEP-0198 §4); true for anything else."""
+    return xml.tag != f"{{{SM}}}a" or _COUNT.fullmatch(xml.get("h", "")) is not None

@@ -29,10 +29,9 @@ async def take_off(session: Session, places: Iterable[tuple[nodes.Node, str]]) -
     people = sorted(map(str, await in_roster(session)))
     for person in people:
         await forget(session, person)
-    with suppress(Refusal):  # a server without XEP-0191 has no such list
-        people += [str(jid) for jid in sorted(await blocking.blocked(session)) if str(jid) not in people]
-        for jid in await blocking.blocked(session):
-            await blocking.unblock(session, jid)
+    for jid in sorted(await _blocked(session)):
+        await blocking.unblock(session, jid)
+        people += [str(jid)] if str(jid) not in people else []
     return [*gone, *people]
 
 
@@ -42,10 +41,9 @@ async def forget_person(session: Session, person: Jid, places: Iterable[tuple[no
     if person in await in_roster(session):
         await forget(session, str(person))
         gone.append("the roster")
-    with suppress(Refusal):
-        if person in await blocking.blocked(session):
-            await blocking.unblock(session, person)
-            gone.append("the block list")
+    if person in await _blocked(session):
+        await blocking.unblock(session, person)
+        gone.append("the block list")
     for node, service in places:
         try:
             readers = await nodes.readers(session, node.name, service=service)
@@ -54,8 +52,9 @@ async def forget_person(session: Session, person: Jid, places: Iterable[tuple[no
                 raise
             continue
         if str(person) in readers:
-            others = [compat.jid(reader) for reader in readers - {str(person)}]
-            await nodes.allow(session, node, others, service=service)
+            # Not by `readers`: a subscription that outlived somebody's right would let them in again.
+            members = _addresses(await nodes.members(session, node.name, service=service))
+            await nodes.configure(session, node, members - {person}, service=service)
             gone.append(node.name)
     return gone
 
@@ -63,11 +62,23 @@ async def forget_person(session: Session, person: Jid, places: Iterable[tuple[no
 async def in_roster(session: Session) -> Collection[Jid]:
     """Everybody in the roster, whoever put them there."""
     answer = await session.iq("get", ET.Element(f"{ROSTER}query"))
+    return _addresses(item.get("jid", "") for item in answer.iter(f"{ROSTER}item"))
+
+
+def _addresses(texts: Iterable[str]) -> set[Jid]:
+    """Those of them that are addresses."""
     found = set()
-    for item in answer.iter(f"{ROSTER}item"):
+    for text in texts:
         with suppress(ValueError):
-            found.add(compat.jid(item.get("jid", "")))
+            found.add(compat.jid(text))
     return found
+
+
+async def _blocked(session: Session) -> Collection[Jid]:
+    """Whom the account has blocked: nobody at a server that has no such list."""
+    with suppress(Refusal):
+        return await blocking.blocked(session)
+    return ()
 
 
 async def forget(session: Session, jid: str) -> None:

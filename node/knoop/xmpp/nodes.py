@@ -162,10 +162,15 @@ async def _affiliate(session: Session, name: str, who: Collection[str], affiliat
 
 async def readers(session: Session, name: str, *, service: str = "") -> set[str]:
     """The bare JIDs that were let in, and those whose subscription may have outlived that. Raises as `allow`."""
-    let_in = await _owned(session, name, "affiliation", service)
-    found = {item.get("jid", "") for item in let_in if item.get("affiliation") not in {"none", "outcast"}}
+    found = await members(session, name, service=service)
     known = await _subscriptions(session, name, service) or []
     return found | {_bare(item.get("jid", "")) for item in known if item.get("subscription") != "none"} - {""}
+
+
+async def members(session: Session, name: str, *, service: str = "") -> set[str]:
+    """The bare JIDs that were let in. Raises as `allow`."""
+    let_in = await _owned(session, name, "affiliation", service)
+    return {item.get("jid", "") for item in let_in if item.get("affiliation") not in {"none", "outcast"}}
 
 
 async def _owned(session: Session, name: str, what: str, service: str) -> list[ET.Element]:

@@ -12,7 +12,8 @@ import asyncio
 import logging
 import ssl
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -21,7 +22,7 @@ from slixmpp.stanza import Iq, Message, Presence
 
 from knoop import __version__
 from knoop.xmpp import compat, dial
-from knoop.xmpp.guard import MAX_DEPTH, SASL, SLICE, STREAM, TLS, ByteGuard, GuardError, may_handle, too_deep
+from knoop.xmpp.guard import MAX_DEPTH, SASL, SLICE, TLS, ByteGuard, GuardError, counts, may_handle, too_deep
 from knoop.xmpp.where import Server
 
 log = logging.getLogger(__name__)
@@ -37,23 +38,7 @@ OF_PEOPLE = frozenset({  # what they may ask of slixmpp
 })  # fmt: skip
 
 SCRAM = {f"SCRAM-SHA-{bits}{plus}" for bits in ("1", "256", "512") for plus in ("", "-PLUS")}
-
-
-MALFORMED = "the stream is not well-formed XML in UTF-8"
-
-
-class _Parser(ET.XMLPullParser):
-    """COMPAT(slixmpp 1.17): it answers XML that is none with what it was sent, and reads on. This one ends the stream.
-
-    Remove when its data_received raises.
-    """
-
-    def read_events(self) -> Any:
-        """The events so far. Raises GuardError."""
-        try:
-            yield from super().read_events()
-        except (ET.ParseError, ValueError):
-            raise GuardError(MALFORMED) from None
+BEHIND = 10  # stanzas; slixmpp asks for an acknowledgement of every fifth, so up to 4 are nothing
 
 
 class Stream(ClientXMPP):
@@ -71,7 +56,7 @@ class Stream(ClientXMPP):
         admits: Callable[[str], bool],
         on_request: Callable[[ET.Element], bool] = lambda _iq: False,
         features: tuple[str, ...] = (),
-        hears: Callable[[ET.Element], bool] = lambda _stanza: True,
+        hears: Callable[[ET.Element, bool], bool] = lambda _stanza, _behind: True,
     ) -> None:
         super().__init__(
             jid, password, ssl_context=ssl_context, plugin_config={"feature_mechanisms": {"use_mechs": SCRAM}}
@@ -81,6 +66,7 @@ class Stream(ClientXMPP):
         self._bytes = ByteGuard()
         self._tls_promised = False
         self._breached = False
+        self._heard_at_once = 0
         self._failures: Counter[str] = Counter()
         self._flushing: asyncio.TimerHandle | None = None
         self._left_out: ET.Element | None = None
@@ -116,6 +102,14 @@ class Stream(ClientXMPP):
         """Whether TLS protects the stream now."""
         return self.transport is not None and self.transport.get_extra_info("ssl_object") is not None
 
+    @property
+    def behind(self) -> bool:
+        """Whether our server has not taken all that we sent (XEP-0198 §4): it limits us, or the network does.
+
+        What was heard in the same read counts as well: it is not answered yet.
+        """
+        return len(self.plugin["xep_0198"].unacked_queue) + self._heard_at_once >= BEHIND
+
     async def _connect_loop(self) -> asyncio.Future[Any] | None:
         """One try at `goes_to`, at its addresses at once; which servers there are is decided by `Session.open`.
 
@@ -142,7 +136,8 @@ class Stream(ClientXMPP):
     def data_received(self, data: bytes | str) -> None:
         """Feed the parser in slices, each judged first."""
         assert isinstance(data, bytes)
-        try:
+        self._heard_at_once = 0
+        with self._breaking():
             self._no_plaintext()
             for start in range(0, len(data), SLICE):
                 if self._breached or self.parser is None:
@@ -154,8 +149,6 @@ class Stream(ClientXMPP):
                 self._flush()
             elif self._flushing is None:
                 self._flushing = self.loop.call_later(FLUSH_LATER_S, self._flush)
-        except GuardError as error:
-            self._breach(error)
 
     def _parse(self, piece: bytes) -> None:
         super().data_received(piece)
@@ -174,17 +167,16 @@ class Stream(ClientXMPP):
         flush = getattr(self.parser, "flush", None)
         if flush is None or self._breached:
             return
-        try:
-            flush()
+        with self._breaking():
+            try:
+                flush()
+            except (ET.ParseError, ValueError):
+                raise GuardError(compat.MALFORMED) from None
             self._parse(b"")
-        except GuardError as error:
-            self._breach(error)
-        except (ET.ParseError, ValueError):
-            self._breach(GuardError(MALFORMED))
 
     def init_parser(self) -> None:
         super().init_parser()
-        self.parser = _Parser(("start", "end"))
+        self.parser = compat.Parser()
         self._bytes = ByteGuard(lenient=self.authenticated)
 
     def incoming_filter(self, xml: ET.Element) -> ET.Element:
@@ -196,8 +188,8 @@ class Stream(ClientXMPP):
             raise GuardError(f"{xml.tag} came before TLS and login were proven", "early")
         if not self.authenticated:
             self._negotiated(xml)
-        elif xml.tag == f"{{{STREAM}}}features" and self.session_bind_event.is_set():
-            raise GuardError("the server negotiates what is settled")
+        elif not counts(xml):
+            raise GuardError("the server acknowledges without a number")
         if too_deep(xml):
             self._bytes.depth(MAX_DEPTH + 1)
         excess = self._bytes.stanza_done()
@@ -213,13 +205,16 @@ class Stream(ClientXMPP):
         if not self.authenticated or xml.tag not in STANZAS:
             return True
         try:
-            return self._hears(xml)
+            heard = self._hears(xml, self.behind)
+            self._heard_at_once += heard
+            return heard
         except Exception as error:  # noqa: BLE001 -- one bad stanza must not end the stream
             self.exception(error)
             return False
 
     def _may_handle(self, xml: ET.Element) -> bool:
-        return may_handle(xml.tag, tls=self.encrypted, logged_in=self.authenticated)
+        bound = self.session_bind_event.is_set()
+        return may_handle(xml.tag, tls=self.encrypted, logged_in=self.authenticated, bound=bound)
 
     def _negotiated(self, xml: ET.Element) -> None:
         """Judge what decides on TLS and login. Raises GuardError."""
@@ -232,6 +227,8 @@ class Stream(ClientXMPP):
             compat.judge_challenge(mechanisms.mech, xml.text or "")
         elif xml.tag == f"{{{SASL}}}success":
             compat.judge_success(mechanisms.mech, xml.text or "")
+        elif xml.tag == f"{{{SASL}}}failure" and mechanisms.mech is None:
+            raise GuardError("the server refuses a login that nobody tried", "early")
 
     def no_more_tries(self) -> None:
         """Let the login end with the mechanism that failed: the others know no other password.
@@ -283,6 +280,21 @@ class Stream(ClientXMPP):
             del element[:-1]
             element = element[-1]
 
+    @contextmanager
+    def _breaking(self) -> Iterator[None]:
+        """End the stream for whatever is raised inside.
+
+        COMPAT(slixmpp 1.17): handlers that run at once (`instream`) raise into the transport, which asyncio then closes
+        with a traceback in the log. Remove the second half when _spawn_event contains them.
+        """
+        try:
+            yield
+        except GuardError as error:
+            self._breach(error)
+        except Exception as error:  # noqa: BLE001 -- what came is no stream that we can go on with
+            self.exception(error)
+            self._breach(GuardError("a handler failed at what the server sent"))
+
     def _breach(self, error: GuardError) -> None:
         if not self._breached:
             self._breached = True
@@ -309,7 +321,8 @@ class Stream(ClientXMPP):
         except Exception as error:  # noqa: BLE001 -- one bad request must not end the stream
             self.exception(error)
             admitted = False
-        if admitted and compat.known(sender) and self._for_library(stanza.xml, sender):
+        known = compat.known(sender) and compat.known(stanza.xml.get("to", ""))
+        if admitted and known and self._for_library(stanza.xml, sender):
             return stanza
         # What a server answers for a resource that is not there (RFC 6121 §8.5.3.2.3): a stranger learns nothing.
         reply = stanza.reply()
@@ -319,9 +332,10 @@ class Stream(ClientXMPP):
         return None
 
     def _for_library(self, iq: ET.Element, sender: str) -> bool:
-        """Whether slixmpp may answer: people's service discovery, version and ping; our own account's and server's all.
+        """Whether slixmpp may answer: anybody's service discovery, version and ping; our own account's all.
 
-        It has handlers for more, as roster pushes (CVE-2015-8688, CVE-2016-9928), and refuses others there in silence.
+        It has handlers for more, as roster pushes (CVE-2015-8688, CVE-2016-9928), and its refusal of others' cannot be
+        written: the number in it is none of XML's.
         """
-        ours = {"", self.boundjid.bare, self.boundjid.full, self.boundjid.host}
+        ours = {"", self.boundjid.bare, self.boundjid.full}
         return sender in ours or all(child.tag in OF_PEOPLE for child in iq)

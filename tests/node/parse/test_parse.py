@@ -261,6 +261,33 @@ def test_two_outputs_with_one_label_are_not_moved():
     )
 
 
+WITH_LOCK = CHANNELS | {
+    "lock": Channel(name="lock", kind="lock", type="boolean", label="Front door lock", writable=True, confirm=True)
+}
+
+
+@pytest.mark.parametrize(("text", "value"), [
+    ("lock unlocked", True), ("set the front door lock to unlocked", True), ("lock unlocked for 3s", True),
+    ("lock locked", False), ("lock ontgrendeld", True), ("zet lock op vergrendeld", False), ("lock on", True),
+])  # fmt: skip
+def test_a_lock_takes_the_words_in_which_it_is_read(text, value):
+    intent = understood(text, WITH_LOCK)
+    assert (intent.verb, intent.channels, intent.value) == ("set", ("lock",), value)
+
+
+@pytest.mark.parametrize("text", [
+    "lock locked?", "is the lock unlocked", "lock not unlocked", "lock locked or unlocked", "lock was unlocked",
+    "lamp unlocked", "unlocked lamp", "unlocked", "lamp and lock unlocked", "lock unlocked yesterday",
+    "unlock the front door lock", "if lock unlocked", "lock unlocked locked",
+])  # fmt: skip
+def test_those_words_move_nothing_in_doubt_and_nothing_else(text):
+    assert not acts(text, WITH_LOCK)
+
+
+def test_how_a_lock_is_set_is_said_in_its_own_words():
+    assert refused("lock open", WITH_LOCK).values["examples"] == ("lock unlocked", "lock locked")
+
+
 def test_what_is_asked_back_can_be_answered():
     """`choices` are what a caller may offer: whole intents whose argument is how to type them."""
     one, two = understood("relay on for 90 min").choices

@@ -6,7 +6,8 @@ import ssl
 import pytest
 
 from knoop.xmpp import compat
-from knoop.xmpp.stream import FAILURES_TOLD, Stream
+from knoop.xmpp.guard import SASL, STREAM, TLS
+from knoop.xmpp.stream import BEHIND, FAILURES_TOLD, Stream
 
 HEADER = (
     b"<?xml version='1.0'?><stream:stream xmlns='jabber:client' "
@@ -58,6 +59,19 @@ async def test_a_message_is_heard_with_its_last_byte(stream, size):
     assert not stream.breaches
 
 
+@pytest.mark.parametrize("size", [1, 7, 1000])
+async def test_a_stream_is_utf_8_whatever_its_declaration_says_and_however_that_is_cut(stream, size):
+    """In pieces no guard sees it; then a parser that believes it reads every letter wrongly."""
+    stream.init_parser()
+    header = HEADER.replace(b"?>", b" encoding='iso-8859-1'?>", 1)
+    for start in range(0, len(header), size):
+        stream.data_received(header[start : start + size])
+    stream.data_received(MESSAGE)
+    heard = [message.findtext("{jabber:client}body") for message in stream.heard]
+    assert heard == (["lamp on ½"] if not stream.breaches else [])
+    assert bool(stream.breaches) is (size == 1000)
+
+
 async def test_a_message_behind_a_large_one_is_heard_soon(stream):
     large = MESSAGE.replace(b"abcdefgh", b"a" * 100_000)
     for start in range(0, len(large), 4096):
@@ -107,7 +121,7 @@ async def test_a_request_goes_to_who_takes_it_first_and_a_strangers_to_nobody(st
     assert refused.find("{jabber:client}error/{urn:ietf:params:xml:ns:xmpp-stanzas}service-unavailable") is not None
 
 
-@pytest.mark.parametrize("sender", ["", "node@example.org", "anna@example.org/phone"])
+@pytest.mark.parametrize("sender", ["", "node@example.org", "example.org", "anna@example.org/phone"])
 async def test_cve_2015_8688_and_cve_2016_9928_only_our_own_account_says_who_is_in_its_roster(stream, sender):
     """The library answered a person's roster push with silence; no person's request gets as far as its roster now."""
     sent = []
@@ -116,8 +130,9 @@ async def test_cve_2015_8688_and_cve_2016_9928_only_our_own_account_says_who_is_
     address = f" from='{sender}'" if sender else ""
     stream.data_received(f"<iq{address} id='push' type='set'>{item}</iq>".encode())
     await asyncio.sleep(0)
-    assert ("mallory@example.net" in stream.client_roster) is (sender != "anna@example.org/phone")
-    if sender == "anna@example.org/phone":
+    ours = sender in {"", "node@example.org"}
+    assert ("mallory@example.net" in stream.client_roster) is ours
+    if not ours:
         [refused] = sent
         assert refused.find("{jabber:client}error/{urn:ietf:params:xml:ns:xmpp-stanzas}service-unavailable") is not None
 
@@ -166,3 +181,72 @@ async def test_who_cannot_even_be_judged_is_a_stranger(stream):
     stream.data_received("<iq from='mallory@example.net/\u0600' id='q' type='get'><x xmlns='y'/></iq>".encode())
     [refused] = sent
     assert refused.find("{jabber:client}error/{urn:ietf:params:xml:ns:xmpp-stanzas}service-unavailable") is not None
+
+
+# What only our server, or somebody on the path to it, can send -----------------------------------------------------
+
+
+@pytest.mark.parametrize("odd", [
+    "<a xmlns='urn:xmpp:sm:3'/>", "<a xmlns='urn:xmpp:sm:3' h=''/>", "<a xmlns='urn:xmpp:sm:3' h='-1'/>",
+    "<a xmlns='urn:xmpp:sm:3' h='99999999999'/>", "<resumed xmlns='urn:xmpp:sm:3' h='1'/>",
+    f"<success xmlns='{SASL}'/>", f"<proceed xmlns='{TLS}'/>", f"<features xmlns='{STREAM}'/>",
+])  # fmt: skip
+async def test_what_is_settled_or_counts_nothing_ends_the_stream_before_a_handler_has_it(stream, caplog, odd):
+    stream.session_bind_event.set()
+    stream.data_received(odd.encode() + MESSAGE)
+    assert len(stream.breaches) == 1
+    assert not stream.heard
+    assert not caplog.records
+
+
+async def test_an_acknowledgement_is_taken_and_the_stream_goes_on(stream):
+    stream.data_received(b"<a xmlns='urn:xmpp:sm:3' h='0'/><r xmlns='urn:xmpp:sm:3'/><new xmlns='urn:x'/>" + MESSAGE)
+    assert not stream.breaches
+    assert len(stream.heard) == 1
+
+
+async def test_a_refusal_of_a_login_that_nobody_tried_ends_the_stream(stream, caplog):
+    stream.authenticated = False
+    stream.data_received(f"<failure xmlns='{SASL}'><not-authorized/></failure>".encode())
+    assert [breach.sign for breach in stream.breaches] == ["early"]
+    assert not caplog.records
+
+
+async def test_a_handler_that_fails_at_once_ends_the_stream_and_raises_nothing_into_the_transport(stream, caplog):
+    """asyncio would close the connection, with a traceback in the log, and nobody would know why."""
+
+    def fails(_ack):
+        raise KeyError("what the server wrote")
+
+    stream.plugin["xep_0198"].send_ack = lambda: fails(None)
+    stream.data_received(b"<r xmlns='urn:xmpp:sm:3'/>" + MESSAGE)
+    assert len(stream.breaches) == 1
+    assert not stream.heard
+    assert [record.getMessage() for record in caplog.records] == ["a stanza handler failed: KeyError"]
+
+
+@pytest.mark.parametrize("sender", ["", "example.org", "anna@example.org/phone"])
+async def test_a_request_to_an_address_that_is_none_is_refused_by_us(stream, sender, caplog):
+    sent = []
+    stream.send = lambda stanza, *_args, **_more: sent.append(stanza.xml)
+    address = f" from='{sender}'" if sender else ""
+    info = "<query xmlns='http://jabber.org/protocol/disco#info'/>"
+    stream.data_received(f"<iq{address} to='/' id='q' type='get'>{info}</iq>".encode())
+    await asyncio.sleep(0)
+    assert [answer.get("type") for answer in sent] == ["error"]
+    assert not caplog.records
+
+
+async def test_it_is_known_that_the_server_has_not_taken_what_we_said(stream):
+    told = []
+    stream._hears = lambda _stanza, behind: told.append(behind) or True
+    management = stream.plugin["xep_0198"]
+    for count in (0, BEHIND - 1, BEHIND):
+        management.unacked_queue.clear()
+        management.unacked_queue.extend((number, None) for number in range(count))
+        stream.data_received(MESSAGE)
+    assert told == [False, False, True]
+    management.unacked_queue.clear()
+    told.clear()
+    stream.data_received(MESSAGE * (BEHIND + 2))
+    assert told == [False] * BEHIND + [True] * 2, "what came at once is not answered yet"
