@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -39,6 +39,7 @@ OF_PEOPLE = frozenset({  # what they may ask of slixmpp
 
 SCRAM = {f"SCRAM-SHA-{bits}{plus}" for bits in ("1", "256", "512") for plus in ("", "-PLUS")}
 BEHIND = 10  # stanzas; slixmpp asks for an acknowledgement of every fifth, so up to 4 are nothing
+UNTAKEN = 1000  # stanzas kept until a server acknowledges them, which one that is broken never does
 
 
 class Stream(ClientXMPP):
@@ -90,6 +91,8 @@ class Stream(ClientXMPP):
             ("xep_0199", {"keepalive": False}),
         ):
             self.register_plugin(plugin, config)
+        # COMPAT(slixmpp 1.17): without bound, and for a resumption that we do not use. Remove when it is bounded.
+        self.plugin["xep_0198"].unacked_queue = deque(maxlen=UNTAKEN)
         disco: Any = self.plugin["xep_0030"]
         disco.del_identity(category="client", itype="bot", node=None, jid=None)
         disco.add_identity(category="client", itype="bot", name="Knoop")

@@ -7,7 +7,7 @@ import pytest
 
 from knoop.xmpp import compat
 from knoop.xmpp.guard import SASL, STREAM, TLS
-from knoop.xmpp.stream import BEHIND, FAILURES_TOLD, Stream
+from knoop.xmpp.stream import BEHIND, FAILURES_TOLD, UNTAKEN, Stream
 
 HEADER = (
     b"<?xml version='1.0'?><stream:stream xmlns='jabber:client' "
@@ -250,3 +250,11 @@ async def test_it_is_known_that_the_server_has_not_taken_what_we_said(stream):
     told.clear()
     stream.data_received(MESSAGE * (BEHIND + 2))
     assert told == [False] * BEHIND + [True] * 2, "what came at once is not answered yet"
+
+
+async def test_a_server_that_never_acknowledges_fills_no_memory(stream):
+    management = stream.plugin["xep_0198"]
+    management.enabled_out = True
+    for _ in range(UNTAKEN + 50):
+        management._handle_outgoing(stream.make_presence())
+    assert len(management.unacked_queue) == UNTAKEN
