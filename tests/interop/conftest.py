@@ -31,7 +31,7 @@ every = "500ms"
 """
 SCENARIO = TICKING + "[sensor.air]\ntemperature = 12\n"
 # The accounts of nodes are named in advance, because Prosody 0.12 wants a list of who may make pub-sub nodes.
-NODES = tuple(f"{NODE}{number}" for number in range(1, 40))
+NODES = tuple(f"{NODE}{number}" for number in range(1, 200))
 
 _numbers = itertools.count(1)
 _unused = iter(NODES)
