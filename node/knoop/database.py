@@ -1,7 +1,7 @@
 """One SQLite database in one worker thread: opened, migrated, bounded, and honest about what the disk does.
 
 The event loop never touches SQLite: every statement runs in the thread that opened the connection. WAL with 1
-KiB pages writes least (facts §2: 0.9 kB per event in groups of 20, against 34 kB for a rollback journal and
+KiB pages writes least (measured: 0.9 kB per event in groups of 20, against 34 kB for a rollback journal and
 one commit each). A durable commit is synchronous=FULL: of 550 power cuts replayed none lost a confirmed row,
 with NORMAL the worst lost 43; both write the same bytes, FULL costs 85 µs of CPU more.
 """

@@ -1,6 +1,6 @@
 """Who somebody is: letters that look alike, other spellings, other devices, borrowed names, tricks with domains.
 
-Threats of facts §4: trust in `from`, homoglyph; A3 and E2 of facts on slixmpp. Every attacker has an account of their
+Trust in `from`, homoglyphs, wrapped words. Every attacker has an account of their
 own on the node's own server, so nothing but the node stands between them and the outputs.
 """
 

@@ -1,6 +1,6 @@
 """Rooms (XEP-0045): who speaks there is who the room says it is, and the room is one of the node's own server.
 
-Threats of facts §4: MUC. The room is non-anonymous and takes commands, which is the most that a node ever allows one.
+The room is non-anonymous and takes commands, which is the most that a node ever allows one.
 """
 
 from __future__ import annotations

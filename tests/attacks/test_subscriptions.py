@@ -1,6 +1,6 @@
 """Presence, roster and pub-sub: what somebody without rights gets out of asking, and what remains of one who had some.
 
-Threats of facts §4: subscription abuse. Seen from their clients, from the node's own account, and on the board.
+Seen from their clients, from the node's own account, and on the board.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is late, and what acted already (facts: slixmpp's M7 and §11)."""
+"""What is late, and what acted already."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Bytes and tags that must not reach parser or handler (facts: slixmpp's S1, S2, L1, L2)."""
+"""Bytes and tags that must not reach parser or handler."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Only the outermost, live, type-checked message counts (facts: slixmpp's E1–E3)."""
+"""Only the outermost, live, type-checked message counts."""
 
 from xml.etree import ElementTree as ET
 
