@@ -30,6 +30,12 @@ BEFORE_TLS = frozenset({f"{{{STREAM}}}features", f"{{{STREAM}}}error", f"{{{TLS}
 BEFORE_LOGIN = frozenset(
     {f"{{{STREAM}}}features", f"{{{STREAM}}}error", *(f"{{{SASL}}}{n}" for n in ("challenge", "success", "failure"))}
 )
+STANZAS = frozenset(f"{{jabber:client}}{name}" for name in ("message", "presence", "iq"))
+# Behind it stanzas and what acknowledges them. COMPAT(slixmpp 1.17): it takes anything of the name of an element that it
+# knows for that element where the namespace is the stream's own: <success/> in jabber:client for a login's.
+BEHIND_LOGIN = STANZAS | {f"{{{STREAM}}}features", f"{{{STREAM}}}error"} | {
+    f"{{{SM}}}{name}" for name in ("enabled", "failed", "a", "r")
+}  # fmt: skip
 
 # `<!` opens a comment, a document type or CDATA; `<?` a processing instruction or the XML declaration.
 _MARKUP = re.compile(rb"<(?:!(?!\[CDATA\[)|\?(?!xml[ \t\r\n]))")

@@ -22,14 +22,15 @@ from slixmpp.stanza import Iq, Message, Presence
 
 from knoop import __version__
 from knoop.xmpp import compat, dial
-from knoop.xmpp.guard import MAX_DEPTH, SASL, SLICE, TLS, ByteGuard, GuardError, counts, may_handle, too_deep
+from knoop.xmpp.guard import (
+    BEHIND_LOGIN, MAX_DEPTH, SASL, SLICE, STANZAS, TLS, ByteGuard, GuardError, counts, may_handle, too_deep,
+)  # fmt: skip
 from knoop.xmpp.where import Server
 
 log = logging.getLogger(__name__)
 
 FLUSH_AT_ONCE = 16 * 1024  # bytes of an unfinished stanza; a chat message has about 500
 FLUSH_LATER_S = 0.1
-STANZAS = frozenset(f"{{jabber:client}}{name}" for name in ("message", "presence", "iq"))
 FAILURES_TOLD = 20  # of handlers, by kind and connection: what a stranger can cause must not fill the log
 
 OF_PEOPLE = frozenset({  # what they may ask of slixmpp
@@ -206,7 +207,7 @@ class Stream(ClientXMPP):
 
     def _heard(self, xml: ET.Element) -> bool:
         if not self.authenticated or xml.tag not in STANZAS:
-            return True
+            return not self.authenticated or xml.tag in BEHIND_LOGIN
         try:
             heard = self._hears(xml, self.behind)
             self._heard_at_once += heard

@@ -205,6 +205,15 @@ async def test_an_acknowledgement_is_taken_and_the_stream_goes_on(stream):
     assert len(stream.heard) == 1
 
 
+@pytest.mark.parametrize("name", ["success", "failure", "challenge", "proceed", "features", "a", "resumed", "handshake"])
+async def test_what_only_has_the_name_of_an_element_is_none(stream, caplog, name):
+    """The library takes `<success/>` in the stream's own namespace for a login's."""
+    stream.data_received(f"<{name} h='x'/>".encode() + MESSAGE)
+    assert not stream.breaches
+    assert not caplog.records
+    assert len(stream.heard) == 1
+
+
 async def test_a_refusal_of_a_login_that_nobody_tried_ends_the_stream(stream, caplog):
     stream.authenticated = False
     stream.data_received(f"<failure xmlns='{SASL}'><not-authorized/></failure>".encode())
