@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from knoop.errors import NodeError
+from knoop.files import sync
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -221,12 +222,3 @@ def _unpack(stream: gzip.GzipFile, one: Entry, target: Path) -> None:
         raise EOFError
     if digest.hexdigest() != one.sha256:
         raise ValueError(f"has another content of {one.name!r} than its digest says")
-
-
-def sync(folder: Path) -> None:
-    """Have the names in a folder on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The files of a database: made for nobody else's eyes, and set aside when they are damaged."""
+"""Files: made for nobody else's eyes, on the disk with their names, set aside when a database is damaged."""
 
 from __future__ import annotations
 
@@ -17,6 +17,15 @@ def claim(path: Path) -> None:
             os.fchmod(file, 0o600)
     finally:
         os.close(file)
+
+
+def sync(folder: Path) -> None:
+    """The names in a folder are on the disk, too (fsync(2): a file's own fsync does not say so). Raises OSError."""
+    handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def set_aside(path: Path) -> Path:

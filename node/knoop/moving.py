@@ -22,6 +22,7 @@ from knoop import __version__, archive, commands, config, inventory, places, rea
 from knoop.archive import Entry, Manifest
 from knoop.config import Config
 from knoop.errors import NodeError, StoreError
+from knoop.files import sync
 from knoop.xmpp import compat
 from knoop_hw import places as common
 from knoop_hw.clock import Clock, SystemClock
@@ -168,7 +169,7 @@ def unpack(
             for log in ("-wal", "-shm", "-journal") if name.endswith(".db") else ():
                 Path(f"{written[name]}{log}").unlink(missing_ok=True)  # of a database that is there no more
             staged[name].replace(written[name])
-            archive.sync(written[name].parent)
+            sync(written[name].parent)
     return manifest, written
 
 

@@ -14,9 +14,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from knoop import archive, commands, config, inventory, places, readings_tables, state_tables, traces
+from knoop import commands, config, inventory, places, readings_tables, state_tables, traces
 from knoop.config import Config
 from knoop.errors import LinkError, LoginRefused, NodeError, Refusal, Usage
+from knoop.files import sync
 from knoop.init.ask import Terminal
 from knoop.jid import Jid
 from knoop.whereabouts import NODE as PLACE
@@ -67,7 +68,7 @@ def _node(arguments: argparse.Namespace, loaded: Config | None, state: Path) -> 
         file.unlink()
         done.append(str(file))
     for folder in {file.parent for file in (*files, *named)}:
-        archive.sync(folder)
+        sync(folder)
     left = led + [f"{file}: is not Knoop's, and stays" for file in inventory.others(state)]
     if has:
         left += [f"{file}: outside of {has.folder}, and stays" for file in has.elsewhere]

@@ -14,11 +14,13 @@ import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from xml.etree import ElementTree as ET
 
+import pytest_asyncio
 from tests.integration.hostile import Hostile, Peer, Script
 from tests.integration.running import AGENT, HARDWARE, NODE, SCENARIO, WHOLE, Running, Way, running, until, write
+from tests.integration.running import BOARD as LAMP_AND_DOOR
 
 from knoop.state_tables import AuditLine
 from knoop_bench.certificates import Authority
@@ -34,19 +36,7 @@ PEOPLE = {
     "vera@localhost": '"viewer"',
 }
 STRANGERS = ("mallory", "mallory2")
-BOARD = """
-[board]
-driver = "simulated"
-scenario = "scenario.toml"
-
-[input.door]
-label = "Front door"
-pin = "GPIO17"
-
-[output.lamp]
-label = "Lamp"
-pin = "GPIO27"
-
+BOARD = f"""{LAMP_AND_DOOR}
 [output.pump]
 label = "Pump"
 pin = "GPIO23"
@@ -340,3 +330,14 @@ async def captured(
             house = Captive(folder, node, server, growth_mb=growth_mb)
             yield house
             house.well()
+
+
+def visitor(user: str, *, scope: Literal["function", "module"] = "function", **how: Any) -> Any:
+    """A fixture for files that share one `house`: `anna = visitor("anna")` is her client, on the file's loop."""
+
+    @pytest_asyncio.fixture(scope=scope, loop_scope="module")
+    async def visiting(house: House) -> AsyncIterator[Witness]:
+        async with house.visit(user, **how) as witness:
+            yield witness
+
+    return visiting

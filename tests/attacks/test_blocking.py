@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
-from tests.attacks.rig import ANYBODYS, PASSWORD, PEOPLE, House, besieged
+from tests.attacks.rig import ANYBODYS, PASSWORD, PEOPLE, House, besieged, visitor
 
 from knoop.jid import Jid
 from knoop.xmpp import blocking
@@ -36,10 +36,7 @@ async def house(tmp_path_factory, authority) -> AsyncIterator[House]:
         yield made
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def anna(house) -> AsyncIterator[Witness]:
-    async with house.visit("anna") as witness:
-        yield witness
+anna = visitor("anna")
 
 
 @asynccontextmanager

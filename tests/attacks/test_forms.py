@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 import pytest_asyncio
-from tests.attacks.rig import House, besieged
+from tests.attacks.rig import House, besieged, visitor
 
 from knoop.xmpp.openforms import PER_PERSON
 from knoop_bench.errors import Refused
@@ -29,17 +29,8 @@ async def house(tmp_path_factory, authority) -> AsyncIterator[House]:
         yield made
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def anna(house) -> AsyncIterator[Witness]:
-    async with house.visit("anna") as witness:
-        yield witness
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def bram(house) -> AsyncIterator[Witness]:
-    """Operator, of the lamp only."""
-    async with house.visit("bram") as witness:
-        yield witness
+anna = visitor("anna")
+bram = visitor("bram")  # Operator, of the lamp only
 
 
 def step(verb: str, session: str = "", action: str = "", **values: str) -> ET.Element:

@@ -11,7 +11,7 @@ from xml.sax.saxutils import quoteattr
 
 import pytest
 import pytest_asyncio
-from tests.attacks.rig import ANYBODYS, PEOPLE, House, besieged
+from tests.attacks.rig import ANYBODYS, PEOPLE, House, besieged, visitor
 
 from knoop_bench.errors import LoginFailed, NotSeen, Refused
 from knoop_bench.seen import Seen
@@ -41,16 +41,8 @@ async def house(tmp_path_factory, authority) -> AsyncIterator[House]:
         yield made
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def mallory(house) -> AsyncIterator[Witness]:
-    async with house.visit("mallory") as witness:
-        yield witness
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def anna(house) -> AsyncIterator[Witness]:
-    async with house.visit("anna") as witness:
-        yield witness
+mallory = visitor("mallory")
+anna = visitor("anna")
 
 
 def learned(house: House, other: Witness) -> list[Seen]:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from tests.attacks.rig import PEOPLE, House, besieged
+from tests.attacks.rig import PEOPLE, House, besieged, visitor
 
 from knoop_bench.errors import NotSeen, Refused
 from knoop_bench.seen import PUBSUB
@@ -43,16 +43,8 @@ async def house(tmp_path_factory, authority) -> AsyncIterator[House]:
         yield made
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def mallory(house) -> AsyncIterator[Witness]:
-    async with house.visit("mallory") as witness:
-        yield witness
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def nobody(house) -> AsyncIterator[Witness]:
-    async with house.visit("mallory2", notify=(), resource="mallory2-secret") as witness:
-        yield witness
+mallory = visitor("mallory")
+nobody = visitor("mallory2", scope="module", notify=(), resource="mallory2-secret")
 
 
 async def answer(person: Witness, kind: str, question: str, to: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
-from tests.attacks.rig import ANYBODYS, GROWTH_MB, PASSWORD, PEOPLE, House, besieged
+from tests.attacks.rig import ANYBODYS, GROWTH_MB, PASSWORD, PEOPLE, House, besieged, visitor
 from tests.integration.running import NODE
 
 from knoop_bench.errors import Refused
@@ -41,23 +41,12 @@ async def house(tmp_path_factory, authority) -> AsyncIterator[House]:
         yield made
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def mallory(house) -> AsyncIterator[Witness]:
-    async with house.visit("mallory") as witness:
-        yield witness
+mallory = visitor("mallory")
+anna = visitor("anna")
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def anna(house) -> AsyncIterator[Witness]:
-    async with house.visit("anna") as witness:
-        yield witness
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def nobody(house) -> AsyncIterator[Witness]:
-    """An ordinary account that is online and answers nobody: what a stranger hears of it, the server says."""
-    async with house.visit("mallory2", notify=()) as witness:
-        yield witness
+# An ordinary account that is online and answers nobody: what a stranger hears of it, the server says.
+nobody = visitor("mallory2", scope="module", notify=())
 
 
 def heard(stranger: Witness, jid: str, *, after: int = 0) -> list[tuple[str, str, bool, tuple[str, ...]]]:

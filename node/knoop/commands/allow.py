@@ -78,14 +78,20 @@ def role_called(word: str) -> Role | None:
         return None
 
 
-def roles(_request: Request, _house: House) -> list[Choice]:
+def _roles(_request: Request, _house: House) -> list[Choice]:
     return [Choice(str(role), Sentence(name)) for role, name in ROLES.items()]
 
 
-def channels(request: Request, house: House) -> list[Choice]:
+def _channels(request: Request, house: House) -> list[Choice]:
     return [Choice(c.name, Sentence("{channel}", {"channel": c})) for c in readable(request.sender, house).values()]
 
 
+WHAT = (  # that somebody gets
+    Ask(name="role", kind="one", label=N_("As what"), choices=_roles, usual="viewer", needed=True),
+    Ask(
+        name="only", kind="many", label=N_("Only these channels (none chosen: all)"), choices=_channels, word="only"
+    ),
+)
 COMMAND = Command(
     verb=N_("allow"),
     role=Role.OWNER,
@@ -95,12 +101,5 @@ COMMAND = Command(
     takes="text",
     writes=True,
     aliases=("grant", "toestaan"),
-    form=(
-        Ask(name="jid", kind="jid", label=N_("Address"), needed=True),
-        Ask(name="role", kind="one", label=N_("As what"), choices=roles, usual="viewer", needed=True),
-        Ask(
-            name="only", kind="many", label=N_("Only these channels (none chosen: all)"), choices=channels,
-            word="only",
-        ),
-    ),
+    form=(Ask(name="jid", kind="jid", label=N_("Address"), needed=True), *WHAT),
 )

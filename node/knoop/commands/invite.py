@@ -5,7 +5,7 @@ from __future__ import annotations
 from knoop.access import Role, within
 from knoop.claims import INVITE_S, MOST, WORD, Offer, link, theirs
 from knoop.command import N_, Ask, Command, House, Instant, Reply, Request, Sentence, readable, refuse
-from knoop.commands.allow import ONLY, channels, role_called, roles
+from knoop.commands.allow import ONLY, WHAT, role_called
 from knoop.commands.who import ROLES
 
 USAGE = (N_("invite bram viewer"), N_("invite bram operator only lamp"))
@@ -77,12 +77,5 @@ COMMAND = Command(
     takes="text",
     writes=True,
     aliases=("uitnodigen", "nodig"),
-    form=(
-        Ask(name="name", kind="text", label=N_("Name"), needed=True),
-        Ask(name="role", kind="one", label=N_("As what"), choices=roles, usual="viewer", needed=True),
-        Ask(
-            name="only", kind="many", label=N_("Only these channels (none chosen: all)"), choices=channels,
-            word="only",
-        ),
-    ),
+    form=(Ask(name="name", kind="text", label=N_("Name"), needed=True), *WHAT),
 )

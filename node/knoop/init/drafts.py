@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from knoop.errors import StoreError
+from knoop.files import sync
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +76,7 @@ def _publish(made: dict[Path, Path], folders: list[Path], keep: Collection[Path]
         if file in keep and file.exists():
             kept.append(file.replace(_former(file)))
         made.pop(file).replace(file)
-        _sync(file.parent)
+        sync(file.parent)
     folders.clear()
     return kept
 
@@ -86,11 +87,3 @@ def _former(file: Path) -> Path:
     while (place := file.with_name(f"{file.name}.old{number if number > 1 else ''}")).exists():
         number += 1
     return place
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -31,8 +31,8 @@ BEFORE_LOGIN = frozenset(
     {f"{{{STREAM}}}features", f"{{{STREAM}}}error", *(f"{{{SASL}}}{n}" for n in ("challenge", "success", "failure"))}
 )
 STANZAS = frozenset(f"{{jabber:client}}{name}" for name in ("message", "presence", "iq"))
-# Behind it stanzas and what acknowledges them. COMPAT(slixmpp 1.17): it takes anything of the name of an element that it
-# knows for that element where the namespace is the stream's own: <success/> in jabber:client for a login's.
+# Behind it stanzas and what acknowledges them. COMPAT(slixmpp 1.17): it takes whatever only has the name of an element
+# that it knows for that element, if the namespace is the stream's own: <success/> in jabber:client for a login's.
 BEHIND_LOGIN = STANZAS | {f"{{{STREAM}}}features", f"{{{STREAM}}}error"} | {
     f"{{{SM}}}{name}" for name in ("enabled", "failed", "a", "r")
 }  # fmt: skip

@@ -21,10 +21,8 @@ from slixmpp import ClientXMPP
 from slixmpp.stanza import Iq, Message, Presence
 
 from knoop import __version__
-from knoop.xmpp import compat, dial
-from knoop.xmpp.guard import (
-    BEHIND_LOGIN, MAX_DEPTH, SASL, SLICE, STANZAS, TLS, ByteGuard, GuardError, counts, may_handle, too_deep,
-)  # fmt: skip
+from knoop.xmpp import compat, dial, guard
+from knoop.xmpp.guard import MAX_DEPTH, SASL, SLICE, TLS, ByteGuard, GuardError
 from knoop.xmpp.where import Server
 
 log = logging.getLogger(__name__)
@@ -192,9 +190,9 @@ class Stream(ClientXMPP):
             raise GuardError(f"{xml.tag} came before TLS and login were proven", "early")
         if not self.authenticated:
             self._negotiated(xml)
-        elif not counts(xml):
+        elif not guard.counts(xml):
             raise GuardError("the server acknowledges without a number")
-        if too_deep(xml):
+        if guard.too_deep(xml):
             self._bytes.depth(MAX_DEPTH + 1)
         excess = self._bytes.stanza_done()
         if excess:
@@ -206,8 +204,11 @@ class Stream(ClientXMPP):
         return xml
 
     def _heard(self, xml: ET.Element) -> bool:
-        if not self.authenticated or xml.tag not in STANZAS:
-            return not self.authenticated or xml.tag in BEHIND_LOGIN
+        """Whether it goes to a handler at all; behind the login only what belongs there does."""
+        if not self.authenticated:
+            return True
+        if xml.tag not in guard.STANZAS:
+            return xml.tag in guard.BEHIND_LOGIN
         try:
             heard = self._hears(xml, self.behind)
             self._heard_at_once += heard
@@ -218,7 +219,7 @@ class Stream(ClientXMPP):
 
     def _may_handle(self, xml: ET.Element) -> bool:
         bound = self.session_bind_event.is_set()
-        return may_handle(xml.tag, tls=self.encrypted, logged_in=self.authenticated, bound=bound)
+        return guard.may_handle(xml.tag, tls=self.encrypted, logged_in=self.authenticated, bound=bound)
 
     def _negotiated(self, xml: ET.Element) -> None:
         """Judge what decides on TLS and login. Raises GuardError."""

@@ -205,7 +205,7 @@ async def test_an_acknowledgement_is_taken_and_the_stream_goes_on(stream):
     assert len(stream.heard) == 1
 
 
-@pytest.mark.parametrize("name", ["success", "failure", "challenge", "proceed", "features", "a", "resumed", "handshake"])
+@pytest.mark.parametrize("name", ["success", "failure", "challenge", "proceed", "features", "a", "resumed"])
 async def test_what_only_has_the_name_of_an_element_is_none(stream, caplog, name):
     """The library takes `<success/>` in the stream's own namespace for a login's."""
     stream.data_received(f"<{name} h='x'/>".encode() + MESSAGE)
