@@ -55,7 +55,7 @@ async def _tour(made: Stage, started: float) -> int:
 async def _chat(made: Stage) -> int:
     from knoop.terminal import converse  # noqa: PLC0415 -- the tour does without the node's own client
     from knoop.xmpp import compat  # noqa: PLC0415
-    from knoop.xmpp.session import Account  # noqa: PLC0415
+    from knoop.xmpp.account import Account  # noqa: PLC0415
 
     account = Account(
         jid=compat.jid(made.jid(OWNER)), password=made.server.password(OWNER), host="127.0.0.1",

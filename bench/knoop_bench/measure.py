@@ -23,7 +23,8 @@ from knoop.errors import LinkError, Refusal
 from knoop.record import Record
 from knoop.store import Store
 from knoop.xmpp import nodes
-from knoop.xmpp.session import Account, Session, tls_context
+from knoop.xmpp.account import Account, tls_context
+from knoop.xmpp.session import Session
 from knoop_bench import halves
 from knoop_hw.clock import SystemClock
 

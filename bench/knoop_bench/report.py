@@ -10,7 +10,7 @@ from pathlib import Path
 
 from knoop.config import Config
 from knoop.xmpp import compat
-from knoop.xmpp.session import Account
+from knoop.xmpp.account import Account
 from knoop_bench.measure import Figures, measure
 from knoop_hw.errors import ConfigError, Problem
 
@@ -38,7 +38,7 @@ LINES: tuple[tuple[str, str, bool], ...] = (
 
 async def own_server(config: Config, password: str, *, quick: bool) -> Figures:
     """Measure with the node's own account on its owner's server. Raises LinkError."""
-    return await measure(account(config, password), quick=quick)
+    return await measure(Account.of(config, password), quick=quick)
 
 
 async def local(*, quick: bool) -> Figures:
@@ -55,15 +55,6 @@ async def local(*, quick: bool) -> Figures:
                 ),
                 quick=quick,
             )
-
-
-def account(config: Config, password: str) -> Account:
-    """The account a configuration names."""
-    xmpp = config.xmpp
-    return Account(
-        jid=config.jid, password=password, host=xmpp.host, port=xmpp.port, fingerprint=xmpp.fingerprint,
-        ca_file=xmpp.ca_file,
-    )
 
 
 def as_json(figures: Figures) -> str:

@@ -43,10 +43,10 @@ from knoop.vitals import Vitals
 from knoop.whereabouts import Whereabouts
 from knoop.wifi import Wifi
 from knoop.xmpp import adhoc, compat
+from knoop.xmpp.account import Account
 from knoop.xmpp.history import History
 from knoop.xmpp.link import Link
 from knoop.xmpp.outbound import message
-from knoop.xmpp.session import Account
 from knoop_hw.clock import Clock
 from knoop_hw.notify import notify
 from knoop_hw.runs import new_run
@@ -113,7 +113,7 @@ class Agent:
         self._ending = ending or Ending(clock)
         self.vitals = Vitals(house, progress=self.presence.progress, show=self.presence.show, status=status)
         self._link = Link(
-            account(config, password), clock=clock, on_message=self._message, on_presence=self._presence,
+            Account.of(config, password), clock=clock, on_message=self._message, on_presence=self._presence,
             on_request=lambda iq, late: self.history.take(iq) or self.forms.take(iq, late), admits=house.admits,
             features=FEATURES, hears=house.admission.hears, on_sign=self.vigil.met,
             proven=former is not None and former.proven,
@@ -337,12 +337,3 @@ class Agent:
 
     def _present(self) -> list[tuple[str, ET.Element]]:
         return payload.state(self.house.all_channels, self.house.latest, at_ns=self.house.now_ns)
-
-
-def account(config: Config, password: str) -> Account:
-    """The account of a configuration; without a resource it logs in with the one that `resource` keeps."""
-    xmpp = config.xmpp
-    return Account(
-        jid=config.jid, password=password,
-        host=xmpp.host, port=xmpp.port, ca_file=xmpp.ca_file, fingerprint=xmpp.fingerprint,
-    )

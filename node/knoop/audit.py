@@ -12,11 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from knoop.errors import StoreError, Usage
-from knoop.state_tables import AuditLine
+from knoop.state_tables import LAST_LINES, AuditLine, lines_of
 from knoop_hw import places
 from knoop_hw.logs import printable
 
-TAIL = "SELECT at_ns, who, action, result, via, encrypted FROM audit ORDER BY id DESC LIMIT ?"
 WAIT_S = 5.0  # for a node that checkpoints at this moment
 
 
@@ -42,14 +41,11 @@ def tail(file: Path, limit: int) -> list[AuditLine]:
         raise StoreError(f"{file}: there is none; name the node's state with --state, or has it never run?")
     try:
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, timeout=WAIT_S)) as db:
-            rows = db.execute(TAIL, (limit or -1,)).fetchall()
+            rows = db.execute(LAST_LINES, (limit or -1,)).fetchall()
     except sqlite3.Error as error:
         text = f"{file} cannot be read: {error}; as the node's own user it can, unless it is damaged"
         raise StoreError(text) from None
-    return [
-        AuditLine(at_ns=at_ns, who=who, action=action, result=result, via=via, encrypted=bool(encrypted))
-        for at_ns, who, action, result, via, encrypted in reversed(rows)
-    ]
+    return lines_of(rows)
 
 
 def said(lines: list[AuditLine]) -> Iterator[str]:

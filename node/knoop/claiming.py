@@ -42,12 +42,12 @@ class Claims:
         """What this code gives, None for a wrong one; it may have ended."""
         return await self._state.run(lambda db: (_find(db, code) or (b"", None))[1])
 
-    async def take(self, code: str, offer: Offer, jid: str, only: tuple[str, ...]) -> bool:
+    async def take(self, code: str, jid: str) -> bool:
         """Redeem it for a bare JID: the grant is there and the code is gone. False: it was gone already.
 
         It waits for as long as the disk takes: nobody gets a right that the node does not know of.
         """
-        taken = await self._state.run(lambda db: _take(db, code, offer, jid, only), patient=True)
+        taken = await self._state.run(lambda db: _take(db, code, jid), patient=True)
         await self._look()
         return taken
 
@@ -94,14 +94,15 @@ def _find(db: sqlite3.Connection, code: str) -> tuple[bytes, Offer] | None:
     return found[0] if found else None
 
 
-def _take(db: sqlite3.Connection, code: str, offer: Offer, jid: str, only: tuple[str, ...]) -> bool:
+def _take(db: sqlite3.Connection, code: str, jid: str) -> bool:
     if (found := _find(db, code)) is None:
         return False
-    db.execute("DELETE FROM claim WHERE digest = ?", (found[0],))
+    kept, offer = found
+    db.execute("DELETE FROM claim WHERE digest = ?", (kept,))
     if offer.by in _SELF:  # it has an owner now: no other claim is open
         db.execute("DELETE FROM claim WHERE name = ''")
     db.execute("INSERT OR REPLACE INTO granted (jid, role, only_json) VALUES (?, ?, ?)", (
-        jid, offer.role, json.dumps(only),
+        jid, offer.role, json.dumps(offer.only),
     ))  # fmt: skip
     return True
 

@@ -240,7 +240,7 @@ def chat(arguments: argparse.Namespace) -> int:
     """`knoop chat`."""
     from knoop.terminal import converse
     from knoop.xmpp import compat
-    from knoop.xmpp.session import Account
+    from knoop.xmpp.account import Account
 
     try:
         person, node = compat.jid(arguments.person), compat.jid(arguments.node)
@@ -312,9 +312,13 @@ def probe(arguments: argparse.Namespace) -> int:
 
 def keeping(arguments: argparse.Namespace) -> int:
     """`knoop export`, `knoop import` and `knoop purge`."""
-    from knoop import moving, purging
+    if arguments.command == "purge":
+        from knoop import purging
 
-    return {"export": moving.export, "import": moving.bring, "purge": purging.purge}[arguments.command](arguments)
+        return purging.purge(arguments)
+    from knoop import moving
+
+    return (moving.export if arguments.command == "export" else moving.bring)(arguments)
 
 
 def bench(arguments: argparse.Namespace) -> int:

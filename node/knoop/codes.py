@@ -8,7 +8,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from knoop.command import Intent, Request
+from knoop.command import Request
 from knoop.words import without_quotations
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ def packed(request: Request) -> str:
 def unpacked(wish: str, redeemed: Request) -> Request:
     """What was asked, as asked now by who brought its code back."""
     verb, argument, channels, value, for_s = json.loads(wish)
-    intent = Intent(verb=verb, argument=argument, channels=tuple(channels), value=value, for_s=for_s)
-    request = intent.request(
-        redeemed.sender, lang=redeemed.lang, via=redeemed.via, heard_ns=redeemed.heard_ns, stanza=redeemed.stanza,
+    return replace(
+        redeemed, verb=verb, argument=argument, channels=tuple(channels), value=value, for_s=for_s, code=None,
+        confirmed=True,
     )
-    return replace(request, encrypted=redeemed.encrypted, confirmed=True)

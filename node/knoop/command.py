@@ -75,7 +75,8 @@ class Reply:
     """What a verb answers: one sentence a line. `ok` is False when nothing was done because of the request.
 
     `choices` are what was perhaps meant: whoever can hear the answer may offer them (`knoop.parse.choices`). `confirm`
-    is what to say with a one-time code that has to come back first, a `passing` reply is one with it (`confirming`).
+    is what to say with a one-time code that has to come back first (`confirming`). A `passing` reply holds a secret:
+    it is for the asking device only, and not stored on its way.
     """
 
     lines: tuple[Sentence, ...]
@@ -83,6 +84,11 @@ class Reply:
     choices: tuple[Intent, ...] = ()
     confirm: Sentence | None = None
     passing: bool = False
+
+    @property
+    def asks_code(self) -> bool:
+        """Whether nothing was done, and what would be waits for the code that this says."""
+        return self.passing and not self.ok
 
 
 def say(message: str, /, **values: Any) -> Reply:
@@ -106,8 +112,8 @@ class Request:
 
     `sender` is the full JID that the server vouches for. `argument` is the text behind the verb. `channels` are the
     channel names that `argument` resolved to (see `parse`), `value` and `for_s` what to set and for how long.
-    `heard_ns` is when it came (boottime), `stanza` the id of its stanza or '', `encrypted` whether it was so from end
-    to end, `room` the room it was said in. `code` is a one-time code that came back, `confirmed` a wish whose code did.
+    `heard_ns` is when it came (boottime), `stanza` the id of its stanza or '', `room` the room it was said in. `code`
+    is a one-time code that came back, `confirmed` a wish whose code did.
     """
 
     sender: Jid
@@ -121,7 +127,6 @@ class Request:
     room: str = ""
     heard_ns: int = 0
     stanza: str = ""
-    encrypted: bool = False
     code: str | None = None
     confirmed: bool = False
 

@@ -100,7 +100,8 @@ class Execution:
             incident = self.incident(request.sender, words, error, via=_way(request), stanza=_stanza(request))
             return refuse(INCIDENT, id=incident)
         if command.writes:
-            await self._noted(request, words, "done" if reply.ok else "a code is asked" if reply.passing else "refused")
+            unmoved = "a code is asked" if reply.asks_code else "refused"
+            await self._noted(request, words, "done" if reply.ok else unmoved)
         return reply
 
     async def _redeem(self, request: Request) -> Reply:
@@ -121,7 +122,7 @@ class Execution:
 
     def _note(self, request: Request, words: str, result: str) -> asyncio.Future[None]:
         return self.note(
-            request.sender, words, result, via=_way(request), encrypted=request.encrypted, stanza=_stanza(request)
+            request.sender, words, result, via=_way(request), stanza=_stanza(request)
         )
 
     def too_often(self, who: Jid) -> bool:

@@ -97,5 +97,5 @@ def keeping(verb: Callable[..., argparse.ArgumentParser], run: Callable[[argpars
          "password's too")
     flag("-y", "--yes", action="store_true", help="do not ask")
     for made in (export, bring, purge):
-        made.add_argument("--state", type=Path, metavar="DIR", help="where the node remembers (default: "
-                          "~/.local/state/knoop); DIR-hw beside it is the hardware half's")
+        made.add_argument("--state", type=Path, metavar="DIR", help="where the node remembers (default: as "
+                          "knoop run finds it); DIR-hw beside it is the hardware half's")

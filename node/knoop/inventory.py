@@ -8,9 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 
+from knoop import readings_tables, state_tables
 from knoop.config import Config
 
-DATABASES = ("state.db", "readings.db")
+DATABASES = {"state.db": state_tables.MIGRATIONS, "readings.db": readings_tables.MIGRATIONS}
 BOARD = ("counters.json", "outputs.json")  # what a board goes on with on another card
 # All that either half ever writes into its folder, `lock` apart, which holds nothing.
 WRITTEN = re.compile(
@@ -47,10 +48,14 @@ def configuration(config: Config) -> Configuration:
     return Configuration(folder=main.parent, main=main.name, files=tuple(inside), elsewhere=tuple(outside))
 
 
+def board(state: Path) -> Path:
+    """Where the hardware half remembers things, beside the agent's folder."""
+    return state.with_name(f"{state.name}-hw")
+
+
 def folders(state: Path) -> tuple[Path, ...]:
     """Where the halves of a node remember things: the agent's folder and, where there is one, the board's beside it."""
-    board = state.with_name(f"{state.name}-hw")
-    return (state, board) if board.is_dir() else (state,)
+    return (state, board(state)) if board(state).is_dir() else (state,)
 
 
 def remembered(state: Path) -> list[Path]:

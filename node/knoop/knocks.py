@@ -50,7 +50,8 @@ class Knocks:
 
     def __init__(self, house: Household, *, wanted: bool, session: Callable[[], Session | None]) -> None:
         self.let_in: Callable[[Knock], Awaitable[bool]] | None = None
-        self._house, self._wanted, self._session = house, wanted, session
+        self._house, self._session = house, session
+        self.wanted = wanted  # whether strangers are put to the owners at all
         self._open: dict[Jid, Knock] = {}
         self._one = asyncio.Lock()  # two knocks at one instant must not both be the last that is asked about
         self._rows: dict[str, tuple[str, int]] | None = None  # as they are on the disk, None before the first look
@@ -64,16 +65,14 @@ class Knocks:
         """The bare addresses that wait for an answer, oldest first."""
         return tuple(self._open)
 
-    @property
-    def shut_out(self) -> tuple[Jid, ...]:
-        """Those who were answered never, as far as was looked."""
-        rows = self._rows or {}
-        return tuple(self._house.jid(jid) for jid, (answer, _) in rows.items() if answer == "never")
+    async def shut_out(self, jid: Jid) -> bool:
+        """Whether this bare JID was answered never. Raises StoreError."""
+        return (await self._known()).get(str(jid), ("", 0))[0] == "never"
 
     async def heard(self, sender: Jid, text: str) -> Sentence | None:
         """What to ask the owners about this; None for nothing. Raises StoreError."""
         async with self._one:
-            return await self._judge(sender, text) if self._wanted else None
+            return await self._judge(sender, text)
 
     async def _judge(self, sender: Jid, text: str) -> Sentence | None:
         jid, now_ns = sender.bare, self._house.clock.time_ns()

@@ -18,7 +18,7 @@ from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from knoop import __version__, archive, commands, config, inventory, places, readings_tables, state_tables
+from knoop import __version__, archive, commands, config, inventory, places
 from knoop.archive import Entry, Manifest
 from knoop.config import Config
 from knoop.errors import NodeError, StoreError
@@ -32,7 +32,6 @@ from knoop_hw.logs import printable
 
 EX_FAILED = 1
 BUSY_S = 10.0
-MIGRATIONS = {"state.db": state_tables.MIGRATIONS, "readings.db": readings_tables.MIGRATIONS}
 SPARE_BYTES = 2**24  # what a disk should still have behind an import
 
 
@@ -43,7 +42,7 @@ def export(arguments: argparse.Namespace) -> int:
         raise NodeError(f"{target} is there already; name another file, or --force replaces it")
     loaded = _load(common.search(arguments.config))
     with _disk(target):
-        state = arguments.state or common.state_directory("knoop")
+        state = arguments.state or common.state_of(loaded.file, "knoop")
         manifest, lacks = pack(loaded, state, target, clock=SystemClock())
     if arguments.json:
         names = [one.name for one in manifest.files]
@@ -107,7 +106,7 @@ def _copied(source: Path, target: Path) -> Path:
 def bring(arguments: argparse.Namespace) -> int:
     """`knoop import`. Returns the exit code: 1 where the node that came would not start like this."""
     with _disk(Path(arguments.file)):
-        state = arguments.state or common.state_directory("knoop")
+        state = arguments.state or common.state_of(arguments.config or Path(), "knoop")
         manifest, written = unpack(Path(arguments.file), arguments.config, state, force=arguments.force)
     findings: list[str] = []
     try:
@@ -159,8 +158,8 @@ def unpack(
         staged = stack.enter_context(_staged(written))
         for one in manifest.files:
             take(one, staged[one.name])
-            if (name := Path(one.name).name) in MIGRATIONS:
-                _must_be_ours(staged[one.name], MIGRATIONS[name], called=f"{file}: its {name}")
+            if (name := Path(one.name).name) in inventory.DATABASES:
+                _must_be_ours(staged[one.name], inventory.DATABASES[name], called=f"{file}: its {name}")
         for target in written.values():
             if target.is_dir() and not target.is_symlink():
                 raise NodeError(f"{target} is a folder, and a file goes there; nothing was changed")
@@ -175,7 +174,7 @@ def unpack(
 
 def _placed(manifest: Manifest, main: Path, state: Path) -> dict[str, Path]:
     """Where each file belongs. Raises NodeError where a link would lead somewhere else."""
-    homes = {"config": main.absolute().parent, "state": state, "board": state.with_name(f"{state.name}-hw")}
+    homes = {"config": main.absolute().parent, "state": state, "board": inventory.board(state)}
     placed = {}
     for one in manifest.files:
         part, _, name = one.name.partition("/")

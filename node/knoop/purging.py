@@ -14,15 +14,15 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from knoop import commands, config, inventory, places, readings_tables, state_tables, traces
+from knoop import commands, config, inventory, places, traces
 from knoop.config import Config
 from knoop.errors import LinkError, LoginRefused, NodeError, Refusal, Usage
 from knoop.files import sync
-from knoop.init.ask import Terminal
 from knoop.jid import Jid
 from knoop.whereabouts import NODE as PLACE
 from knoop.xmpp import compat, leaving, nodes
-from knoop.xmpp.session import Account, Session, tls_context
+from knoop.xmpp.account import Account, tls_context
+from knoop.xmpp.session import Session
 from knoop_hw import places as common
 from knoop_hw.clock import SystemClock
 from knoop_hw.errors import ConfigError
@@ -30,7 +30,6 @@ from knoop_hw.life import lock
 from knoop_hw.logs import printable
 
 EX_FAILED = 1
-VERSIONS = {"state.db": len(state_tables.MIGRATIONS), "readings.db": len(readings_tables.MIGRATIONS)}
 JOURNAL = "systemd's journal is not Knoop's to delete, nor are exports, or what people's own devices have."
 
 
@@ -38,9 +37,10 @@ def purge(arguments: argparse.Namespace) -> int:
     """Run the command; returns the exit code: 1 where something is still there. Raises Usage, NodeError or OSError."""
     if arguments.person and (arguments.account or arguments.configuration):
         raise Usage("--person is about one person, --account and --configuration about the whole node")
-    server = arguments.server or arguments.account
-    loaded = _load(arguments, needed=server or arguments.configuration)
-    state = arguments.state or common.state_directory("knoop")
+    arguments.server |= arguments.account
+    loaded = _load(arguments, needed=arguments.server or arguments.configuration)
+    found = common.state_of(loaded.file, "knoop") if loaded else common.state_directory("knoop")
+    state = arguments.state or found
     with ExitStack() as stack:
         for folder in inventory.folders(state):
             if folder.is_dir():
@@ -57,12 +57,12 @@ def _node(arguments: argparse.Namespace, loaded: Config | None, state: Path) -> 
     named = [has.folder / name for name in (*has.files[1:], has.main)] if has else []
     named = [*inventory.former(named), *named]
     doomed = [*map(str, (*files, *named))]
-    if loaded and (arguments.server or arguments.account):
+    if loaded and arguments.server:
         doomed.append(f"at {loaded.jid.domain}: nodes, roster and block list of {loaded.jid.bare}")
     if loaded and arguments.account:
         doomed.append(f"the account {loaded.jid.bare} itself")
     _agreed(arguments, doomed)
-    done = asyncio.run(_server(loaded, account=arguments.account)) if arguments.server or arguments.account else []
+    done = asyncio.run(_server(loaded, account=arguments.account)) if arguments.server else []
     led = [f"{file.resolve()}: a link led there, and it stays" for file in (*files, *named) if file.is_symlink()]
     for file in (*files, *named):
         file.unlink()
@@ -81,7 +81,7 @@ def _person(arguments: argparse.Namespace, loaded: Config | None, state: Path) -
     except ValueError as error:
         raise Usage(str(error)) from None
     known = next((one for one in loaded.people if one.jid == person), None) if loaded else None
-    databases = [file for file in inventory.remembered(state) if file.name in VERSIONS]
+    databases = [file for file in inventory.remembered(state) if file.name in inventory.DATABASES]
     copies = [file for file in inventory.remembered(state) if ".db.v" in file.name or ".corrupt-" in file.name]
     doomed = [f"{file}: what names {person}" for file in databases]
     doomed += [f"{file}: an old copy, all of it" for file in copies]
@@ -90,7 +90,8 @@ def _person(arguments: argparse.Namespace, loaded: Config | None, state: Path) -
     _agreed(arguments, doomed)
     done = asyncio.run(_server(loaded, person=person)) if arguments.server else []
     for file in databases:
-        rows = traces.erase(file, person, title=known.name if known else "", version=VERSIONS[file.name])
+        version = len(inventory.DATABASES[file.name])
+        rows = traces.erase(file, person, title=known.name if known else "", version=version)
         done.append(f"{file}: {rows} rows")
     for file in copies:
         file.unlink()
@@ -141,11 +142,7 @@ async def _cancel(session: Session, loaded: Config) -> None:
 
 async def _login(loaded: Config) -> Session:
     """A login as the node, which nobody sees: it sends no presence. Raises LinkError or ConfigError."""
-    xmpp = loaded.xmpp
-    login = Account(
-        jid=replace(loaded.jid, resource=""), password=places.password(loaded), host=xmpp.host, port=xmpp.port,
-        ca_file=xmpp.ca_file, fingerprint=xmpp.fingerprint,
-    )  # fmt: skip
+    login = replace(Account.of(loaded, places.password(loaded)), jid=loaded.jid.bare)
     return await Session.open(
         login, clock=SystemClock(), context=tls_context(login), on_message=lambda _stanza, _late: None,
         on_presence=lambda _stanza: None, admits=lambda _sender: False,
@@ -168,7 +165,9 @@ def _agreed(arguments: argparse.Namespace, doomed: Sequence[str]) -> None:
         return
     if arguments.json or not sys.stdin.isatty():
         raise Usage("nobody is there to be asked: --yes says that it may go")
-    there = "" if arguments.server or arguments.account else ", but not what the server keeps (--server)"
+    from knoop.init.ask import Terminal  # noqa: PLC0415 -- only where somebody is asked
+
+    there = "" if arguments.server else ", but not what the server keeps (--server)"
     what = (f"This goes for ever{there}:", *(f"  {one}" for one in doomed))
     if not Terminal().yes("Delete it?", what, default=False):
         raise NodeError("nothing was deleted")

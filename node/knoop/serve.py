@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from knoop.agent import Agent, account
+from knoop.agent import Agent
 from knoop.board import BEAT_S
 from knoop.command import N_, Sentence, counted
 from knoop.config import Config
@@ -28,7 +28,8 @@ from knoop.state import State
 from knoop.status_file import StatusFile
 from knoop.store import Store
 from knoop.together import first
-from knoop.xmpp.session import Account, Session, tls_context
+from knoop.xmpp.account import Account, tls_context
+from knoop.xmpp.session import Session
 from knoop_hw.clock import Clock, SystemClock
 from knoop_hw.errors import ConfigError, DeviceError, NotAsBefore, Problem
 from knoop_hw.life import at_a_terminal, end, in_time, lock, refusing
@@ -174,10 +175,10 @@ class _Served:
 
     async def _try_login(self, agent: Agent, loaded: Loaded) -> None:
         """Log in once where the account changed, beside the present login. Raises ConfigError."""
-        wanted = account(*loaded)
+        wanted = Account.of(*loaded)
         try:
             context = tls_context(wanted)  # also of an account that is as before: the next login reads its file anew
-            if wanted == account(*agent.loaded):
+            if wanted == Account.of(*agent.loaded):
                 return
             beside: Account = replace(wanted, jid=replace(wanted.jid, resource=f"{wanted.jid.resource}-reload"))
             session = await Session.open(

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from knoop.database import Database
 from knoop.errors import NoAnswer, StoreError
-from knoop.state_tables import MIGRATIONS, AlertRow, AuditLine, Grant, Silence
+from knoop.state_tables import LAST_LINES, MIGRATIONS, AlertRow, AuditLine, Grant, Silence, lines_of
 from knoop.unreceived import Note
 from knoop_hw.logs import printable
 
@@ -112,14 +112,7 @@ class State:
 
     async def audit_tail(self, limit: int) -> list[AuditLine]:
         """The last `limit` lines, newest last."""
-        rows = await self._rows(
-            "SELECT at_ns, who, action, result, via, encrypted FROM audit ORDER BY id DESC LIMIT ?",
-            max(limit, 0),
-        )
-        return [
-            AuditLine(at_ns=at_ns, who=who, action=action, result=result, via=via, encrypted=bool(encrypted))
-            for at_ns, who, action, result, via, encrypted in reversed(rows)
-        ]
+        return lines_of(await self._rows(LAST_LINES, max(limit, 0)))
 
     async def grants(self) -> list[Grant]:
         """Every grant, by JID."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from knoop_hw.model import Value
 
-# `flag` of version 1 was never used.
+# `flag`: the resource that the node logs in with, and which claim files were taken.
 MIGRATIONS = (
     """
 CREATE TABLE granted (jid TEXT PRIMARY KEY, role TEXT NOT NULL, only_json TEXT NOT NULL) STRICT;
@@ -67,6 +67,17 @@ class AuditLine:
     def origin(self) -> str:
         """Who, by which way and how; of the console once."""
         return ", ".join(dict.fromkeys((self.who, self.via, *(("encrypted",) if self.encrypted else ()))))
+
+
+LAST_LINES = "SELECT at_ns, who, action, result, via, encrypted FROM audit ORDER BY id DESC LIMIT ?"
+
+
+def lines_of(rows: Sequence[tuple[Any, ...]]) -> list[AuditLine]:
+    """What LAST_LINES gives as lines, newest last."""
+    return [
+        AuditLine(at_ns=at_ns, who=who, action=action, result=result, via=via, encrypted=bool(encrypted))
+        for at_ns, who, action, result, via, encrypted in reversed(rows)
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,8 +91,10 @@ class Door:
 
     def knocks(self, sender: Jid, heard: Said) -> None:
         """Put what a stranger said to the owners, where that is wanted."""
-        known = sender.bare in self._asking or sender.bare in self._house.knocks.waiting
-        if not known and len(self._tasks) < AT_ONCE and owned(self._house.access):
+        knocks = self._house.knocks
+        if not knocks.wanted or sender.bare in self._asking or sender.bare in knocks.waiting:
+            return
+        if len(self._tasks) < AT_ONCE and owned(self._house.access):
             self._asking.add(sender.bare)
             self._do(self._ask(sender, heard.text))
 
@@ -183,7 +185,7 @@ class Door:
         by_file = house.access.with_grants([given]).person(jid)
         if by_file is None or by_file.role < given.role or self._put_out_by_others(jid, offer):
             return refuse(NAMED, jid=str(jid))
-        if not await house.claims.take(code, offer, str(jid), offer.only):  # another was quicker
+        if not await house.claims.take(code, str(jid)):  # another was quicker
             return refuse(UNKNOWN) if known else None
         await self._execution.note(sender, f"{claims.WORD} {offer.name}".strip(), f"done: {given.role}")
         before_owner = owned(house.access)

@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import TextIO
 
 from knoop.jid import Jid
+from knoop.xmpp.account import Account
 from knoop.xmpp.console import Console
-from knoop.xmpp.session import Account
 from knoop_hw.clock import SystemClock
 from knoop_hw.logs import printable
 

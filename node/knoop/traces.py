@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -119,17 +119,18 @@ def within_others(file: Path, person: Jid) -> bool:
         return any(isinstance(value, str) and part in value.lower() for row in rows for value in row)
 
 
-def found(files: Iterator[Path] | list[Path], address: str) -> list[Path]:
+def found(files: Iterable[Path], address: str) -> list[Path]:
     """The files in which the bytes of an address stand, whatever around them is: what grep would find."""
-    spellings = [address.lower().encode(), json.dumps(address.lower())[1:-1].encode()]
-    return [file for file in files if any(_stands(file, text) for text in spellings)]
+    spellings = {address.lower().encode(), json.dumps(address.lower())[1:-1].encode()}
+    return [file for file in files if _stands(file, spellings)]
 
 
-def _stands(file: Path, text: bytes) -> bool:
-    before = b""
+def _stands(file: Path, spellings: Collection[bytes]) -> bool:
+    before, overlap = b"", max(map(len, spellings))
     with file.open("rb") as content:
         while part := content.read(PART):
-            if text in (before + part).lower():
+            window = (before + part).lower()
+            if any(text in window for text in spellings):
                 return True
-            before = part[-len(text) :]
+            before = window[-overlap:]
     return False

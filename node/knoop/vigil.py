@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree as ET
 
 from knoop.command import N_, Instant, Sentence
 from knoop.disk import FAILED, REFUSED
-from knoop.errors import LinkError, LoginRefused, Refusal, Sign
+from knoop.errors import LinkError, LoginRefused, Sign
 
 if TYPE_CHECKING:
     from knoop.execution import Execution
@@ -106,8 +105,7 @@ class Vigil:
         for sign in due:
             self._announce(self._sentence(sign))
             self._met[sign].not_before_ns = now_ns + int(AGAIN_S * 1e9)
-        with suppress(Refusal):  # any answer comes behind what was said before it
-            await session.iq("get", ET.Element("{urn:xmpp:ping}ping"), to=self._house.config.jid.domain)
+        await session.ping()  # its answer comes behind what was said before it
         for sign, count in due.items():
             met = self._met[sign]
             if count > 1:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import sqlite3
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
 from xml.etree import ElementTree as ET
@@ -22,6 +21,7 @@ from tests.integration.hostile import Hostile, Peer, Script
 from tests.integration.running import AGENT, HARDWARE, NODE, SCENARIO, WHOLE, Running, Way, running, until, write
 from tests.integration.running import BOARD as LAMP_AND_DOOR
 
+from knoop.audit import tail
 from knoop.state_tables import AuditLine
 from knoop_bench.certificates import Authority
 from knoop_bench.prosody import Options, Prosody
@@ -89,13 +89,7 @@ class Siege:
 
     def audit(self) -> list[AuditLine]:
         """The audit log, oldest first, as it is on the disk."""
-        file = self.folder / "state/knoop/state.db"
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
-            rows = db.execute("SELECT at_ns, who, action, result, via, encrypted FROM audit ORDER BY id").fetchall()
-        return [
-            AuditLine(at_ns=at_ns, who=who, action=action, result=result, via=via, encrypted=bool(encrypted))
-            for at_ns, who, action, result, via, encrypted in rows
-        ]
+        return tail(self.folder / "state/knoop/state.db", 0)
 
     def audited(self, who: str) -> list[AuditLine]:
         """The lines of one address, bare or full."""
@@ -140,6 +134,13 @@ class House(Siege):
     def socket(self) -> Path:
         """Where the two halves meet."""
         return self.folder / "knoop/board.sock"
+
+    @asynccontextmanager
+    async def account(self) -> AsyncIterator[Witness]:
+        """Another client of the node's own account, as its owner would look at roster, nodes and rooms."""
+        server = self.server
+        async with Witness(self.jid, PASSWORD, port=server.tls_port, ca_file=server.ca_file, notify=()) as witness:
+            yield witness
 
     @asynccontextmanager
     async def visit(self, user: str, *, resource: str = "", **more: Any) -> AsyncIterator[Witness]:

@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
-from tests.attacks.rig import ANYBODYS, PASSWORD, PEOPLE, House, besieged, visitor
+from tests.attacks.rig import ANYBODYS, House, besieged, visitor
 
 from knoop.jid import Jid
 from knoop.xmpp import blocking
-from knoop.xmpp.session import Account, Session, tls_context
+from knoop.xmpp.account import Account, tls_context
+from knoop.xmpp.session import Session
 from knoop_bench.errors import Refused
 from knoop_bench.witness import Witness
 from knoop_hw.clock import SystemClock
@@ -37,14 +38,6 @@ async def house(tmp_path_factory, authority) -> AsyncIterator[House]:
 
 
 anna = visitor("anna")
-
-
-@asynccontextmanager
-async def account(house: House) -> AsyncIterator[Witness]:
-    """Another client of the node's own account."""
-    server = house.server
-    async with Witness(house.jid, PASSWORD, port=server.tls_port, ca_file=server.ca_file, notify=()) as witness:
-        yield witness
 
 
 @asynccontextmanager
@@ -75,7 +68,7 @@ async def alarm(person: Witness, house: House) -> None:
 async def test_whom_the_account_blocked_hurts_nothing(house, anna):
     """A person with rights whom another client of the account blocked: ours to them come back, theirs never come."""
     before = len(house.moves)
-    async with account(house) as owner, house.visit("bram") as bram:
+    async with house.account() as owner, house.visit("bram") as bram:
         await owner.iq("set", f"<block {LIST}><item jid='bram@localhost'/></block>")
         try:
             after, lines = bram.mark, len(house.audited("bram@localhost"))
@@ -115,7 +108,7 @@ async def test_somebody_who_blocks_the_node_is_nobodys_trouble(house, anna):
 
 async def test_the_accounts_whole_list_may_be_emptied_or_filled_under_way(house, anna):
     """Pushes of the list come to every client of the account; the node needs none of them."""
-    async with account(house) as owner:
+    async with house.account() as owner:
         await owner.iq("get", f"<blocklist {LIST}/>")
         for number in range(20):
             await owner.iq("set", f"<block {LIST}><item jid='spam{number}@localhost'/></block>")
@@ -160,8 +153,8 @@ async def test_a_list_of_somebody_else_is_not_ours_to_change(house, anna):
                     await vera.iq("set", what, to=device)
             except Refused:
                 pass
-    async with account(house) as owner:
+    async with house.account() as owner:
         answer = await owner.iq("get", f"<blocklist {LIST}/>")
         assert not [item.get("jid") for item in answer.iter("{urn:xmpp:blocking}item")]
     await house.unmoved(since=before)
-    assert set(PEOPLE) >= {"anna@localhost"}
+    await house.asks(anna, "about", "Knoop ")

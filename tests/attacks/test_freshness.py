@@ -78,7 +78,7 @@ async def test_what_was_said_while_the_node_stood_still_never_acts(house, anna):
     answer = await anna.wait(lambda seen: seen.kind == "iq" and seen.id == "late", after=after)
     assert "That arrived late" in ET.tostring(answer.xml, "unicode")
     await house.unmoved()
-    await house.asks(anna, "lamp on", "Lamp is on."), "and then it hears again"
+    await house.asks(anna, "lamp on", "Lamp is on.")  # and then it hears again
 
 
 async def test_what_a_server_held_for_a_connection_that_broke_never_acts(house, anna):

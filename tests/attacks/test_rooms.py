@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
-from tests.attacks.rig import GROWTH_MB, PASSWORD, House, besieged
+from tests.attacks.rig import GROWTH_MB, House, besieged
 from tests.integration.running import until
 
 from knoop_bench.errors import NotSeen, Refused
@@ -48,14 +47,6 @@ async def mallory(house) -> AsyncIterator[Witness]:
     """A stranger who is in the room as well."""
     async with house.visit("mallory") as witness:
         await witness.join(ROOM, "mallory")
-        yield witness
-
-
-@asynccontextmanager
-async def account(house: House) -> AsyncIterator[Witness]:
-    """Another client of the node's account, which owns the room."""
-    server = house.server
-    async with Witness(house.jid, PASSWORD, port=server.tls_port, ca_file=server.ca_file, notify=()) as witness:
         yield witness
 
 
@@ -210,7 +201,7 @@ async def test_an_anonymous_room_gives_nobody_rights_not_even_its_owner(house, a
         told = {"172", "173", "174"}
         await anna.wait(lambda seen: seen.sender == ROOM and not told.isdisjoint(seen.statuses), after=after)
 
-    async with account(house) as owner:
+    async with house.account() as owner:
         await whois(owner, "moderators")
         for person in (anna, mallory):
             person.say(ROOM, LINE, type="groupchat")

@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
-from tests.attacks.rig import ANYBODYS, GROWTH_MB, PASSWORD, PEOPLE, House, besieged, visitor
+from tests.attacks.rig import ANYBODYS, GROWTH_MB, PEOPLE, House, besieged, visitor
 from tests.integration.running import NODE
 
 from knoop_bench.errors import Refused
@@ -55,14 +54,6 @@ def heard(stranger: Witness, jid: str, *, after: int = 0) -> list[tuple[str, str
         (seen.kind, seen.type, "/" in seen.sender, tuple(sorted(part.tag for part in seen.xml.iter())))
         for seen in stranger.seen[after:] if seen.sender_bare == jid
     )
-
-
-@asynccontextmanager
-async def account(house: House) -> AsyncIterator[Witness]:
-    """A second client of the node's own account, as its owner would look at roster and nodes."""
-    server = house.server
-    async with Witness(house.jid, PASSWORD, port=server.tls_port, ca_file=server.ca_file, notify=()) as witness:
-        yield witness
 
 
 def friendly(house: House, user: str) -> Witness:
@@ -122,7 +113,7 @@ async def test_no_presence_of_a_stranger_opens_anything(house, mallory, nobody, 
     await nobody.ping()
     await mallory.ping()
     assert heard(mallory, house.jid) == heard(mallory, nobody.jid)
-    async with account(house) as owner:
+    async with house.account() as owner:
         assert mallory.jid not in await roster(owner)
 
 
@@ -190,7 +181,7 @@ async def test_cve_2015_8688_and_cve_2016_9928_a_roster_push_of_a_client_is_none
             with pytest.raises(Refused, match="service-unavailable"):
                 await person.iq("set", f"<query xmlns='jabber:iq:roster'>{pushed}</query>", to=device)
         await house.unmoved()
-    async with account(house) as owner:
+    async with house.account() as owner:
         known = await roster(owner)
     assert nobody.jid not in known
     assert known["anna@localhost"] == "both"
@@ -201,7 +192,7 @@ async def test_cve_2015_8688_and_cve_2016_9928_a_roster_push_of_a_client_is_none
 
 
 async def test_revoked_is_revoked_everywhere_at_once(house, nobody, anna):
-    async with house.visit("carl", friends=[house.jid]) as carl, account(house) as owner:
+    async with house.visit("carl", friends=[house.jid]) as carl, house.account() as owner:
         device = await house.device(carl)
         await house.asks(carl, "watch door", "I tell you")
         async with asyncio.timeout(SOON_S):
@@ -244,7 +235,7 @@ async def test_revoked_is_revoked_everywhere_at_once(house, nobody, anna):
 
 async def test_whom_the_roster_had_before_the_node_did_leaves_it_too(house, anna):
     """An entry that another client had made was left alone for ever, and its owner went on to see the node."""
-    async with friendly(house, "frank") as frank, account(house) as owner:
+    async with friendly(house, "frank") as frank, house.account() as owner:
         item = f"<item jid='{frank.jid}' name='Frank'><group>Family</group></item>"
         await owner.iq("set", f"<query xmlns='jabber:iq:roster'>{item}</query>")
         owner.send_raw(f"<presence to='{frank.jid}' type='subscribed'/>")
@@ -265,7 +256,7 @@ async def test_whom_the_roster_had_before_the_node_did_leaves_it_too(house, anna
 
 async def test_who_only_saw_the_node_and_was_not_seen_is_told_that_it_is_gone(house, anna):
     """Prosody 0.12 says `unavailable` at the end of an entry only where we saw them as well."""
-    async with house.visit("gina", friends=()) as gina, account(house) as owner:
+    async with house.visit("gina", friends=()) as gina, house.account() as owner:
         gina.send_raw(f"<presence to='{house.jid}' type='subscribe'/>")  # and no answer to the node's own request
         await house.asks(anna, "allow gina@localhost viewer", "gina@localhost: viewer")
         await gina.wait(house.present, SOON_S)
@@ -278,7 +269,7 @@ async def test_who_only_saw_the_node_and_was_not_seen_is_told_that_it_is_gone(ho
 
 async def test_who_was_taken_out_of_node_toml_is_out_with_its_reload_and_after_a_start(house):
     file = house.folder / "node.toml"
-    async with account(house) as owner:
+    async with house.account() as owner:
         for who, how in (("dora@localhost", "reload"), ("emma@localhost", "start")):
             assert await traces(owner, who)
             assert who in file.read_text("utf-8")

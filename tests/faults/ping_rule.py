@@ -22,8 +22,9 @@ from pathlib import Path
 
 from knoop.errors import LinkError
 from knoop.xmpp import compat
+from knoop.xmpp.account import Account, tls_context
 from knoop.xmpp.outbound import message
-from knoop.xmpp.session import Account, Session, tls_context
+from knoop.xmpp.session import Session
 from knoop_bench.ejabberd import Ejabberd
 from knoop_bench.prosody import Prosody
 from knoop_bench.proxy import Proxy

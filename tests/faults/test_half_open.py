@@ -22,7 +22,8 @@ from tests.integration.running import SCENARIO, TICKING, Way, environment, runni
 from knoop.errors import LinkError
 from knoop.xmpp import compat
 from knoop.xmpp import session as session_module
-from knoop.xmpp.session import Account, Session, tls_context
+from knoop.xmpp.account import Account, tls_context
+from knoop.xmpp.session import Session
 from knoop_bench.certificates import Authority
 from knoop_bench.prosody import Prosody
 from knoop_bench.proxy import BOTH, Proxy

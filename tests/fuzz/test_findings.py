@@ -90,7 +90,7 @@ def test_it_sees_a_handler_that_fails(target, monkeypatch):
 
 
 def test_it_sees_a_message_before_the_login(target, monkeypatch):
-    monkeypatch.setattr("knoop.xmpp.stream.may_handle", lambda *_args, **_more: True)
+    monkeypatch.setattr("knoop.xmpp.guard.may_handle", lambda *_args, **_more: True)
     with pytest.raises(Finding, match="before the login was proven"):
         fed(target, "login", chat("lamp on"))
 

@@ -20,8 +20,9 @@ from tests.node.xmpp.dns import SRV, A, Names, srv
 
 from knoop import commands, config, doctor
 from knoop.xmpp import compat, where
-from knoop.xmpp.session import Account as Login
-from knoop.xmpp.session import Session, tls_context
+from knoop.xmpp.account import Account as Login
+from knoop.xmpp.account import tls_context
+from knoop.xmpp.session import Session
 from knoop_bench.certificates import Authority
 from knoop_bench.ports import LOOPBACK, free_ports
 from knoop_bench.prosody import Prosody

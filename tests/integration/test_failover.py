@@ -17,7 +17,8 @@ from tests.node.xmpp.dns import SRV, A, Names, ip, names, srv
 from knoop.errors import LoginRefused, Unreachable, Untrusted
 from knoop.xmpp import compat, where
 from knoop.xmpp import session as session_module
-from knoop.xmpp.session import Account, Session, tls_context
+from knoop.xmpp.account import Account, tls_context
+from knoop.xmpp.session import Session
 from knoop.xmpp.ways import Ways
 from knoop_bench.ports import LOOPBACK, free_ports
 from knoop_hw.clock import SystemClock

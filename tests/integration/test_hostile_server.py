@@ -24,7 +24,8 @@ from tests.integration.hostile import BIND, HEADER, PROCEED, SASL, STARTTLS, Hos
 from knoop.errors import LinkError, LoginRefused, Sign, Untrusted
 from knoop.xmpp import compat
 from knoop.xmpp import session as session_module
-from knoop.xmpp.session import Account, Session, tls_context
+from knoop.xmpp.account import Account, tls_context
+from knoop.xmpp.session import Session
 from knoop_bench.certificates import Certificate
 from knoop_bench.ports import LOOPBACK
 from knoop_hw.clock import SystemClock

@@ -24,7 +24,7 @@ from knoop import claims
 from knoop.errors import LinkError, LoginRefused, Untrusted
 from knoop.xmpp import compat, register
 from knoop.xmpp import session as session_module
-from knoop.xmpp.session import Account
+from knoop.xmpp.account import Account
 from knoop_bench.ports import free_ports
 from knoop_bench.prosody import Prosody
 from knoop_bench.prosody_config import Options

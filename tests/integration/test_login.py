@@ -10,7 +10,8 @@ import pytest
 
 from knoop.errors import LoginRefused
 from knoop.xmpp import compat
-from knoop.xmpp.session import Account, Session, tls_context
+from knoop.xmpp.account import Account, tls_context
+from knoop.xmpp.session import Session
 from knoop_bench.prosody import Prosody
 from knoop_bench.prosody_config import Options
 from knoop_hw.clock import SystemClock

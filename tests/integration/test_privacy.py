@@ -46,6 +46,7 @@ async def test_a_node_listens_nowhere_and_calls_nobody_but_its_server(prosody, a
         await owner.asks("status", "")
         await owner.asks("set lamp on", "Lamp is on.")
         seen.update(sockets(node.pid))
+        assert not looking.done(), looking
         looking.cancel()
     established = "01"
     assert ("tcp", established, f"{prosody.tls_port:04X}") in seen

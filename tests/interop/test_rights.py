@@ -12,7 +12,8 @@ from tests.interop.conftest import House, asks
 
 from knoop.jid import Jid
 from knoop.xmpp import blocking, compat
-from knoop.xmpp.session import Account, Session, tls_context
+from knoop.xmpp.account import Account, tls_context
+from knoop.xmpp.session import Session
 from knoop_bench.errors import Refused
 from knoop_bench.witness import NODES, Witness
 from knoop_hw.clock import SystemClock

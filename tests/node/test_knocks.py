@@ -103,7 +103,15 @@ async def test_never_is_never_asked_again_and_an_owner_can_change_their_mind(doo
     assert len(door.owners_hear()) == 1
     heard, _ = await answers(door, "allow eve@example.net viewer")
     assert heard == "eve@example.net: viewer (given in chat)."
-    assert door.house.knocks.shut_out == ()
+    assert not await door.house.knocks.shut_out(Jid("eve", "example.net"))
+
+
+async def test_an_owner_can_change_their_mind_also_after_a_restart(door):
+    await door.brings("lamp?", EVE)
+    await answers(door, "never")
+    door.house.knocks = Knocks(door.house, wanted=True, session=lambda: None)
+    heard, _ = await answers(door, "always eve@example.net")
+    assert heard == "eve@example.net is a viewer from now on."
 
 
 class Blocking:

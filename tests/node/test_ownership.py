@@ -109,7 +109,7 @@ async def test_a_node_that_starts_and_a_command_beside_it_show_the_same_code(tmp
 async def test_the_files_go_when_it_is_claimed(tmp_path):
     async with kept(tmp_path) as house:
         await until(house, (tmp_path / PICTURE).exists)
-        assert await house.claims.take(shown(tmp_path), OWNERS, "eve@example.org", ())
+        assert await house.claims.take(shown(tmp_path), "eve@example.org")
         await house.rights_changed()
         await until(house, lambda: not (tmp_path / TEXT).exists() and not (tmp_path / PICTURE).exists())
 

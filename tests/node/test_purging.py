@@ -6,19 +6,21 @@ import json
 import shutil
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 from tests.node.test_moving import everything, made
 from tests.node.test_store import record
 
-from knoop import cli, inventory, purging, state_tables, traces
+from knoop import cli, inventory, state_tables, traces
+from knoop.init import ask
 from knoop.state import State
 from knoop.state_tables import AlertRow
 from knoop.store import Store
 from knoop.unreceived import Note
 from knoop.xmpp import compat
-from knoop_hw import left, restore, totals
+from knoop_hw import left, places, restore, totals
 from knoop_hw.life import lock
 
 BRAM = "bram@example.org"
@@ -115,6 +117,32 @@ async def test_what_a_try_that_was_cut_off_left_in_free_pages_goes_with_the_next
     assert {*grep(node, BRAM)} == {*DATABASES}
     assert purge(node, "--person", BRAM) == 0
     assert grep(node, BRAM) == []
+
+
+@pytest.fixture
+def service(node, tmp_path, monkeypatch):
+    """The same as systemd's service has it; returns the folder that it remembers in."""
+    (tmp_path / "var").mkdir()
+    remembered = (node / "state").rename(tmp_path / "var" / "knoop")
+    monkeypatch.delenv("STATE_DIRECTORY")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "own"))
+    monkeypatch.setattr(places, "SYSTEM", node / "node.toml")
+    monkeypatch.setattr(places, "SYSTEM_STATE", tmp_path / "var")
+    return remembered
+
+
+def test_what_a_service_remembers_is_exported_and_purged_and_not_while_it_runs(node, service, tmp_path, capsys):
+    archive = tmp_path / "node.tar.gz"
+    cli.main(["export", str(archive), "--config", str(node / "node.toml")])
+    assert "counters.json" in capsys.readouterr().out
+    with lock(service / "lock", taken="it runs"):
+        assert purge(node) == 74
+    assert f"{service} is in use by a node that runs" in capsys.readouterr().err
+    assert (service / "counters.json").exists()
+    assert purge(node) == 0
+    assert not (service / "counters.json").exists()
+    cli.main(["import", str(archive), "--config", str(node / "node.toml"), "--force"])
+    assert (service / "counters.json").exists()
 
 
 def test_where_a_link_led_is_said(node, capsys):
@@ -254,9 +282,7 @@ def test_without_a_yes_nothing_goes(node, capsys, monkeypatch):
     assert "nobody is there to be asked" in capsys.readouterr().err
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     answers = iter(["perhaps", "n"])
-    monkeypatch.setattr("builtins.input", lambda _prompt: next(answers))
-    terminal = purging.Terminal
-    monkeypatch.setattr(purging, "Terminal", lambda: terminal(read=lambda _prompt: next(answers)))
+    monkeypatch.setattr(ask, "Terminal", partial(ask.Terminal, read=lambda _prompt: next(answers)))
     assert cli.main(["purge", "--config", str(node / "node.toml")]) == 1
     said = capsys.readouterr()
     assert "nothing was deleted" in said.err

@@ -7,6 +7,7 @@ import pytest
 from knoop import resource
 from knoop.errors import StoreError
 from knoop.state import State
+from knoop.xmpp.account import Account
 
 
 async def test_it_is_made_once_and_stays_the_same_after_a_restart(tmp_path):
@@ -29,7 +30,5 @@ async def test_a_disk_that_does_not_say_lets_the_server_choose_and_the_node_goes
 
 @pytest.mark.parametrize("jid", ["greenhouse@example.org", "greenhouse@example.org/shed"])
 def test_an_account_logs_in_as_node_toml_says(load, jid):
-    from knoop.agent import account
-
     config = load(f'[node]\nname = "greenhouse"\n[xmpp]\njid = "{jid}"\n[people]\n"anna@example.org" = "owner"\n')
-    assert str(account(config, "secret").jid) == jid
+    assert str(Account.of(config, "secret").jid) == jid

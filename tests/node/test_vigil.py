@@ -4,12 +4,11 @@ import asyncio
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, get_args
-from xml.etree import ElementTree as ET
 
 import pytest
 
 from knoop.command import Sentence
-from knoop.errors import LinkError, LoginRefused, Refusal, Sign, Untrusted
+from knoop.errors import LinkError, LoginRefused, Sign, Untrusted
 from knoop.jid import Jid
 from knoop.text import Voice
 from knoop.vigil import AGAIN_S, FAILED, REFUSED, TELL_EVERY_S, TICK_S, WHAT, Vigil
@@ -45,8 +44,7 @@ class Login:
 
     ends: Exception | None = None
 
-    async def iq(self, kind: str, child: ET.Element, *, to: str) -> None:
-        assert (kind, child.tag, to) == ("get", "{urn:xmpp:ping}ping", "example.org")
+    async def ping(self) -> None:
         if self.ends:
             raise self.ends
 
@@ -168,7 +166,7 @@ async def test_what_a_link_took_with_it_is_told_again_and_not_at_every_login(wat
         await watched.vigil.tell()  # a minute has not passed
         await watched.house.clock.advance(AGAIN_S)
     assert len(watched.said) == 10
-    watched.session.ends = Refusal("feature-not-implemented", "an answer, too")
+    watched.session.ends = None
     await watched.vigil.tell()
     assert "Careful (" in watched.heard[-1]
     await watched.house.clock.advance(2 * TELL_EVERY_S)
@@ -201,10 +199,10 @@ def test_what_is_published_counts_commands_and_logins(watched):
 async def test_what_is_met_while_it_is_told_is_told_next_time(watched):
     watched.vigil.met(EXPIRED)
 
-    async def iq(*_arguments, **_more):
+    async def ping():
         watched.vigil.met(EXPIRED)
 
-    watched.session.iq = iq
+    watched.session.ping = ping
     await watched.vigil.tell()
     await watched.house.clock.advance(TELL_EVERY_S)
     await watched.vigil.tell()

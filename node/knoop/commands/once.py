@@ -39,7 +39,7 @@ async def settle(request: Request, house: House, answer: Answer) -> Reply:
     except ValueError:
         return refuse(N_("“{text}” is no address. Nothing was changed."), text=text)
     if (not jid.local or jid.local == EVERYBODY or house.access.person(jid) is not None) or (
-        jid not in waiting and (answer == "once" or jid not in house.knocks.shut_out)
+        jid not in waiting and (answer == "once" or not await house.knocks.shut_out(jid))
     ):
         return refuse(N_("{jid} does not wait for an answer. Nothing was changed."), jid=str(jid))
     if (reply := not_for_you(jid, request, house)) is not None:

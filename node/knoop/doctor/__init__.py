@@ -14,7 +14,8 @@ from knoop.doctor import network, server
 from knoop.doctor.finding import Finding, as_data, as_line, as_summary, as_text, not_looked_at, problem, sentence
 from knoop.doctor.machine import Machine
 from knoop.errors import LinkError, Refusal
-from knoop.xmpp.session import Account, Session, tls_context
+from knoop.xmpp.account import Account, tls_context
+from knoop.xmpp.session import Session
 from knoop_hw.clock import Clock
 
 __all__ = ["CHECKS", "Finding", "Machine", "as_data", "as_line", "as_summary", "as_text", "examine"]
@@ -56,11 +57,7 @@ async def examine(
 
 
 async def _outside(config: Config, secret: str | None, told: _Told, *, clock: Clock, resolver: Any) -> None:
-    xmpp = config.xmpp
-    account = Account(
-        jid=replace(config.jid, resource=RESOURCE), password=secret or "", host=xmpp.host, port=xmpp.port,
-        ca_file=xmpp.ca_file, fingerprint=xmpp.fingerprint,
-    )  # fmt: skip
+    account = replace(Account.of(config, secret or ""), jid=replace(config.jid, resource=RESOURCE))
     tls_context(account)
     try:
         found = await network.find(account, resolver)

@@ -12,8 +12,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from knoop.doctor.finding import Finding, not_looked_at, note, ok, problem
+from knoop.xmpp.account import Account, tls_context
 from knoop.xmpp.failures import CERTIFICATE, UNKNOWN_CA
-from knoop.xmpp.session import Account, tls_context
 from knoop.xmpp.where import DIRECT, STARTTLS, Target, targets
 from knoop_hw.clock import Clock
 

@@ -22,7 +22,8 @@ from knoop.init.drafts import Draft
 from knoop.init.invite import Invite
 from knoop.jid import Jid
 from knoop.xmpp import compat, register
-from knoop.xmpp.session import Account, Session, tls_context
+from knoop.xmpp.account import Account, tls_context
+from knoop.xmpp.session import Session
 from knoop_hw.clock import SystemClock
 from knoop_hw.errors import ConfigError, Problem
 

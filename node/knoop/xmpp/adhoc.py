@@ -285,7 +285,7 @@ class AdHoc:
 
     def _complete(self, call: _Call, reply: Reply) -> None:
         """A result or one note, never both: Movim shows the note only, Pidgin the form only. Or a code to be typed."""
-        if reply.passing and not reply.ok:  # a code that has to come back
+        if reply.asks_code:
             self._show(call, call.desk.coding(), notice=_lines(reply, call.desk.voice))
             return
         self.opened.close(call.session_id)

@@ -5,7 +5,6 @@ The list is the account's, so what another client of it blocked counts as well, 
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Literal
 from xml.etree import ElementTree as ET
 
@@ -37,11 +36,7 @@ async def unblock(session: Session, jid: Jid) -> None:
 async def blocked(session: Session) -> frozenset[Jid]:
     """Who is on the list (§3.2); what is no address there is left out. Raises Refusal or LinkError."""
     answer = await session.iq("get", ET.Element(f"{BLOCKING}blocklist"))
-    found = set()
-    for item in answer.iter(f"{BLOCKING}item"):
-        with suppress(ValueError):
-            found.add(compat.jid(item.get("jid", "")))
-    return frozenset(found)
+    return compat.addresses(item.get("jid", "") for item in answer.iter(f"{BLOCKING}item"))
 
 
 async def _change(session: Session, how: Literal["block", "unblock"], jid: Jid) -> None:

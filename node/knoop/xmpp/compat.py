@@ -8,7 +8,8 @@ import hmac
 import logging
 import secrets
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -59,6 +60,15 @@ def jid(text: str) -> Jid:
         return Jid(prepared.user, prepared.domain, _resource(resource) if slash else "")
     except InvalidJID:
         raise ValueError(f"{text!r} is not an XMPP address like name@example.org") from None
+
+
+def addresses(texts: Iterable[str]) -> frozenset[Jid]:
+    """Those of them that are addresses, prepared."""
+    found = set()
+    for text in texts:
+        with suppress(ValueError):
+            found.add(jid(text))
+    return frozenset(found)
 
 
 def known(address: str) -> bool:

@@ -10,8 +10,9 @@ from xml.etree import ElementTree as ET
 
 from knoop.jid import Jid
 from knoop.xmpp import compat, inbound, roster
+from knoop.xmpp.account import Account, tls_context
 from knoop.xmpp.inbound import CLIENT
-from knoop.xmpp.session import Account, Session, tls_context
+from knoop.xmpp.session import Session
 from knoop_hw.clock import Clock
 
 

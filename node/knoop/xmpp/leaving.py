@@ -11,8 +11,7 @@ from xml.etree import ElementTree as ET
 
 from knoop.errors import Refusal
 from knoop.jid import Jid
-from knoop.xmpp import blocking, compat, nodes
-from knoop.xmpp.roster import ROSTER
+from knoop.xmpp import blocking, compat, nodes, roster
 from knoop.xmpp.session import Session
 
 REGISTER = "{jabber:iq:register}"
@@ -26,20 +25,19 @@ async def take_off(session: Session, places: Iterable[tuple[nodes.Node, str]]) -
     Returns what was there and is gone, for people. Raises Refusal or LinkError.
     """
     gone = [node.name for node, service in places if await _deleted(session, node.name, service)]
-    people = sorted(map(str, await in_roster(session)))
-    for person in people:
-        await forget(session, person)
-    for jid in sorted(await _blocked(session)):
-        await blocking.unblock(session, jid)
-        people += [str(jid)] if str(jid) not in people else []
-    return [*gone, *people]
+    known, blocked = await roster.entries(session), await _blocked(session)
+    for person in sorted(known):
+        await roster.remove(session, person)
+    for person in sorted(blocked):
+        await blocking.unblock(session, person)
+    return [*gone, *sorted(map(str, {*known, *blocked}))]
 
 
 async def forget_person(session: Session, person: Jid, places: Iterable[tuple[nodes.Node, str]]) -> list[str]:
     """Take one bare JID off the roster, the block list and those who may read these nodes; returns from what."""
     gone = []
-    if person in await in_roster(session):
-        await forget(session, str(person))
+    if person in await roster.entries(session):
+        await roster.remove(session, person)
         gone.append("the roster")
     if person in await _blocked(session):
         await blocking.unblock(session, person)
@@ -53,25 +51,10 @@ async def forget_person(session: Session, person: Jid, places: Iterable[tuple[no
             continue
         if str(person) in readers:
             # Not by `readers`: a subscription that outlived somebody's right would let them in again.
-            members = _addresses(await nodes.members(session, node.name, service=service))
+            members = compat.addresses(await nodes.members(session, node.name, service=service))
             await nodes.configure(session, node, members - {person}, service=service)
             gone.append(node.name)
     return gone
-
-
-async def in_roster(session: Session) -> Collection[Jid]:
-    """Everybody in the roster, whoever put them there."""
-    answer = await session.iq("get", ET.Element(f"{ROSTER}query"))
-    return _addresses(item.get("jid", "") for item in answer.iter(f"{ROSTER}item"))
-
-
-def _addresses(texts: Iterable[str]) -> set[Jid]:
-    """Those of them that are addresses."""
-    found = set()
-    for text in texts:
-        with suppress(ValueError):
-            found.add(compat.jid(text))
-    return found
 
 
 async def _blocked(session: Session) -> Collection[Jid]:
@@ -79,13 +62,6 @@ async def _blocked(session: Session) -> Collection[Jid]:
     with suppress(Refusal):
         return await blocking.blocked(session)
     return ()
-
-
-async def forget(session: Session, jid: str) -> None:
-    """Take an entry off the roster, with both subscriptions (RFC 6121 §2.5)."""
-    query = ET.Element(f"{ROSTER}query")
-    ET.SubElement(query, f"{ROSTER}item", {"jid": jid, "subscription": "remove"})
-    await session.iq("set", query)
 
 
 async def cancel(session: Session) -> None:

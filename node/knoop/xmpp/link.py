@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from knoop.errors import LinkError, LoginRefused
-from knoop.xmpp.session import Account, Session, tls_context
+from knoop.xmpp.account import Account, tls_context
+from knoop.xmpp.session import Session
 from knoop.xmpp.ways import Ways
 from knoop_hw.clock import Clock
 

@@ -15,8 +15,9 @@ from xml.etree import ElementTree as ET
 from slixmpp.stanza import Iq
 
 from knoop.errors import LinkError, RegistrationRefused
+from knoop.xmpp.account import Account, tls_context
 from knoop.xmpp.guard import SASL
-from knoop.xmpp.session import IQ_TIMEOUT_S, Account, Session, tls_context
+from knoop.xmpp.session import IQ_TIMEOUT_S, Session
 from knoop.xmpp.stream import Stream
 from knoop_hw.clock import Clock
 

@@ -44,7 +44,7 @@ async def _set(session: Session, attributes: dict[str, str], groups: Collection[
 
 async def ensure(session: Session, person: Jid) -> None:
     """Ask for and grant presence to one bare JID; the rest of the roster is its owner's. Raises as `follow`."""
-    await _ensure(session, person, (await _entries(session)).get(person))
+    await _ensure(session, person, (await entries(session)).get(person))
 
 
 async def follow(session: Session, people: Collection[Jid]) -> None:
@@ -53,10 +53,10 @@ async def follow(session: Session, people: Collection[Jid]) -> None:
     Of an entry that was there already name and groups stay. Raises LinkError, and the first Refusal when all that was
     not refused is done: one address that the server does not take keeps nobody else from losing or getting theirs.
     """
-    known, refused = await _entries(session), None
+    known, refused = await entries(session), None
     for person in [person for person, entry in known.items() if GROUP in entry.groups and person not in people]:
         try:
-            await _end(session, person)
+            await remove(session, person)
         except Refusal as error:
             refused = refused or error
     for person in people:
@@ -68,7 +68,7 @@ async def follow(session: Session, people: Collection[Jid]) -> None:
         raise refused
 
 
-async def _end(session: Session, person: Jid) -> None:
+async def remove(session: Session, person: Jid) -> None:
     """Out of the roster: the server ends both subscriptions and says that we are gone (RFC 6121 §2.5.2).
 
     Prosody 0.12 does not say so where only they saw us, but does for an approval that is taken back (§3.2).
@@ -77,7 +77,8 @@ async def _end(session: Session, person: Jid) -> None:
     await _set(session, {"jid": str(person), "subscription": "remove"})
 
 
-async def _entries(session: Session) -> dict[Jid, _Entry]:
+async def entries(session: Session) -> dict[Jid, _Entry]:
+    """Everybody in the roster, whoever put them there. Raises Refusal or LinkError."""
     answer = await session.iq("get", ET.Element(f"{ROSTER}query"))
     known: dict[Jid, _Entry] = {}
     for item in answer.iter(f"{ROSTER}item"):

@@ -9,8 +9,6 @@ import os
 import ssl
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar
 from xml.etree import ElementTree as ET
 
@@ -19,6 +17,7 @@ from slixmpp.exceptions import IqError, IqTimeout
 from knoop.errors import LinkError, LoginRefused, Refusal, Untrusted
 from knoop.jid import Jid
 from knoop.xmpp import compat, failures
+from knoop.xmpp.account import Account
 from knoop.xmpp.fresh import DEAD_AFTER_S, PING_EVERY_S, TICK_EVERY_S, Freshness
 from knoop.xmpp.guard import GuardError
 from knoop.xmpp.lastsaid import LastSaid
@@ -26,7 +25,6 @@ from knoop.xmpp.stream import Stream
 from knoop.xmpp.ways import Ways
 from knoop.xmpp.where import Server
 from knoop_hw.clock import Clock
-from knoop_hw.errors import ConfigError, Problem
 
 log = logging.getLogger(__name__)
 
@@ -35,47 +33,6 @@ LOGIN_TIMEOUT_S = 30.0  # names, TCP, TLS, SCRAM and bind together, at all serve
 SERVER_S = 12.0  # of that for one server where there is another to try
 GOODBYE_S = 1.0
 IQ_TIMEOUT_S = 20.0  # the ping finds a dead link no later; slixmpp's 120 s would hold a row that long
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """Who logs in, and where. Without `host` and `port` the domain's SRV records decide (RFC 6120 §3.2, XEP-0368).
-
-    `fingerprint` is the SHA-256 of the server's certificate in hex; it replaces the check against CAs.
-    """
-
-    jid: Jid
-    password: str
-    host: str = ""
-    port: int = 0
-    ca_file: Path | None = None
-    fingerprint: str = ""
-
-    def __repr__(self) -> str:
-        """Without the password: this may stand in a log."""
-        return f"Account({self.jid})"
-
-    @property
-    def where(self) -> str:
-        """The address for people."""
-        return f"{self.host}:{self.port}" if self.host else self.jid.domain
-
-
-def tls_context(account: Account) -> ssl.SSLContext:
-    """The checks a server's certificate must pass: chain, dates and host, or the pinned fingerprint; TLS ≥ 1.2.
-
-    Raises ConfigError for a `ca_file` that is none.
-    """
-    try:
-        context = ssl.create_default_context(cafile=str(account.ca_file) if account.ca_file else None)
-    except OSError:  # an ssl.SSLError is one
-        text = "is no CA certificate that can be read; name a PEM file, or leave it out where the server's CA is public"
-        raise ConfigError([Problem(str(account.ca_file), 0, "", text)]) from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    if account.fingerprint:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE  # replaced by the pin, compared before the first byte is sent
-    return context
 
 
 class Session:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from knoop.errors import LinkError, LoginRefused
 from knoop.jid import Jid
 from knoop.xmpp import link
+from knoop.xmpp.account import Account
 from knoop.xmpp.failures import unreachable
 from knoop.xmpp.link import CAP_S, Link, pause_s
-from knoop.xmpp.session import Account
 from knoop_hw.clock import FakeClock, SystemClock
 
 

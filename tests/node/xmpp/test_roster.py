@@ -7,10 +7,11 @@ import pytest
 from knoop.errors import Refusal
 from knoop.jid import Jid
 from knoop.xmpp import roster
+from knoop.xmpp.account import Account
 from knoop.xmpp.console import Console
 from knoop.xmpp.inbound import CLIENT
 from knoop.xmpp.roster import ROSTER
-from knoop.xmpp.session import Account, Session
+from knoop.xmpp.session import Session
 from knoop_hw.clock import FakeClock
 
 ANNA, GREENHOUSE = Jid("anna", "example.org"), Jid("greenhouse", "example.org")

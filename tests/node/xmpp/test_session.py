@@ -9,7 +9,8 @@ import pytest
 
 from knoop.errors import Refusal
 from knoop.jid import Jid
-from knoop.xmpp.session import Account, Session
+from knoop.xmpp.account import Account
+from knoop.xmpp.session import Session
 from knoop_hw.clock import FakeClock
 
 
