@@ -38,10 +38,11 @@ class BoardClient:
     """What one agent has of a board. `connected` first, then `listen` and `beat` for as long as it lives.
 
     A board that goes is waited for. `renewed` is set when it comes back with other channels: they are for another
-    agent, which gets this one's `hello` as `known` and so need not wait.
+    agent, which gets this one's `hello` as `known` and so need not wait. `apart`: it is a process of its own.
     """
 
-    def __init__(self, dial: Dial, *, clock: Clock, known: Hello | None = None) -> None:
+    def __init__(self, dial: Dial, *, clock: Clock, known: Hello | None = None, apart: bool = False) -> None:
+        self.apart = apart
         self.channels: Mapping[str, Channel] = {}
         self.hello: Hello | None = None
         self.away_since_ns: int | None = clock.boottime_ns()

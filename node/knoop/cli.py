@@ -27,20 +27,6 @@ if TYPE_CHECKING:
 
 EX_FAILED, EX_USAGE, EX_UNAVAILABLE, EX_IOERR, EX_NOPERM, EX_CONFIG, EX_INTERRUPTED = 1, 2, 69, 74, 77, 78, 130
 
-EXAMPLES = """\
-examples:
-  knoop init                      a node in a few questions
-  knoop check                     is node.toml right, is everything there?
-  knoop doctor                    do machine, network and server work?
-  knoop probe                     what is on this machine: lines, buses, ports
-  knoop run --config attic.toml   be the node, until Ctrl-C or SIGTERM
-  knoop claim                     become the owner of a node that has none
-  knoop chat attic@example.org --as anna@example.org
-                                  talk with a node from this terminal
-  knoop bench --quick             measure this board against your own server
-
-Each command has more: knoop init --help
-"""
 BESIDE = "if that is knoop-hw, leave the lines to it: knoop run --board"
 CONFIG = "the configuration (default: the first of ./node.toml, ~/.config/knoop/node.toml, /etc/knoop/node.toml)"
 
@@ -49,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     """The arguments of every command."""
     top = argparse.ArgumentParser(
         prog="knoop", description="A messaging node: lines, sensors and serial devices as XMPP.",
-        epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=flags.EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="version", version=f"knoop {__version__}")
     verbs = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -67,7 +53,8 @@ def parser() -> argparse.ArgumentParser:
         return made
 
     made = verb("init", init, "Make a node: ask what is needed, make its account, write node.toml and a password file.",
-                flags.INIT_EXAMPLES, config="the file to write (default: ./node.toml)")
+                flags.INIT_EXAMPLES, config="the file to write (default: ./node.toml; for root, where the "
+                "service is installed, /etc/knoop/node.toml)")
     flags.init(made)
     verb("check", check, "Validate the configuration and look for what it names; opens nothing.",
          "knoop check --config node.toml --json")
@@ -75,9 +62,7 @@ def parser() -> argparse.ArgumentParser:
          "knoop schema > node.schema.json")
     made = verb("run", run, "Be the node until SIGTERM or Ctrl-C; SIGHUP takes over a changed node.toml.",
                 "knoop run --config node.toml -v\n  knoop-hw & knoop run --board    the same in two processes")
-    made.add_argument("--board", nargs="?", type=Path, const=Path(), metavar="SOCKET", help="leave lines and sensors "
-                      "to knoop-hw, which listens there (default: /run/knoop/board.sock for /etc/knoop, else "
-                      "$XDG_RUNTIME_DIR/knoop/board.sock)")
+    flags.run(made)
     made = verb("claim", claim, "Show the code that makes you the owner of a node that has none; also while it runs.",
                 "knoop claim --png claim.png")
     flags.claim(made)
@@ -98,7 +83,7 @@ def parser() -> argparse.ArgumentParser:
     made = verb("probe", probe, "Say what is on this machine: lines, buses, ports, sensors. Needs no node.toml.",
                 flags.PROBE_EXAMPLES, verbose="read the kernel's sensors, too, and list every line")
     flags.probe(made)
-    flags.keeping(verb, keeping)
+    flags.others(verb, others)
     made = verb("bench", bench, "Measure stanzas/s, CPU per reading and memory on this board.",
                 "knoop bench --quick --json > before.json; knoop bench --quick --against before.json")
     made.add_argument("--quick", action="store_true", help="about 5 s instead of a minute; ratios only")
@@ -228,7 +213,8 @@ def run(arguments: argparse.Namespace) -> int:
     board = common.board_socket(config.file) if arguments.board == Path() else arguments.board
     try:
         return _run_loop(serve(
-            config, password=password, state=state, load=load, board=board, status=common.status_file()
+            config, password=password, state=state, load=load, board=board, status=common.status_file(),
+            safe=arguments.safe,
         ), config.node.loop)
     except DeviceError as error:
         if "in use by 'knoop " in str(error):  # as `lines` calls them
@@ -310,15 +296,17 @@ def probe(arguments: argparse.Namespace) -> int:
     return command.probe(arguments)
 
 
-def keeping(arguments: argparse.Namespace) -> int:
-    """`knoop export`, `knoop import` and `knoop purge`."""
-    if arguments.command == "purge":
-        from knoop import purging
-
-        return purging.purge(arguments)
-    from knoop import moving
-
-    return (moving.export if arguments.command == "export" else moving.bring)(arguments)
+def others(arguments: argparse.Namespace) -> int:
+    """Those that are no part of a node's day: `knoop export`, `import`, `purge` and `setup`."""
+    if arguments.command == "setup":
+        from knoop.setup.command import setup as work
+    elif arguments.command == "purge":
+        from knoop.purging import purge as work
+    elif arguments.command == "export":
+        from knoop.moving import export as work
+    else:
+        from knoop.moving import bring as work
+    return work(arguments)
 
 
 def bench(arguments: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from knoop.access import Access, Role
     from knoop.alarms import Alarms
     from knoop.alerts import Alerts
+    from knoop.beside import Found
     from knoop.claiming import Claims
     from knoop.health import Health
     from knoop.knocks import Knocks
@@ -208,6 +209,9 @@ class House(Protocol):
     async def bench(self) -> Mapping[str, float]:
         """Measure this node on this board: stanzas_per_s, cpu_us_per_reading, pss_mb, ping_ms."""
 
+    async def examined(self) -> Sequence[Found]:
+        """What a look at this machine finds. Raises TimeoutError where something hangs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -247,7 +251,8 @@ class Command:
     changes something that outlives its answer: it must be fresh, is audited, is never taken from a question.
     `aliases` are other words for the verb, in any language. `form` are the questions of its form (XEP-0050); None
     leaves them to `takes`, and without questions a form acts at once. `rooms`: where it may be said in a room: to one
-    node by "name", also to "all" of them, or (empty) not at all, since its answer is one person's.
+    node by "name", also to "all" of them, or (empty) not at all, since its answer is one person's. `safe`: answered
+    in safe mode, too, where there is neither board nor store.
     """
 
     verb: str
@@ -260,6 +265,7 @@ class Command:
     aliases: tuple[str, ...] = ()
     form: tuple[Ask, ...] | None = None
     rooms: Literal["", "name", "all"] = ""
+    safe: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

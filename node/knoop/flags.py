@@ -6,6 +6,20 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
+EXAMPLES = """\
+examples:
+  knoop init                      a node in a few questions
+  knoop check                     is node.toml right, is everything there?
+  knoop doctor                    do machine, network and server work?
+  knoop probe                     what is on this machine: lines, buses, ports
+  knoop run --config attic.toml   be the node, until Ctrl-C or SIGTERM
+  knoop claim                     become the owner of a node that has none
+  knoop chat attic@example.org --as anna@example.org
+                                  talk with a node from this terminal
+  knoop bench --quick             measure this board against your own server
+
+Each command has more: knoop init --help
+"""
 INIT_EXAMPLES = """knoop init
   knoop init --invite invite.txt
   knoop init --yes --name attic --owner anna@example.org --publish off \\
@@ -19,6 +33,15 @@ PROBE_EXAMPLES = """knoop probe                          what is on this machine
   knoop probe --selftest GPIO17 GPIO27
                                        what this board does, with a wire
                                        between these two"""
+
+
+def run(made: argparse.ArgumentParser) -> None:
+    """Those of `knoop run`."""
+    made.add_argument("--board", nargs="?", type=Path, const=Path(), metavar="SOCKET", help="leave lines and sensors "
+                      "to knoop-hw, which listens there (default: /run/knoop/board.sock for /etc/knoop, else "
+                      "$XDG_RUNTIME_DIR/knoop/board.sock)")
+    made.add_argument("--safe", action="store_true", help="safe mode: open no lines and no sensors, log in, and answer "
+                      "status, log and doctor; what a node does by itself that crashed five times")
 
 
 def claim(made: argparse.ArgumentParser) -> None:
@@ -75,8 +98,8 @@ def init(made: argparse.ArgumentParser) -> None:
     flag("--fingerprint", default="", metavar="SHA256", help="or the one certificate that is right")
 
 
-def keeping(verb: Callable[..., argparse.ArgumentParser], run: Callable[[argparse.Namespace], int]) -> None:
-    """`knoop export`, `knoop import` and `knoop purge` with theirs."""
+def others(verb: Callable[..., argparse.ArgumentParser], run: Callable[[argparse.Namespace], int]) -> None:
+    """`knoop export`, `knoop import`, `knoop purge` and `knoop setup` with theirs."""
     export = verb("export", run, "Put a node into one file, for another card; also while it runs.",
                   "knoop export greenhouse.tar.gz")
     export.add_argument("file", type=Path, metavar="FILE", help="the archive to write, mode 600")
@@ -99,3 +122,15 @@ def keeping(verb: Callable[..., argparse.ArgumentParser], run: Callable[[argpars
     for made in (export, bring, purge):
         made.add_argument("--state", type=Path, metavar="DIR", help="where the node remembers (default: as "
                           "knoop run finds it); DIR-hw beside it is the hardware half's")
+    setup = verb("setup", run, "Take over what lies on the card of Knoop's own image: knoop.toml, Imager's files.",
+                 "knoop setup --boot card --root machine     into a folder, to see what it does")
+    flag = setup.add_argument
+    flag("--boot", type=Path, default=Path("/boot/firmware"), metavar="DIR", help="the card's partition that any "
+         "computer shows (default: /boot/firmware)")
+    flag("--root", type=Path, default=Path("/"), metavar="DIR", help="the machine's folders (default: /); with another "
+         "one nothing of this machine is touched, and no program is run")
+    what = setup.add_mutually_exclusive_group()
+    what.add_argument("--account", action="store_true", help="make the account that an invite in knoop.toml is for; "
+                      "needs the network")
+    what.add_argument("--claim", action="store_true", help="have the picture of the claim's code on the "
+                      "card until there is an owner")

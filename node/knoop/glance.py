@@ -10,7 +10,9 @@ from knoop.health import Health
 
 
 def glance(health: Health) -> Sentence | None:
-    """The most urgent of what makes it `degraded`; None where nothing does."""
+    """The most urgent of what is wrong; None where nothing is."""
+    if health.safe is not None:
+        return Sentence(N_("Safe mode: I only answer."))
     if health.away_s is not None:
         return Sentence(N_("The hardware half is away."))
     if health.storage not in {"", "ok"}:

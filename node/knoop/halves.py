@@ -78,7 +78,7 @@ class Apart:
 
     def client(self) -> BoardClient:
         known: Hello | None = self._client.hello if self._client is not None else None
-        self._client = BoardClient(self._dial, clock=self._clock, known=known)
+        self._client = BoardClient(self._dial, clock=self._clock, known=known, apart=True)
         return self._client
 
     async def _dial(self) -> Link:

@@ -11,6 +11,7 @@ from knoop.access import EVERYBODY, Access, Person, Role
 from knoop.alarms import Alarms
 from knoop.alerts import PREFIX, Alerts, Transition
 from knoop.bench import bench
+from knoop.beside import Found, machine
 from knoop.board import BoardClient
 from knoop.claiming import Claims
 from knoop.config import Config
@@ -34,6 +35,7 @@ from knoop.xmpp.session import Session
 from knoop_hw.clock import Clock
 from knoop_hw.model import Channel
 
+DEVICES = ("devices", "lines")  # the checks of `knoop doctor` that only who opens devices can make
 WAITED = 5  # seconds in which a reading is on its way; what a server has not taken by then waits
 
 
@@ -206,6 +208,10 @@ class Household:
     async def bench(self) -> Mapping[str, float]:
         """Measure this node on this board, with a login of its own beside ours."""
         return await bench(self.config.file)
+
+    async def examined(self) -> list[Found]:
+        """What a look at this machine finds; devices are another half's to see where that is another process."""
+        return [one for one in await machine(self.config.file) if not (self._board.apart and one.check in DEVICES)]
 
     @property
     def now_ns(self) -> int | None:

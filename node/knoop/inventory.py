@@ -16,7 +16,7 @@ BOARD = ("counters.json", "outputs.json")  # what a board goes on with on anothe
 # All that either half ever writes into its folder, `lock` apart, which holds nothing.
 WRITTEN = re.compile(
     r"(state|readings)\.db(\.v\d+|\.corrupt-\d+)?(-wal|-shm|-journal)?"
-    r"|(counters|outputs|open)\.(json|new|damaged)|\.?claim\.(txt|png)|\..+\.import"
+    r"|(counters|outputs|open)\.(json|new|damaged)|\.?claim\.(txt|png)|starts\.json|\.starts\.json\.new|\..+\.import"
 )
 
 
@@ -48,6 +48,13 @@ def configuration(config: Config) -> Configuration:
     return Configuration(folder=main.parent, main=main.name, files=tuple(inside), elsewhere=tuple(outside))
 
 
+def of_the_board(config: Config) -> list[Path]:
+    """Files of the configuration's folder that the hardware half reads: the key of a meter, a scenario."""
+    has = configuration(config)
+    named = {Path(os.path.abspath(path)) for path in _paths(config.hw)}  # noqa: PTH100 -- as there
+    return [file for name in has.files[1:] if (file := has.folder / name) in named]
+
+
 def board(state: Path) -> Path:
     """Where the hardware half remembers things, beside the agent's folder."""
     return state.with_name(f"{state.name}-hw")
@@ -67,10 +74,12 @@ def remembered(state: Path) -> list[Path]:
 
 
 def former(files: Iterable[Path]) -> list[Path]:
-    """What `knoop init --force`, or an import that met a power cut, left beside these files of a configuration."""
+    """What stands beside these files of a configuration: kept by `knoop init --force` or by a setup from the card, left
+    by an import that met a power cut.
+    """
     return sorted(
-        place for file in files for place in file.parent.iterdir()
-        if re.fullmatch(rf"{re.escape(file.name)}\.old\d*|\.{re.escape(file.name)}\.import", place.name)
+        place for file in files for name in [re.escape(file.name)] for place in file.parent.iterdir()
+        if re.fullmatch(rf"{name}\.(old\d*|previous|pending)|\.{name}\.import", place.name)
     )  # fmt: skip
 
 

@@ -24,6 +24,8 @@ from knoop.database import Database
 from knoop.ending import SETTLE_S, Ending
 from knoop.errors import LinkError
 from knoop.halves import Way, apart, inside
+from knoop.safe import SafeNode, remembered
+from knoop.starts import Start
 from knoop.state import State
 from knoop.status_file import StatusFile
 from knoop.store import Store
@@ -43,12 +45,12 @@ Loaded = tuple[Config, str]
 
 async def serve(
     config: Config, *, password: str, state: Path, load: Callable[[], Loaded], board: Path | None = None,
-    status: Path | None = None,
+    status: Path | None = None, safe: bool = False,
 ) -> int:  # fmt: skip
     """Open everything a configuration names and be the node until SIGTERM. Returns the exit code 0.
 
     `board`: the socket of a hardware half in a process of its own; None: the board is opened here as well.
-    `status`: where to write how the node is, if anywhere.
+    `status`: where to write how the node is, if anywhere. `safe`: in safe mode, as after too many crashes.
     SIGHUP takes over what `load` returns (it raises ConfigError); for a node that a terminal started it means stop: a
     terminal that goes away must not leave outputs on. Where it was ignored at the start (nohup) it stays ignored.
     Raises DeviceError, StoreError, or LoginRefused when the first login is refused.
@@ -75,6 +77,14 @@ async def serve(
         stack.enter_context(lock(state / "lock", taken=taken))
         if file:
             stack.callback(file.stopped, clock)
+        start = await stack.enter_async_context(Start(state, clock=clock, ending=ending, by_hand=safe))
+        if start.safe is not None:
+            memory = await remembered(stack, state / "state.db", bare=start.bare)
+            stack.push_async_callback(_close, memory.database, ending=ending)
+            node = SafeNode(config, clock=clock, state=memory, password=password, safe=start.safe,
+                            apart=board is not None, tells=start.tells, status=file)
+            await node.run(stop, again)
+            return 0
         store = await stack.enter_async_context(Store.open(state / "readings.db", max_bytes=config.storage.max))
         memory = await stack.enter_async_context(State.open(state / "state.db"))
         stack.push_async_callback(_close, store.database, memory.database, ending=ending)
@@ -82,7 +92,7 @@ async def serve(
             apart(board, clock=clock) if board else inside(config, clock=clock, state=state)
         )
         served = _Served(way=way, store=store, state=memory, clock=clock, load=load, stop=stop, again=again,
-                         ending=ending, status=file)
+                         ending=ending, status=file, start=start)
         await served.live(config, password)
     return 0
 
@@ -101,21 +111,23 @@ class _Served:
 
     def __init__(
         self, *, way: Way, store: Store, state: State, clock: Clock, load: Callable[[], Loaded],
-        stop: asyncio.Event, again: asyncio.Event, ending: Ending, status: StatusFile | None,
+        stop: asyncio.Event, again: asyncio.Event, ending: Ending, status: StatusFile | None, start: Start,
     ) -> None:  # fmt: skip
         self._way, self._store, self._state, self._clock = way, store, state, clock
         self._load, self._stop, self._again = load, stop, again
-        self._ending, self._status = ending, status
+        self._ending, self._status, self._start = ending, status, start
         self._handing_over = False
 
     async def live(self, config: Config, password: str) -> None:
         """Be the node, with one agent after another, until told to stop or something fails."""
         agent: Agent | None = self._agent((config, password), None)
+        proving = asyncio.create_task(self._start.proven(lambda: agent is not None and agent.proven))
         try:
             while agent is not None:
                 agent = await self._serve(agent)
         finally:
             self._release()
+            proving.cancel()
 
     def _agent(self, loaded: Loaded, former: Agent | None) -> Agent:
         config, password = loaded

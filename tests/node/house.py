@@ -14,13 +14,14 @@ from pathlib import Path
 from knoop.access import Access, Person, Role
 from knoop.alarms import Alarms
 from knoop.alerts import Alerts, Rule, Transition
+from knoop.beside import Found
 from knoop.claiming import Claims
 from knoop.codes import typed
 from knoop.command import Reply, Request, not_yours, refuse
 from knoop.commands import table
 from knoop.condition import Condition
 from knoop.confirming import NO_CODE, Codes
-from knoop.health import Health
+from knoop.health import Health, SafeMode
 from knoop.jid import Jid
 from knoop.knocks import Knocks
 from knoop.parse.choices import Choices
@@ -135,6 +136,8 @@ class GreenHouse:
     watches: dict[Jid, tuple[tuple[str, ...], float]] = field(default_factory=dict)
     link_up: bool = True
     away_s: float | None = None
+    safe: SafeMode | None = None
+    found: list[Found] = field(default_factory=list)
     router: Router = field(default_factory=Router)
     choices: Choices = field(default_factory=lambda: Choices(verbs=table()))
 
@@ -162,6 +165,7 @@ class GreenHouse:
             link_up=self.link_up,
             link_since_s=7300.0,
             away_s=self.away_s,
+            safe=self.safe,
             uptime_s=3 * 86400.0 + 4 * 3600.0,
             alarms=tuple(state.name for state in raised),
             unacknowledged=sum(state.phase == "raised" for state in raised),
@@ -204,6 +208,9 @@ class GreenHouse:
 
     async def bench(self) -> Mapping[str, float]:
         return {"stanzas_per_s": 812.34, "cpu_us_per_reading": 96.7, "pss_mb": 31.25, "ping_ms": 1.83}
+
+    async def examined(self) -> list[Found]:
+        return self.found
 
     async def report(self, channel: str, value: Value, quality: Quality = "ok") -> Record:
         """A reading of a channel, now: stored, judged, and the latest."""

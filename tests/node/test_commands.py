@@ -10,8 +10,10 @@ import pytest
 from tests.node.house import ANNA, BRAM, CHANNELS, CLEO, DIRK, PEOPLE, STRANGER, greenhouse
 
 from knoop.access import Access, Person, Role
+from knoop.beside import Found
 from knoop.command import Command, Intent, Request, Sentence
 from knoop.commands import collect, table, words
+from knoop.health import SafeMode
 from knoop.jid import Jid
 from knoop.text import Voice
 from knoop_hw.clock import FakeClock
@@ -34,8 +36,8 @@ async def request(house, who, verb, **more):
 
 def test_the_folder_is_the_table():
     assert list(table()) == [
-        "about", "ack", "allow", "always", "bench", "help", "history", "invite", "log", "never", "once", "quiet",
-        "read", "revoke", "roll", "set", "silence", "status", "unwatch", "watch", "who",
+        "about", "ack", "allow", "always", "bench", "doctor", "help", "history", "invite", "log", "never", "once",
+        "quiet", "read", "revoke", "roll", "set", "silence", "status", "unwatch", "watch", "who",
     ]  # fmt: skip
 
 
@@ -45,8 +47,14 @@ def test_who_may_what_is_what_the_documentation_promises():
         Role.NONE: set(),
         Role.VIEWER: {"help", "status", "read", "watch", "unwatch", "history", "about", "quiet", "roll"},
         Role.OPERATOR: {"set", "ack", "silence"},
-        Role.OWNER: {"log", "who", "allow", "always", "invite", "never", "once", "revoke", "bench"},
+        Role.OWNER: {"log", "who", "allow", "always", "invite", "never", "once", "revoke", "bench", "doctor"},
     }
+
+
+def test_what_is_answered_in_safe_mode_changes_nothing():
+    open_then = [command for command in table().values() if command.safe]
+    assert [command.verb for command in open_then] == ["about", "doctor", "help", "log", "status"]
+    assert not any(command.writes for command in open_then)
 
 
 def test_the_words_of_verbs_are_no_names_for_channels():
@@ -773,3 +781,59 @@ async def test_quiet_is_not_promised_before_the_clock_is_set(house):
         )
     assert await house.ask(CLEO, "quiet off") == "I speak up again."
     assert await house.state.quiet_until() == {}
+
+
+# ── doctor, and safe mode ────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_doctor_says_what_is_wrong_first_and_what_is_fine_in_one_line(house):
+    house.found = [
+        Found("disk", "note", "lower than it was", "make room"), Found("power", "note", "not looked at", ""),
+        Found("state", "problem", "cannot be written to", "make it a folder"), Found("clock", "ok", "right", ""),
+        Found("password", "ok", "there", ""),
+    ]  # fmt: skip
+    assert await house.ask(ANNA, "doctor") == (
+        "🔴 Greenhouse: 1 problem.\nstate: cannot be written to → make it a folder\n"
+        "disk: lower than it was → make room\nFine: clock, password."
+    )
+    del house.found[2]
+    assert (await house.ask(ANNA, "dokter", "nl")).startswith("🟢 Greenhouse: aan deze machine mankeert niets.\n")
+    assert await house.ask(BRAM, "doctor") == "You may not doctor here. An owner of this node can allow it."
+
+
+async def test_doctor_is_about_the_whole_machine_and_a_machine_may_hang(house, monkeypatch):
+    house.access = Access([replace(PEOPLE[0], only=("door",))])
+    assert "only a part" in await house.ask(ANNA, "doctor")
+    house.access = Access(PEOPLE)
+
+    async def hangs():
+        raise TimeoutError
+
+    monkeypatch.setattr(house, "examined", hangs)
+    assert (await house.ask(ANNA, "doctor")).startswith("🔴 Looking at this machine did not come to an end")
+
+
+async def test_status_in_safe_mode_says_why_and_when_it_ends_and_only_to_owners_what_crashed(house):
+    until_ns = house.clock.boottime_ns() + 420 * 10**9
+    house.safe = SafeMode(crashes=7, last="relay.two: GPIO5 is taken", until_ns=until_ns)
+    assert (await house.ask(ANNA, "status")).splitlines() == [
+        "🔴 Greenhouse: safe mode. Nothing is measured, switched or reported.",
+        "I crashed 7 times shortly after I had started.",
+        "The last crash: relay.two: GPIO5 is taken",
+        "In 7 min I try to start as usual.",
+        "Up 3 d 4 h, connected for 2 h 1 min.",
+    ]
+    for who in (BRAM, DIRK):
+        assert "relay.two" not in await house.ask(who, "status")
+    house.safe = SafeMode(cuts=30, until_ns=until_ns)
+    assert "This machine went off 30 times shortly after I had started." in await house.ask(ANNA, "status")
+    house.safe = SafeMode(by_hand=True)
+    assert "I was started so.\nThat lasts until I am stopped." in await house.ask(ANNA, "status")
+
+
+async def test_help_in_safe_mode_names_only_what_is_answered(house):
+    house.safe = SafeMode(crashes=5)
+    assert [line.partition(":")[0] for line in (await house.ask(ANNA, "help")).splitlines()[:-1]] == [
+        "about", "doctor", "help", "log", "status",
+    ]  # fmt: skip
+    assert await house.ask(ANNA, "help set") == "I do not know “set”. Say “help” to see what I know."

@@ -30,4 +30,5 @@ COMMAND = Command(
     run=run,
     aliases=("version", "over", "versie"),
     rooms="name",
+    safe=True,
 )

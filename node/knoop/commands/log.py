@@ -44,4 +44,5 @@ COMMAND = Command(
     takes="text",
     aliases=("logboek",),
     form=(Ask(name="lines", kind="count", label=N_("How many lines"), usual=str(USUAL), most=MOST),),
+    safe=True,
 )

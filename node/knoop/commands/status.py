@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
+from knoop import plight
 from knoop.access import Role
 from knoop.alerts import PREFIX
 from knoop.command import N_, Command, House, Instant, Reply, Request, Sentence, Span, counted, readable
 from knoop.commands.silence import silent_now
+from knoop.health import SafeMode
 from knoop.text import humane
 from knoop_hw.model import Kind
 
@@ -28,6 +30,10 @@ ACTIVE: Mapping[str, frozenset[Kind]] = {
 async def run(request: Request, house: House) -> Reply:
     """The first line is the answer; then only lines that say something: alarms, faults, what is on or open."""
     health, mine = house.health(), readable(request.sender, house)
+    spans = {"uptime": Span(round(health.uptime_s)), "link": Span(round(health.link_since_s))}
+    link = N_("Up {uptime}, connected for {link}.") if health.link_up else N_("Up {uptime}, not connected for {link}.")
+    if health.safe is not None:
+        return Reply((*_safe_mode(request, house, health.safe), Sentence(link, spans)))
     alerts = [state for state in house.alerts.raised() if house.alerts.watched(PREFIX + state.name) in mine]
     faulty = tuple(mine[name] for name in health.faulty if name in mine)
     lines = [_first(house, len(alerts), waiting=any(state.phase == "raised" for state in alerts), faulty=len(faulty))]
@@ -51,9 +57,17 @@ async def run(request: Request, house: House) -> Reply:
         lines.append(counted("{count} reading waits to be sent.", "{count} readings wait to be sent.", health.backlog))
     if health.dropped:
         lines.append(counted("{count} reading was lost.", "{count} readings were lost.", health.dropped))
-    spans = {"uptime": Span(round(health.uptime_s)), "link": Span(round(health.link_since_s))}
-    link = N_("Up {uptime}, connected for {link}.") if health.link_up else N_("Up {uptime}, not connected for {link}.")
     return Reply((*lines, Sentence(link, spans)))
+
+
+def _safe_mode(request: Request, house: House, safe: SafeMode) -> Iterator[Sentence]:
+    text = N_("🔴 {node}: safe mode. Nothing is measured, switched or reported.")
+    yield Sentence(text, {"node": house.label or house.name})
+    yield plight.why(safe)
+    me = house.access.person(request.sender)
+    if me is not None and me.role is Role.OWNER and not me.only and (said := plight.last(safe)):
+        yield said
+    yield plight.until(safe, house.clock.boottime_ns())
 
 
 def _first(house: House, alerts: int, *, waiting: bool, faulty: int) -> Sentence:
@@ -85,4 +99,5 @@ COMMAND = Command(
     run=run,
     aliases=("stand", "toestand"),
     rooms="all",
+    safe=True,
 )
