@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from knoop_hw import source, units
+from knoop_hw import bus, source, units
 from knoop_hw.decode import Document, into, keys, suggest
 from knoop_hw.decode import load as load_file
 from knoop_hw.errors import ConfigError, Problem
@@ -145,18 +145,25 @@ class _Loader:
 
     def _unique_pins(self, board: BoardTable, inputs: list[Input], outputs: list[Output]) -> None:
         taken: dict[str, str] = {}
-        for index, bus in enumerate(board.buses):
-            lines = _bus_lines(bus)
-            if lines is None:
-                text = f"unknown bus '{bus}'; expected i2c, spi or w1:GPIO4"
-                self.wrong(("board", "buses", index), text)
-            taken |= dict.fromkeys(lines or (), f"the bus {bus}")
+        for known in self._buses(board):
+            taken |= dict.fromkeys(known.lines, f"the bus {known.text}")
         lines_here = [("output", line.name, line.pin) for line in outputs]
         lines_here += [("input", line.name, line.pin) for line in inputs]
         for kind, name, pin in lines_here:
             if pin in taken:
                 self.wrong((kind, name, "pin"), f"{pin} is already taken by {taken[pin]}")
             taken.setdefault(pin, f"{kind}.{name}")
+
+    def _buses(self, board: BoardTable) -> list[bus.Bus]:
+        there: dict[int, bus.Bus] = {}
+        for index, text in enumerate(board.buses):
+            try:
+                there[index] = bus.named(text)
+            except ValueError as error:
+                self.wrong(("board", "buses", index), str(error))
+        for at, problem in bus.clashes(there.values()):
+            self.wrong(("board", "buses", [*there][at]), problem)
+        return [*there.values()]
 
     def _pulses(self, board: BoardTable, outputs: list[Output]) -> None:
         """With gpiod it is the kernel that makes them, on a few lines."""
@@ -335,13 +342,3 @@ def _channel(name: str, item: source.Field, options: Options, digits: int | None
         name=name, kind="sensor", type=item.type, unit=item.unit, cls=options.cls or item.cls,
         label=options.label, aliases=options.aliases, digits=digits,
     )  # fmt: skip
-
-
-def _bus_lines(bus: str) -> tuple[str, ...] | None:
-    """The lines a bus takes on the 40-pin header, or None for an unknown bus."""
-    if bus == "i2c":
-        return ("GPIO2", "GPIO3")
-    if bus == "spi":
-        return ("GPIO7", "GPIO8", "GPIO9", "GPIO10", "GPIO11")
-    match = re.fullmatch(r"w1:(GPIO(?:\d|1\d|2[0-7]))", bus)
-    return (match[1],) if match else None

@@ -144,7 +144,7 @@ def load(path: Path) -> Document:
     except IsADirectoryError:
         text = "this is a directory; name the file in it"
     except PermissionError:
-        text = "not readable for this user; see `ls -l` and give the group read access"
+        text = "not readable for this user; use sudo if it is the service's, or give its group read access (`ls -l`)"
     except OSError as error:
         text = f"cannot be read: {error.strerror}"
     else:

@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -57,11 +57,16 @@ def lock(file: Path, *, taken: str) -> Held:
 
 def _open(file: Path) -> int:
     try:
-        return os.open(file, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        number = os.open(file, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if error.errno not in {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO}:
             raise
         return os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if os.geteuid() == 0 and os.fstat(number).st_nlink == 1:  # not what somebody linked to from there
+        with suppress(OSError):  # on a disk that takes nothing it is as it was before
+            owner = file.parent.stat()
+            os.fchown(number, owner.st_uid, owner.st_gid)  # what root holds must not keep the service out for ever
+    return number
 
 
 def at_a_terminal() -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 Place = tuple[str | int, ...]  # keys; an int is the index of a list element, from 0
 
@@ -24,33 +25,57 @@ _TOKEN = re.compile(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A header, or a key with its value, and where it stands in the text: from `start` up to `end`."""
+
+    place: Place
+    start: int
+    end: int
+    header: bool
+
+
 def lines_of(text: str) -> dict[Place, int]:
     """The line (from 1) of every table, key and list element of a valid TOML text."""
-    return _Locator(text).run()
+    return _Locator(text).run().found
+
+
+def spans_of(text: str) -> tuple[list[Statement], dict[Place, tuple[int, int]]]:
+    """What stands where in a valid TOML text: every statement, in order, and each value's start and end."""
+    located = _Locator(text).run()
+    return located.statements, located.values
 
 
 class _Locator:
     def __init__(self, text: str) -> None:
         self._tokens = list(_scan(text))
         self._at = 0
-        self._found: dict[Place, int] = {}
+        self.found: dict[Place, int] = {}
+        self.statements: list[Statement] = []
+        self.values: dict[Place, tuple[int, int]] = {}
         self._counts: dict[Place, int] = {}  # tables in each list of tables
 
-    def run(self) -> dict[Place, int]:
+    def run(self) -> _Locator:
         base: Place = ()
         while (token := self._peek())[0]:
             if token[0] == "newline":
                 self._at += 1
-            elif token[1] == "[":
-                base = self._header()
+                continue
+            if header := token[1] == "[":
+                place = base = self._header()
             else:
-                self._pair(base)
-        return self._found
+                place = self._pair(base)
+            self.statements.append(Statement(place, token[3], self._end(), header))
+        return self
 
-    def _peek(self) -> tuple[str, str, int]:
-        return self._tokens[self._at] if self._at < len(self._tokens) else ("", "", 0)
+    def _end(self) -> int:
+        _, text, _, start = self._tokens[self._at - 1]
+        return start + len(text)
 
-    def _next(self) -> tuple[str, str, int]:
+    def _peek(self) -> tuple[str, str, int, int]:
+        return self._tokens[self._at] if self._at < len(self._tokens) else ("", "", 0, 0)
+
+    def _next(self) -> tuple[str, str, int, int]:
         token = self._peek()
         self._at += 1
         return token
@@ -63,9 +88,9 @@ class _Locator:
         self._at += depth
         if depth == 2:  # [[step]]: one more element of a list
             count = self._counts[place] = self._counts.get(place, 0) + 1
-            self._found.setdefault(place, line)
+            self.found.setdefault(place, line)
             place = (*place, count - 1)
-        self._found.setdefault(place, line)
+        self.found.setdefault(place, line)
         return place
 
     def _resolve(self, base: Place, parts: list[str]) -> Place:
@@ -80,27 +105,28 @@ class _Locator:
     def _key(self) -> list[str]:
         parts: list[str] = []
         while True:
-            kind, text, _ = self._next()
+            kind, text, _, _ = self._next()
             parts.append(tomllib.loads(f"key = {text}")["key"] if kind == "string" else text)
             if self._peek()[1] != ".":
                 return parts
             self._at += 1
 
-    def _pair(self, base: Place) -> None:
+    def _pair(self, base: Place) -> Place:
         line, parts = self._peek()[2], self._key()
         for end in range(1, len(parts)):
-            self._found.setdefault(self._resolve(base, parts[:end]), line)
+            self.found.setdefault(self._resolve(base, parts[:end]), line)
         place = self._resolve(base, parts)
-        self._found.setdefault(place, line)
+        self.found.setdefault(place, line)
         self._at += 1  # the equals sign
         self._value(place)
+        return place
 
     def _value(self, place: Place) -> None:
-        kind, text, line = self._next()
+        kind, text, line, start = self._next()
         if kind == "mark" and text == "[":
             index = 0
             while self._skip_newlines()[1] != "]":
-                self._found.setdefault((*place, index), self._peek()[2])
+                self.found.setdefault((*place, index), self._peek()[2])
                 self._value((*place, index))
                 index += 1
                 if self._skip_newlines()[1] == ",":
@@ -115,18 +141,20 @@ class _Locator:
         else:  # a number or date may hold dots, a date a space: it ends with the line, a comma or a bracket
             while self._peek()[0] == "bare" or self._peek()[1] == ".":
                 self._at += 1
-        self._found.setdefault(place, line)
+        self.found.setdefault(place, line)
+        self.values[place] = (start, self._end())
 
-    def _skip_newlines(self) -> tuple[str, str, int]:
+    def _skip_newlines(self) -> tuple[str, str, int, int]:
         while self._peek()[0] == "newline":
             self._at += 1
         return self._peek()
 
 
-def _scan(text: str) -> Iterator[tuple[str, str, int]]:
+def _scan(text: str) -> Iterator[tuple[str, str, int, int]]:
+    """Kind, text, line and start of each token."""
     line = 1
     for match in _TOKEN.finditer(text):
         kind = match.lastgroup or ""
         if kind != "space":
-            yield kind, match[0], line
+            yield kind, match[0], line, match.start()
         line += match[0].count("\n")

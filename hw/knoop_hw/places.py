@@ -5,6 +5,7 @@ that no other module has to.
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 
 from knoop_hw.errors import ConfigError, Problem
@@ -22,10 +23,18 @@ def search(explicit: Path | None) -> Path:
     xdg = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     places = (Path("node.toml"), xdg / "knoop" / "node.toml", SYSTEM)
     for place in places:
-        if place.is_file():
+        if _is_file(place):
             return place
     listed = ", ".join(str(place) for place in places)
     raise ConfigError([Problem("", 0, "", f"no configuration found at {listed}; name one with --config FILE")])
+
+
+def _is_file(place: Path) -> bool:
+    """The service's counts as there where it may not be seen: who reads it says that it is forbidden."""
+    try:
+        return place.is_file()
+    except PermissionError:
+        return place == SYSTEM
 
 
 def state_directory(name: str) -> Path:
@@ -39,12 +48,32 @@ def state_directory(name: str) -> Path:
 
 def state_of(config: Path, name: str) -> Path:
     """The same for a command beside a running half: what systemd's service of the system's file remembers, if it is
-    that file, and if the service ever ran.
+    that file. Before its first start root makes the folder as systemd would; who cannot has their own.
     """
     system = SYSTEM_STATE / name
-    if not os.environ.get("STATE_DIRECTORY") and config.resolve().is_relative_to(SYSTEM.parent) and system.is_dir():
-        return system
+    if not os.environ.get("STATE_DIRECTORY") and config.resolve().is_relative_to(SYSTEM.parent):
+        if not system.is_dir() and os.geteuid() == 0 and _users(name):
+            make_state(system)
+        if system.is_dir():
+            return system
     return state_directory(name)
+
+
+def make_state(folder: Path) -> None:
+    """Make a folder to remember in, 0700, with its parents; a service's is its user's. Raises OSError."""
+    if not folder.is_dir():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.geteuid() == 0 and folder.parent == SYSTEM_STATE and (owner := _users(folder.name)):
+            os.chown(folder, *owner)
+
+
+def _users(name: str) -> tuple[int, int] | None:
+    """The user and group of a half that is a service: it is called as its folder is."""
+    try:
+        user = pwd.getpwnam(name)
+    except KeyError:
+        return None
+    return user.pw_uid, user.pw_gid
 
 
 def status_file() -> Path | None:

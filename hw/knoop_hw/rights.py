@@ -8,21 +8,28 @@ import pwd
 from pathlib import Path
 
 
-def may(path: Path) -> bool:
-    """Whether this process may read and write it."""
-    return os.access(path, os.R_OK | os.W_OK)
+def may(path: Path, user: str = "") -> bool:
+    """Whether this process, or a user of this name, may read and write it; of another an ACL is not known."""
+    if not user:
+        return os.access(path, os.R_OK | os.W_OK)
+    them, there = pwd.getpwnam(user), path.stat()
+    groups = os.getgrouplist(user, them.pw_gid)
+    bits = there.st_mode >> (6 if there.st_uid == them.pw_uid else 3 if there.st_gid in groups else 0)
+    return bits & 0o6 == 0o6
 
 
-def us() -> str:
-    """This process's user, as a person knows them."""
+def us(user: str = "") -> str:
+    """This process's user, or who is meant instead, as a person knows them."""
+    if user:
+        return user
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:  # systemd's DynamicUser, containers
         return f"user id {os.geteuid()}"
 
 
-def remedy(path: Path) -> str:
-    """How this user comes to be one who may open it; never fails."""
+def remedy(path: Path, user: str = "") -> str:
+    """How this user, or who is meant instead, comes to be one who may open it; never fails."""
     try:
         status = path.stat()
     except OSError:
@@ -32,5 +39,5 @@ def remedy(path: Path) -> str:
     except KeyError:
         group = str(status.st_gid)
     if status.st_mode & 0o060 == 0o060 and group != "root":
-        return f"sudo usermod -aG {group} {us()}, then log in again, or restart the node"
+        return f"sudo usermod -aG {group} {us(user)}, then log in again, or restart the node"
     return f"its group '{group}' may not either: give it one by a udev rule, as 99-com.rules of Raspberry Pi OS does"

@@ -42,7 +42,7 @@ def _driver(raw: Any) -> str:
 class BoardTable:
     """`[board]`: how lines are reached. `chip` is whose lines they are: a path, a name (`gpiochip0`) or a label.
 
-    `buses` are those that take lines: `w1:GPIO4`, `i2c`, `spi`.
+    `buses` are those that take lines: what `bus.named` knows.
     """
 
     driver: Annotated[

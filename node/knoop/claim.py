@@ -16,6 +16,7 @@ from knoop.access import Access, Person, Role
 from knoop.claiming import Claims
 from knoop.config import Config
 from knoop.errors import NodeError, StoreError
+from knoop.files import hand_over
 from knoop.jid import Jid
 from knoop.state import State
 from knoop.wall import RELEASED_NS
@@ -23,6 +24,7 @@ from knoop.xmpp import compat
 from knoop_hw import places
 from knoop_hw.clock import Clock, SystemClock
 
+MADE = ("state.db", "state.db-wal", "state.db-shm", ownership.TEXT, ownership.PICTURE)
 TIMELESS = "this machine does not know what time it is, so that no code could end; wait for its clock and try again"
 
 
@@ -84,7 +86,7 @@ async def offered(config: Config, folder: Path, *, again: bool, clock: Clock) ->
             code = await offers.make(replace(ownership.OWNERS, by=claims.CONSOLE, until_ns=until_ns))
         await state.audit(at_ns=clock.time_ns(), who=claims.CONSOLE, action="knoop claim" + " --again" * again,
                           result="done: shown", via=claims.CONSOLE, encrypted=False)
-    _hand_over(folder)
+    hand_over([folder / name for name in MADE], folder)
     return Shown(node=node, code=code, first=first)
 
 
@@ -93,10 +95,10 @@ def said(shown: Shown) -> list[str]:
     begin = f"{shown.node} has no owner yet." if shown.first else f"This makes one more owner of {shown.node}."
     until = "It works once." if shown.first else "It works once, within an hour, and all owners are told."
     return [
-        f"{begin} While `knoop run` runs, send it this from your chat app:", "", f"  {claims.WORD} {shown.code}", "",
+        f"{begin} While it runs, send it this from your chat app:", "", f"  {claims.WORD} {shown.code}", "",
         "or open this with it:", "", f"  {shown.link}", "",
         qr.drawn(shown.link, coloured=sys.stdout.isatty()), "",
-        f"{until} No answer? See that `knoop run` says “connected”, and send it again.",
+        f"{until} No answer? See that its log says “connected”, and send it again.",
     ]
 
 
@@ -108,12 +110,3 @@ def _keep(file: Path, content: bytes) -> None:
     with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as opened:  # noqa: PTH123 -- its mode
         os.fchmod(opened.fileno(), 0o600)
         opened.write(content)
-
-
-def _hand_over(folder: Path) -> None:
-    """What root made beside a service's files is the service's."""
-    if os.geteuid() == 0:
-        owner = folder.stat()
-        for file in (*folder.glob("state.db*"), folder / ownership.TEXT, folder / ownership.PICTURE):
-            if file.exists():
-                os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 CORRUPT_KEPT = 3  # copies set aside; a dying card must not fill the disk with them
@@ -26,6 +27,36 @@ def sync(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def put(path: Path, content: bytes, *, mode: int, owner: tuple[int, int] | None = None) -> None:
+    """Have `content` at `path` when this returns, of this mode and for this user and group (None: one's own).
+
+    Raises OSError; then, and after a power cut meanwhile, what was there before still is.
+    """
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)  # of one that was killed while it wrote
+    try:
+        with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:  # noqa: PTH123 -- its mode
+            file.write(content)
+            file.flush()
+            if owner:
+                os.fchown(file.fileno(), *owner)
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def hand_over(made: Iterable[Path], folder: Path) -> None:
+    """What root makes beside a service's files is the service's: the owner of `folder`. Raises OSError."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        for file in made:
+            if os.path.lexists(file):
+                os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def set_aside(path: Path) -> Path:

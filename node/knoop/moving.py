@@ -18,11 +18,11 @@ from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from knoop import __version__, archive, commands, config, inventory, places
+from knoop import __version__, archive, commands, config, installed, inventory, places
 from knoop.archive import Entry, Manifest
 from knoop.config import Config
 from knoop.errors import NodeError, StoreError
-from knoop.files import sync
+from knoop.files import hand_over, sync
 from knoop.xmpp import compat
 from knoop_hw import places as common
 from knoop_hw.clock import Clock, SystemClock
@@ -106,11 +106,16 @@ def _copied(source: Path, target: Path) -> Path:
 def bring(arguments: argparse.Namespace) -> int:
     """`knoop import`. Returns the exit code: 1 where the node that came would not start like this."""
     with _disk(Path(arguments.file)):
-        state = arguments.state or common.state_of(arguments.config or Path(), "knoop")
-        manifest, written = unpack(Path(arguments.file), arguments.config, state, force=arguments.force)
+        main = arguments.config or installed.default()
+        state = arguments.state or common.state_of(main or Path(), "knoop")
+        manifest, written = unpack(Path(arguments.file), main, state, force=arguments.force)
     findings: list[str] = []
     try:
-        places.password(_load(written[f"config/{manifest.main}"]))
+        loaded = _load(written[f"config/{manifest.main}"])
+        if installed.is_of(loaded.file):
+            for key in inventory.of_the_board(loaded):
+                installed.give(key, called=key.name, user=installed.BOARD)
+        places.password(loaded)
     except ConfigError as error:
         findings = [str(problem) for problem in error.problems]
     if arguments.json:
@@ -128,6 +133,8 @@ def bring(arguments: argparse.Namespace) -> int:
 
 def _commands(main: Path, state: Path) -> tuple[str, str]:
     """How to run a node that is there: a state that `knoop run` does not find is an owner that it does not know."""
+    if installed.is_of(main) and installed.here():
+        return "sudo knoop doctor", installed.START
     named = "" if main.resolve() == Path("node.toml").resolve() else f" --config {shlex.quote(str(main))}"
     usual = common.state_of(main, "knoop").resolve() == state.resolve()
     where = "" if usual else f"STATE_DIRECTORY={shlex.quote(str(state.absolute()))} "
@@ -152,7 +159,7 @@ def unpack(
             raise NodeError(f"there already: {', '.join(there)}; import elsewhere (--config, --state), or --force")
         _with_room(manifest.files, state)
         for folder in dict.fromkeys(target.parent for name, target in written.items() if not name.startswith("config")):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            common.make_state(folder)
             taken = f"{folder} is in use by a node that runs; stop it first"
             stack.enter_context(lock(folder / "lock", taken=taken))
         staged = stack.enter_context(_staged(written))
@@ -163,6 +170,8 @@ def unpack(
         for target in written.values():
             if target.is_dir() and not target.is_symlink():
                 raise NodeError(f"{target} is a folder, and a file goes there; nothing was changed")
+        for name, target in written.items():
+            _given(name, staged[name], target)
         # The configuration last, and of it the file that names the others: what is half done is no node yet.
         for name in sorted(written, key=lambda name: (name.startswith("config"), name == f"config/{manifest.main}")):
             for log in ("-wal", "-shm", "-journal") if name.endswith(".db") else ():
@@ -170,6 +179,14 @@ def unpack(
             staged[name].replace(written[name])
             sync(written[name].parent)
     return manifest, written
+
+
+def _given(name: str, staged: Path, target: Path) -> None:
+    """Whose it will be: as root, the service's, or of each half's folder its owner's."""
+    if not name.startswith("config"):
+        hand_over([staged], target.parent)
+    elif installed.is_of(target):
+        installed.give(staged, called=target.name)
 
 
 def _placed(manifest: Manifest, main: Path, state: Path) -> dict[str, Path]:
@@ -203,6 +220,7 @@ def _staged(written: dict[str, Path]) -> Iterator[dict[str, Path]]:
         for folder in dict.fromkeys(place.parent for place in staged.values()):
             missing = [place for place in (folder, *folder.parents) if not place.exists()]
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            installed.give_folders(one for one in missing if installed.is_of(one))
             made += missing
         yield staged
     finally:

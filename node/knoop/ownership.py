@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TEXT, PICTURE = "claim.txt", "claim.png"
-BOOT = (Path("/boot/firmware/knoop-claim.txt"), Path("/boot/knoop-claim.txt"))  # Debian 12 on; before that
+# Debian 12 on; before that; and what `knoop setup` handed on from a card that only root may read.
+BOOT = (Path("/boot/firmware/knoop-claim.txt"), Path("/boot/knoop-claim.txt"), Path("/run/knoop-setup/knoop-claim.txt"))
 LOOK_S = 5.0  # how soon the files are gone when the node is claimed
 LONGEST = 2000  # bytes of a file that holds an address
 BY_FILE = N_("{jid} is an owner of {node} now: {file} on its card says so. Is that not right? Say: revoke {jid}")
@@ -136,6 +137,10 @@ def _content(file: Path) -> bytes | None:
         handle = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe would be waited for
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except PermissionError:
+        if not os.access(file.parent, os.X_OK):  # nobody knows what is there, and nobody is asked to mend it
+            return None
+        raise
     try:
         return os.read(handle, LONGEST + 1) if stat.S_ISREG(os.fstat(handle).st_mode) else None
     finally:

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from knoop import commands, config, inventory, places, traces
+from knoop import commands, config, credential, installed, inventory, places, traces
 from knoop.config import Config
 from knoop.errors import LinkError, LoginRefused, NodeError, Refusal, Usage
 from knoop.files import sync
@@ -57,6 +57,8 @@ def _node(arguments: argparse.Namespace, loaded: Config | None, state: Path) -> 
     named = [has.folder / name for name in (*has.files[1:], has.main)] if has else []
     named = [*inventory.former(named), *named]
     doomed = [*map(str, (*files, *named))]
+    if has and installed.is_of(has.folder):
+        doomed.append(f"the credential {places.PASSWORD_CREDENTIAL}")
     if loaded and arguments.server:
         doomed.append(f"at {loaded.jid.domain}: nodes, roster and block list of {loaded.jid.bare}")
     if loaded and arguments.account:
@@ -69,6 +71,8 @@ def _node(arguments: argparse.Namespace, loaded: Config | None, state: Path) -> 
         done.append(str(file))
     for folder in {file.parent for file in (*files, *named)}:
         sync(folder)
+    if has and installed.is_of(has.folder):
+        done += map(str, credential.remove(places.PASSWORD_CREDENTIAL))
     left = led + [f"{file}: is not Knoop's, and stays" for file in inventory.others(state)]
     if has:
         left += [f"{file}: outside of {has.folder}, and stays" for file in has.elsewhere]

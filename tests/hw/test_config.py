@@ -214,7 +214,12 @@ def test_a_lock_is_a_switch_that_wants_a_code_unless_told_otherwise(said, wanted
             '[board]\nbuses = ["w1:GPIO4"]\n[input.door]\npin = "GPIO4"',
             "node.toml:4: input.door.pin: GPIO4 is already taken by the bus w1:GPIO4",
         ),
-        ('[board]\nbuses = ["can"]', "node.toml:2: board.buses[1]: unknown bus 'can'; expected i2c, spi or w1:GPIO4"),
+        ('[board]\nbuses = ["can"]',
+         "node.toml:2: board.buses[1]: unknown bus 'can'; expected i2c, i2c:bme280, spi, uart or w1:GPIO4"),
+        ('[board]\nbuses = ["i2c", "w1:GPIO3"]',
+         "node.toml:2: board.buses[2]: 'w1:GPIO3' needs GPIO3, which the bus i2c has; leave one of them out"),
+        ('[board]\nbuses = ["uart"]\n[output.lamp]\npin = "GPIO14"',
+         "node.toml:4: output.lamp.pin: GPIO14 is already taken by the bus uart"),
         (
             '[input.door]\npin = "BOARD1"',
             'node.toml:2: input.door.pin: expected a line of the header such as "GPIO17" or "BOARD11", not "BOARD1"',

@@ -206,6 +206,12 @@ def test_the_password_comes_from_a_private_file_or_a_credential(load, tmp_path, 
     (tmp_path / "xmpp.password").write_text("from systemd")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert places.password(made) == "from systemd"
+    (tmp_path / "xmpp.password").write_text("\n")  # what knoop.service passes where nothing is encrypted
+    (tmp_path / "xmpp.password.plain").write_text("in plain\n")
+    assert places.password(made) == "in plain"
+    (tmp_path / "xmpp.password.plain").write_text("\n")
+    secret.write_text("correct horse\n")
+    assert places.password(made) == "correct horse"
 
 
 def test_without_any_password_the_remedy_is_named(load, monkeypatch):

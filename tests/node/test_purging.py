@@ -246,7 +246,10 @@ async def test_a_purged_node_has_kept_nothing_here(node, capsys):
     assert grep(node, BRAM) == []
     assert "Left: " in (said := capsys.readouterr().out)
     assert "my notes: is not Knoop's, and stays" in said
-    for name in ("parts/.weather.toml.import", "node.toml.old", "node.toml.old2", "greenhouse.password.old"):
+    for name in (
+        "parts/.weather.toml.import", "node.toml.old", "node.toml.old2", "node.toml.previous",
+        "greenhouse.password.old",
+    ):
         (node / name).write_text(BRAM, "utf-8")
     (node / "node.toml.older").write_text("mine", "utf-8")
     assert purge(node, "--configuration") == 0

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from knoop import installed
 from knoop.config import Config
 from knoop.doctor import machine as here
 from knoop.doctor import network, server
@@ -16,6 +17,7 @@ from knoop.doctor.machine import Machine
 from knoop.errors import LinkError, Refusal
 from knoop.xmpp.account import Account, tls_context
 from knoop.xmpp.session import Session
+from knoop_hw import places
 from knoop_hw.clock import Clock
 
 __all__ = ["CHECKS", "Finding", "Machine", "as_data", "as_line", "as_summary", "as_text", "examine"]
@@ -40,7 +42,9 @@ async def examine(
     notice. Raises ConfigError for a `ca_file` that is none.
     """
     told = _Told(on_finding or (lambda _finding: None))
-    machine = machine or Machine()
+    machine = machine or Machine(
+        state=partial(places.state_of, config.file, "knoop"), user=installed.opener(config.file)
+    )
     told.all(here.configuration(config))
     finding, secret = here.password(config)
     told(finding)

@@ -31,11 +31,12 @@ FORGETFUL = frozenset({"tmpfs", "ramfs", "overlay"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """Where to look, for tests: `root` holds dev, proc, run and sys."""
+    """Where to look, for tests: `root` holds dev, proc, run and sys. `user`: who opens the devices, if not this one."""
 
     root: Path = Path("/")
     state: Callable[[], Path] = lambda: common.state_directory("knoop")
-    may: Callable[[Path], bool] = rights.may
+    user: str = ""
+    may: Callable[[Path, str], bool] = rights.may
     space: Callable[[Path], os.statvfs_result] = os.statvfs
     synchronised: Callable[[], bool | None] = kernel_synchronised
     installed: Callable[[str], bool] = lambda module: importlib.util.find_spec(module) is not None
@@ -130,8 +131,9 @@ def devices(machine: Machine, config: Config) -> Iterator[Finding]:
         if not path.exists():
             remedy = f"plug it in, or correct 'device' of [{owner}]; `ls /dev/serial/by-id` lists what is there"
             yield problem("devices", f"{owner}: {path} does not exist", remedy)
-        elif not machine.may(path):
-            yield problem("devices", f"{owner}: {path} may not be opened by {rights.us()}", rights.remedy(path))
+        elif not machine.may(path, machine.user):
+            yield problem("devices", f"{owner}: {path} may not be opened by {rights.us(machine.user)}",
+                          rights.remedy(path, machine.user))  # fmt: skip
         else:
             yield ok("devices", f"{owner}: {path} can be opened")
 
@@ -146,7 +148,7 @@ def lines(machine: Machine, config: Config) -> Iterator[Finding]:
         yield ok("lines", f"{used} of a simulated board")
         return
     chips = sorted((machine.root / "dev").glob("gpiochip*"))
-    ours = [chip for chip in chips if machine.may(chip)]
+    ours = [chip for chip in chips if machine.may(chip, machine.user)]
     simulate = 'to try without lines, set [board] driver = "simulated"'
     library = config.hw.board.driver  # it is called like the module that it needs
     if not machine.installed(library):
@@ -154,7 +156,8 @@ def lines(machine: Machine, config: Config) -> Iterator[Finding]:
     elif not chips:
         yield problem("lines", "there is no /dev/gpiochip*: this machine has no lines, or hides them", simulate)
     elif not ours:
-        yield problem("lines", f"{chips[0]} may not be opened by {rights.us()}", rights.remedy(chips[0]))
+        yield problem("lines", f"{chips[0]} may not be opened by {rights.us(machine.user)}",
+                      rights.remedy(chips[0], machine.user))  # fmt: skip
     else:
         yield ok("lines", f"{used} in use, {ours[0]} can be opened")
 

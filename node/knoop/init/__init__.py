@@ -1,6 +1,7 @@
 """`knoop init`: from a few questions, or flags, to a node that works: an account, `node.toml`, a password file.
 
-Nothing is written before everything is known and proven; the files then appear together, or not at all.
+Below /etc/knoop it is a node for the service, and the password a credential of systemd's. Nothing is written before
+everything is known and proven; the files then appear together, or not at all.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from knoop import claim, config
+from knoop import claim, config, credential, installed
 from knoop.commands import words
 from knoop.errors import LinkError, NodeError, RegistrationRefused, StoreError, Usage
 from knoop.init import setup
@@ -36,12 +37,14 @@ def init(arguments: argparse.Namespace) -> int:
     asks = not (arguments.yes or arguments.json) and sys.stdin.isatty() and sys.stdout.isatty()
     terminal = Terminal() if asks else None
     target = _target(arguments)
+    if terminal and installed.here() and not installed.may():
+        terminal.say("Here it becomes a node of your own. For the service of this machine: sudo knoop init", "")
     done = False
     try:
-        plan = _interview(arguments, terminal).plan()
-        plan, kept = _make(plan, target, terminal)
+        plan = _interview(arguments, terminal, _group(target)).plan()
+        plan, written, kept = _make(plan, target, terminal)
         done = True
-        return _report(plan, target, kept, arguments)
+        return _report(plan, target, written, kept, arguments)
     except LinkError as error:
         if not done:
             error.args = (f"{error}. Nothing was written.",)
@@ -52,7 +55,7 @@ def init(arguments: argparse.Namespace) -> int:
         raise
 
 
-def _interview(arguments: argparse.Namespace, terminal: Terminal | None) -> Interview:
+def _interview(arguments: argparse.Namespace, terminal: Terminal | None, group: int | None) -> Interview:
     """Ready to ask, knowing what is on this machine."""
     machine = found.machine()
     lines: setup.Lines = "none"
@@ -62,13 +65,25 @@ def _interview(arguments: argparse.Namespace, terminal: Terminal | None) -> Inte
         setup.Port(device=str(port.device), perhaps_meter=port.perhaps_meter, usable=port.usable)
         for port in machine.serial if port.kind == "usb"
     )
-    return Interview(arguments, terminal, lines=lines, ports=ports)
+    return Interview(arguments, terminal, lines=lines, ports=ports, group=group)
+
+
+def _group(target: Path) -> int | None:
+    """Whose the configuration of the service is; None for any other. Raises NodeError where none is installed."""
+    if not installed.is_of(target):
+        return None
+    if (group := installed.group()) is None:
+        raise NodeError(f"{target} is for the service, which is not installed here (there is no group "
+                        f"'{installed.GROUP}'); install the package first, or name another folder")
+    return group
 
 
 def _target(arguments: argparse.Namespace) -> Path:
     if arguments.config and arguments.directory:
         raise Usage("--config names the file and --directory its folder: give one of them")
-    target: Path = arguments.config or (arguments.directory or Path()) / "node.toml"
+    target: Path = arguments.config or (arguments.directory or installed.default() or Path()) / "node.toml"
+    if installed.is_of(target) and not installed.may():
+        raise StoreError(f"{target} is for the service, which root sets up: sudo knoop init")
     if target.exists() and not arguments.force:
         raise NodeError(f"{target} is there already; --force writes a new one and keeps this as {target.name}.old")
     there = next(folder for folder in target.absolute().parents if folder.exists())
@@ -77,14 +92,18 @@ def _target(arguments: argparse.Namespace) -> Path:
     return target
 
 
-def _make(plan: Plan, target: Path, terminal: Terminal | None) -> tuple[Plan, list[Path]]:
-    """Make the account, then the files. Returns what was made and what was kept. Raises LinkError, StoreError."""
+def _make(plan: Plan, target: Path, terminal: Terminal | None) -> tuple[Plan, list[Path], list[Path]]:
+    """Make the account, then the files. Returns these and what was kept. Raises LinkError, StoreError."""
     while True:
-        with drafted(plan.files(target)) as publish:
+        files = plan.files(target)
+        with drafted(files) as publish:
             try:
                 if plan.register:
                     asyncio.run(registration.register(plan.account, token=plan.token, clock=SystemClock()))
-                return plan, publish()
+                kept = publish()
+                if plan.group is not None:
+                    credential.settle(next(iter(files)))
+                return plan, [*files], kept
             except KeyboardInterrupt:
                 print(f"\nThe account {plan.account.jid} may have been made.", file=sys.stderr)  # noqa: T201 -- as above
                 raise
@@ -109,27 +128,31 @@ def _renamed(plan: Plan, terminal: Terminal) -> Plan:
     return replace(plan, account=replace(plan.account, jid=jid), answers=replace(plan.answers, jid=str(jid)))
 
 
-def _report(plan: Plan, target: Path, kept: list[Path], arguments: argparse.Namespace) -> int:
+def _report(
+    plan: Plan, target: Path, written: list[Path], kept: list[Path], arguments: argparse.Namespace
+) -> int:  # fmt: skip
     """Say what was written and, by the doctor, whether it works; returns the exit code."""
 
     def say(*lines: str) -> None:
         if not arguments.json:
             print("\n".join(lines), flush=True)  # noqa: T201 -- a command's output
 
-    account, written = plan.account, [*plan.files(target)]
+    account, service = plan.account, plan.group is not None
     if plan.register:
         say("", f"Made the account {account.jid}.")
-    say("", f"Wrote {' and '.join(map(str, reversed(written)))} (mode 600).", *(f"Kept {file}." for file in kept))
+    mode = "; only root can read the password" if service else " (mode 600)"
+    say("", f"Wrote {' and '.join(map(str, reversed(written)))}{mode}.", *(f"Kept {file}." for file in kept))
     well, findings = (True, []) if arguments.no_doctor else _examined(target, say)
     there = "" if target.resolve() == Path("node.toml").resolve() else f" --config {target}"
-    say("", f"Next: knoop run{there}")
+    start = installed.RESTART if kept else installed.START
+    say("", f"Next: {start if service else f'knoop run{there}'}")
     shown = None
     if plan.answers.owners:
         say(f"Then write to {account.jid} from your chat app,", "once you have accepted its contact request. Try: help")
     elif (shown := _claim(target)) is not None:
         say("", *claim.said(shown))
     else:
-        say(f"Then see how to become its owner: knoop claim{there}")
+        say("Then see how to become its owner: " + ("sudo knoop claim" if service else f"knoop claim{there}"))
     if arguments.json:
         told = {
             "ok": well, "jid": str(account.jid), "registered": plan.register, "written": list(map(str, written)),
@@ -140,12 +163,11 @@ def _report(plan: Plan, target: Path, kept: list[Path], arguments: argparse.Name
 
 
 def _claim(target: Path) -> claim.Shown | None:
-    """How to become the owner of what was made; None where another user's service will say so."""
+    """How to become the owner of what was made; None where the node itself has to say so."""
     made = config.load(target, jid=compat.jid, words=words())
-    if target.resolve().is_relative_to(places.SYSTEM.parent):
-        return None
     try:
-        return asyncio.run(claim.offered(made, places.state_directory("knoop"), again=False, clock=SystemClock()))
+        folder = places.state_of(target, "knoop")
+        return asyncio.run(claim.offered(made, folder, again=False, clock=SystemClock()))
     except (NodeError, OSError) as error:  # a former node's state, which has an owner, or cannot be written
         print(f"knoop: {error}", file=sys.stderr)  # noqa: T201 -- what was made is made
         return None

@@ -15,11 +15,16 @@ from knoop.files import sync
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A file to be: its text, its mode, and whether what is there now is kept beside it."""
+    """A file to be: its text, its mode, and whether what is there now is kept beside it.
+
+    `group`: which group's it will be (None: one's own); `private`: a folder that is made for it is one's own alone.
+    """
 
     text: str
     mode: int
     keep: bool = True
+    group: int | None = None
+    private: bool = False
 
 
 @contextmanager
@@ -35,7 +40,7 @@ def drafted(files: Mapping[Path, Draft]) -> Iterator[Callable[[], list[Path]]]:
     try:
         for file, draft in files.items():
             try:
-                folders += _folder(file.parent)
+                folders += _folder(file.parent, 0o700 if draft.private else 0o777)
                 made[file] = _write(file, draft)
             except OSError as error:
                 text = f"{file.parent}: {error.strerror}; name a folder you may write to with --directory"
@@ -49,10 +54,10 @@ def drafted(files: Mapping[Path, Draft]) -> Iterator[Callable[[], list[Path]]]:
                 folder.rmdir()
 
 
-def _folder(folder: Path) -> list[Path]:
+def _folder(folder: Path, mode: int) -> list[Path]:
     """Make it with its parents; returns those that were made."""
     missing = [place for place in (folder, *folder.parents) if not place.exists()][::-1]
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=mode, parents=True, exist_ok=True)
     return missing
 
 
@@ -62,6 +67,8 @@ def _write(file: Path, draft: Draft) -> Path:
         with os.fdopen(handle, "w", encoding="utf-8") as content:
             content.write(draft.text)
             content.flush()
+            if draft.group is not None:
+                os.fchown(content.fileno(), -1, draft.group)
             os.fchmod(content.fileno(), draft.mode)
             os.fsync(content.fileno())  # a node's only copy of its password: a power cut must not lose it
     except BaseException:

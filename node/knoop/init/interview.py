@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from knoop import config
+from knoop import config, credential
 from knoop.commands import words
 from knoop.errors import LoginRefused, Usage
 from knoop.init import invite, setup
@@ -21,6 +21,7 @@ from knoop.init.ask import Terminal
 from knoop.init.drafts import Draft
 from knoop.init.invite import Invite
 from knoop.jid import Jid
+from knoop.places import PASSWORD_CREDENTIAL
 from knoop.xmpp import compat, register
 from knoop.xmpp.account import Account, tls_context
 from knoop.xmpp.session import Session
@@ -28,27 +29,46 @@ from knoop_hw.clock import SystemClock
 from knoop_hw.errors import ConfigError, Problem
 
 T = TypeVar("T")
+CA_FILE = "ca.pem"  # beside a service's configuration
 TRIES = 3  # for a password typed by hand, as login(1) has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What will be made. `token` is an invite's; `register` whether the account is still to be made."""
+    """What will be made. `token` is an invite's; `register` whether the account is still to be made.
+
+    `group`: whose the service's configuration is; None where this is no service. Then the password stands beside it.
+    """
 
     answers: setup.Answers
     account: Account
     register: bool
     token: str = field(repr=False)
     given: Path | None  # where the password came from
+    group: int | None = None
 
     def files(self, target: Path) -> dict[Path, Draft]:
         """What is written, the password first: who finds `node.toml` finds the rest."""
+        text = setup.node_toml(self.answers)
+        if self.group is not None:
+            secret, sealed = credential.prepared(PASSWORD_CREDENTIAL, self.account.password)
+            return {
+                secret: Draft(text=sealed, mode=0o600, private=True), **self._authority(target),
+                target: Draft(text=text, mode=0o640, group=self.group),
+            }  # fmt: skip
         secret = target.with_name(self.answers.password_file)
         same = self.given is not None and secret.exists() and self.given.samefile(secret)
         return {
             secret: Draft(text=f"{self.account.password}\n", mode=0o600, keep=not same),
-            target: Draft(text=setup.node_toml(self.answers), mode=0o644),
+            target: Draft(text=text, mode=0o644),
         }
+
+    def _authority(self, target: Path) -> dict[Path, Draft]:
+        """A copy of who signed the server's certificate: a service sees nobody's home."""
+        if self.account.ca_file is None:
+            return {}
+        text = self.account.ca_file.read_text("utf-8")
+        return {target.with_name(self.answers.ca_file): Draft(text=text, mode=0o640, group=self.group)}
 
 
 class Interview:
@@ -56,9 +76,11 @@ class Interview:
 
     def __init__(
         self, arguments: argparse.Namespace, terminal: Terminal | None, *, lines: setup.Lines,
-        ports: tuple[setup.Port, ...],
+        ports: tuple[setup.Port, ...], group: int | None = None,
     ) -> None:
+        """`group`: as a plan has it."""
         self._flags, self._terminal, self._found, self._ports = arguments, terminal, lines, ports
+        self._group = group
         self._missing: list[str] = []
 
     def plan(self) -> Plan:
@@ -87,15 +109,20 @@ class Interview:
         assert publish
         answers = setup.Answers(
             name=name, label=label or name.capitalize(), lang=lang, jid=str(jid),
-            password_file=f"{name}.password", owners=tuple(map(str, owners)), publish=publish,
-            host=where.host, port=where.port, ca_file=str(where.ca_file or ""), fingerprint=where.fingerprint,
+            password_file="" if self._group is not None else f"{name}.password",
+            owners=tuple(map(str, owners)), publish=publish,
+            host=where.host, port=where.port, ca_file=self._ca_file(where), fingerprint=where.fingerprint,
             room=room, lines=lines, ports=self._ports,
         )  # fmt: skip
         account = replace(where, jid=jid, password=password)
         if flags.password_file and not make:
-            asyncio.run(_login(account))
+            asyncio.run(login(account))
         token = link.token if link else ""
-        return Plan(answers=answers, account=account, register=make, token=token, given=flags.password_file)
+        return Plan(answers=answers, account=account, register=make, token=token, given=flags.password_file,
+                    group=self._group)
+
+    def _ca_file(self, where: Account) -> str:
+        return CA_FILE if where.ca_file and self._group is not None else str(where.ca_file or "")
 
     def _where(self) -> Account:
         """The server's place as the flags have it, for nobody yet."""
@@ -173,11 +200,12 @@ class Interview:
     def _typed(self, jid: Jid | None, where: Account, terminal: Terminal) -> str:
         """A password that was tried. Raises LoginRefused after TRIES."""
         assert jid is not None
-        terminal.say("", "It is kept in a file that only you can read. It is not shown as you type.")
+        whose = "the service" if self._group is not None else "you"
+        terminal.say("", f"It is kept in a file that only {whose} can read. It is not shown as you type.")
         for left in reversed(range(TRIES)):
             password = terminal.secret(f"Password of {jid}")
             try:
-                asyncio.run(_login(replace(where, jid=jid, password=password)))
+                asyncio.run(login(replace(where, jid=jid, password=password)))
             except LoginRefused as refused:
                 if not left:
                     raise
@@ -228,7 +256,7 @@ class Interview:
             raise Usage(f"{flag}: {error}") from None
 
 
-async def _login(account: Account) -> None:
+async def login(account: Account) -> None:
     """Log in and out. Raises LinkError."""
     session = await Session.open(
         account, clock=SystemClock(), context=tls_context(account), on_message=lambda _message, _late: None,

@@ -24,7 +24,10 @@ class Port:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """All that `knoop init` asks and finds. `owners` are bare addresses; `password_file` is relative to the file."""
+    """All that `knoop init` asks and finds. `owners` are bare addresses; `password_file` is relative to the file.
+
+    Without one the password is systemd's credential, and the node a service.
+    """
 
     name: str
     label: str
@@ -82,10 +85,11 @@ def _node(answers: Answers) -> Iterator[str]:
 
 def _xmpp(answers: Answers) -> Iterator[str]:
     yield "[xmpp]                          # the node's own account"
-    yield from _keys(
-        ("jid", answers.jid, ""),
-        ("password_file", answers.password_file, "mode 600; never put the password here"),
-    )
+    yield from _keys(("jid", answers.jid, ""))
+    if answers.password_file:
+        yield from _keys(("password_file", answers.password_file, "mode 600; never put the password here"))
+    else:
+        yield "# Its password is the service's: the credential 'xmpp.password' of systemd."
     if answers.host:
         yield from _keys(("host", answers.host, "where the server is; without it DNS says so"))
         yield from _keys(("port", answers.port, ""))
