@@ -1,0 +1,1 @@
+"""How the SD-card image comes about; runs on a Debian machine, never on a node."""

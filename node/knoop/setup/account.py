@@ -1,0 +1,84 @@
+"""The node's account, where the card has an invite: kept until the network is there, and made then.
+
+The password is on the disk before the server hears of it, so that no account is made that nobody can log in to. A power
+cut after that is a refusal at the next try: whether the account is ours then, a login says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from knoop import commands, config, credential, places
+from knoop.errors import LoginRefused, RegistrationRefused, StoreError
+from knoop.init import interview
+from knoop.init import invite as invites
+from knoop.setup import moved, told
+from knoop.setup.machine import ERRORS, Machine
+from knoop.xmpp import compat, register
+from knoop.xmpp.account import Account
+from knoop_hw.clock import SystemClock
+
+RECORD = "account.json"  # the invite and the password to be, while there is no account
+USED = "invite.json"  # which invite was the last one: a copy of the card's file that somebody kept has it still
+
+
+def put(machine: Machine, text: str) -> None:
+    """Have this node.toml; the one before it is kept beside it. Raises OSError."""
+    former = machine.read(machine.node)
+    if former and former != text:
+        machine.put(machine.previous, former, mode=0o640, shared=True)
+    machine.put(machine.node, text, mode=0o640, shared=True)
+
+
+def expect(machine: Machine, text: str, invite: str) -> None:
+    """Keep a configuration until its account is made, with `invite`; '': with the one that is kept. Raises OSError."""
+    if invite and machine.remembered(RECORD).get("invite") != invite:
+        machine.remember(RECORD, {"invite": invite, "password": register.new_password()})
+    machine.put(machine.pending, text, mode=0o640, shared=True)
+
+
+def used(machine: Machine, invite: str) -> bool:
+    """Whether the node's account was made with it."""
+    return machine.remembered(USED).get("digest") == moved.digest(invite.encode())
+
+
+def forget(machine: Machine) -> None:
+    """No account is to be made any more. Raises OSError."""
+    machine.remove(machine.pending)
+    machine.remove(machine.state / RECORD)
+
+
+def make(machine: Machine) -> int:
+    """Make the account that is waited for; returns the exit code. Raises LinkError: refused, or to be tried again."""
+    if not machine.pending.exists():
+        forget(machine)
+        return 0
+    kept = machine.remembered(RECORD)
+    if not kept:
+        machine.tell(told.refused("the invite that was kept is gone; write one into knoop.toml again"))
+        raise StoreError(f"{machine.state / RECORD}: is gone or damaged; write an invite into knoop.toml again")
+    loaded = config.load(machine.pending, jid=compat.jid, words=commands.words())
+    wanted = Account.of(loaded, kept["password"])
+    try:
+        asyncio.run(register.register(wanted, token=invites.parse(kept["invite"]).token, clock=SystemClock()))
+    except RegistrationRefused as refused:
+        if not _ours(wanted):
+            machine.tell(told.refused(str(refused)))
+            raise
+    credential.store(places.PASSWORD_CREDENTIAL, wanted.password, root=machine.root)
+    put(machine, machine.read(machine.pending))
+    machine.remember(USED, {"digest": moved.digest(kept["invite"].encode())})
+    forget(machine)
+    machine.take_away(ERRORS)
+    machine.say(f"made the account {wanted.jid}")
+    return 0
+
+
+def _ours(account: Account) -> bool:
+    """Whether the account exists and has this password: then it was we who made it. Raises LinkError."""
+    try:
+        asyncio.run(interview.login(replace(account, jid=account.jid.bare)))
+    except LoginRefused:
+        return False
+    return True

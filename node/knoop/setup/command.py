@@ -1,0 +1,93 @@
+"""`knoop setup`: what lies on the card becomes the machine's; each start asks whether it changed.
+
+The order is what makes it survive a power cut: first all that is to be kept is on the disk, then the card's secrets are
+written over, then it is noted that this card was taken. Cut anywhere before, the next start does all of it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from knoop.errors import StoreError
+from knoop.setup import claimed, moved
+from knoop.setup.machine import ERRORS, SYSTEMCTL, Machine
+from knoop_hw.errors import ConfigError
+
+EX_IOERR, EX_CONFIG = 74, 78
+DIGEST = "card.json"
+IMAGE = Path("/usr/share/knoop-image")  # what the image says of itself
+
+
+def setup(arguments: argparse.Namespace) -> int:
+    """Run the command; returns its exit code. Raises LinkError where an account's server cannot be reached."""
+    machine = Machine(boot=arguments.boot, root=arguments.root)
+    if machine.live and os.geteuid() != 0:
+        raise StoreError("/etc: only root sets up a machine; other folders can be named with --root and --boot")
+    if machine.live and not IMAGE.is_dir():  # any other system has its own ways with what lies there
+        raise StoreError("this is not Knoop's own image; --root and --boot name folders to set up, and knoop init asks")
+    if arguments.account:
+        from knoop.setup import account  # noqa: PLC0415 -- each start of the machine waits for this module
+
+        return account.make(machine)
+    if arguments.claim:
+        import asyncio  # noqa: PLC0415 -- as above
+
+        from knoop_hw.clock import SystemClock  # noqa: PLC0415 -- as above
+
+        asyncio.run(claimed.keep(machine, clock=SystemClock()))
+        return 0
+    return taken(machine)
+
+
+def taken(machine: Machine) -> int:
+    """Take over what is on the card, if that is news; returns the exit code."""
+    try:
+        machine.wiping()
+        claimed.tidy(machine)
+        claimed.hand_on(machine)
+        found = machine.card()
+        if not found:
+            machine.say(f"there is no {moved.NAME} on {machine.boot}; everything stays as it is")
+            return 0
+        noted = machine.remembered(DIGEST)
+        if _digest(found) == noted.get("digest"):
+            if noted.get("names") and not machine.pending.exists():
+                machine.take_away(ERRORS)  # what was wrong is as it was before that
+            return 0
+        from knoop.setup import carrying, plan, told  # noqa: PLC0415 -- what only a card that changed needs
+
+        wanted = plan.made(found, machine)
+        again = carrying.out(wanted, machine)
+        machine.remember(DIGEST, {"digest": _digest(machine.card()), "names": wanted.node is not None})
+    except ConfigError as error:
+        from knoop.setup import told  # noqa: PLC0415 -- as below
+
+        _left(machine, told.mistakes(error.problems, found.get(moved.NAME, b""), running=machine.node.exists()))
+        return EX_CONFIG
+    except OSError as error:
+        where = error.filename or machine.boot
+        _left(machine, f"{moved.NAME} could not be taken over: {where}: {error.strerror or error}.\n"
+                       "The node tries again at its next start.\n")
+        return EX_IOERR
+    if wanted.node is None and not (machine.node.exists() or machine.pending.exists()):
+        _left(machine, told.nothing(hostname=wanted.hostname))
+    else:
+        machine.take_away(ERRORS)
+    machine.say(*wanted.notes, "the card's files are taken over")
+    if again:
+        machine.say("the buses are others now, which takes a restart")
+        machine.call(SYSTEMCTL, "--no-block", "reboot")
+    return 0
+
+
+def _digest(found: Mapping[str, bytes]) -> str:
+    return moved.digest(*(part for name in sorted(found) for part in (name.encode(), found[name])))
+
+
+def _left(machine: Machine, text: str) -> None:
+    """Have it on the card, on every screen, and in the journal."""
+    machine.say(text)
+    machine.tell(text)

@@ -1,0 +1,114 @@
+"""Nobody owns it yet: the code on the card and on the screen, who takes it, and the power that goes meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from tests.image import qr
+from tests.image.card import Card
+from tests.image.machine import Board
+from tests.image.people import ANSWER_S, account, fresh, go_sendxmpp, knoop_toml, person
+
+from knoop import claims
+from knoop_bench.prosody import Prosody
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PICTURE = "claim.png"
+WELCOME = "Welcome: I am Greenhouse"
+END_OF_PNG = b"IEND"
+
+
+@dataclass(frozen=True, slots=True)
+class Unowned:
+    """A card with an account and no owner, and its computer, which is off."""
+
+    card: Card
+    board: Board
+    jid: str
+    password: str
+    folder: Path
+
+    async def link(self) -> str:
+        """What a telephone reads from the picture on the card."""
+
+        def whole() -> bool:
+            try:
+                return END_OF_PNG in self.card.read(PICTURE)
+            except FileNotFoundError:
+                return False
+
+        await self.board.until(whole, f"{PICTURE} on the card")
+        return qr.read(self.card.extract(PICTURE, self.folder))
+
+    async def claimed(self, server: Prosody) -> None:
+        """Make somebody the owner and let the node answer them."""
+        link = await self.link()
+        async with person(server, self.board, self.jid) as owner:
+            await owner.asks(f"claim {claims.find(link)}", WELCOME)
+            assert "Up " in await owner.asks("status")
+
+
+def unowned(card: Card, server: Prosody, folder: Path) -> Unowned:
+    """One whose file names an account and nobody else."""
+    own = account(server, fresh())
+    card.write("knoop.toml", knoop_toml(server, own))
+    return Unowned(card, Board(card, folder), own["jid"], own["password"], folder)
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """A first start that nothing disturbed: what its code says and how long it took."""
+
+    home: Unowned
+    link: str
+    took_s: float
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def first(flash, server, tmp_path_factory) -> AsyncIterator[First]:
+    home = unowned(flash(), server, tmp_path_factory.mktemp("first"))
+    with home.board as board:
+        link = await home.link()
+        yield First(home, link, time.monotonic() - board.began_s)
+    home.card.remove()
+
+
+async def test_a_telephone_reads_the_code_and_another_client_claims_the_node(first, server, tmp_path, report):
+    home, board = first.home, first.home.board
+    report("from power-on to the code on the card", f"{first.took_s:.0f} s")
+    assert first.link.startswith(f"xmpp:{home.jid}?message;body=claim%20")
+    await board.until(lambda: qr.whole(board.console), "the code on the console", ANSWER_S)
+    assert qr.on_console(board.console, tmp_path) == first.link
+    await go_sendxmpp(server, tmp_path, home.jid, f"claim {claims.find(first.link)}")
+    async with person(server, board, home.jid) as owner:  # the same account: the other client has gone by now
+        await owner.sees()
+        assert "Up " in await owner.asks("status")
+    await board.until(lambda: PICTURE not in home.card.names(), "the picture goes from the card", ANSWER_S)
+    assert home.password.encode() not in home.card.fat()
+    board.cut()  # the others need the processors
+
+
+async def test_the_power_may_go_at_any_moment_of_the_first_start(  # noqa: PLR0917 -- fixtures
+    first, flash, server, tmp_path, pytestconfig, report
+):  # fmt: skip
+    chance, number = random.Random(pytestconfig.getoption("--seed")), pytestconfig.getoption("--cuts")
+    moments, taken = [chance.uniform(0, first.took_s) for _ in range(number)], []
+    for moment_s in moments:
+        home = unowned(flash(), server, tmp_path / fresh("cut"))
+        with home.board as board:
+            await asyncio.sleep(moment_s)
+            board.cut()
+            board.start()
+            await home.claimed(server)
+            taken.append(time.monotonic() - board.began_s)
+        home.card.remove()
+    report("the power went after", ", ".join(f"{moment_s:.0f} s" for moment_s in moments))
+    report("claimed after the next power-on within", ", ".join(f"{taken_s:.0f} s" for taken_s in taken))
