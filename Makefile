@@ -6,16 +6,22 @@ UV_VERSION := 0.13.9
 BIN := .venv/bin
 RUN := $(BIN)/python
 FAULT_PACKAGES := prosody strace libfaketime
+FIRMWARE_PACKAGES := device-tree-compiler dosfstools e2fsprogs fdisk mtools openssl squashfs-tools
 SEED ?= 7
 SOAK_MINUTES ?= 30
 FUZZ_MINUTES ?= 25
+IMAGE_PACKAGES := mmdebstrap qemu-user-static debian-archive-keyring squashfs-tools mtools dosfstools e2fsprogs fdisk \
+    device-tree-compiler kmod cpio zstd xz-utils
+IMAGE_TEST_PACKAGES := qemu-system-arm ipxe-qemu mtools e2fsprogs device-tree-compiler zbar-tools go-sendxmpp
+CUTS ?= 5
+UNITS_PACKAGES := systemd-container mmdebstrap debian-archive-keyring
 BOARD_PACKAGES := qemu-system-arm mmdebstrap device-tree-compiler debian-archive-keyring
 PIP := $(BIN)/pip --quiet --disable-pip-version-check install
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help .venv check test attacks fuzz faults faults-quick soak interop test-board bench-board demo bench bench-quick \
-    lock clean prosody fault-tools
+.PHONY: help .venv check test attacks fuzz faults faults-quick soak interop test-board test-units test-image bench-board deb image demo bench bench-quick \
+    lock clean prosody fault-tools firmware-tools
 
 help:  ## list these targets
 	@sed -n 's/^\([a-z.-]*\):.*  ## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -26,7 +32,7 @@ check: .venv  ## lint (ruff, nearly all rules) and types (mypy --strict)
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
-test: .venv fault-tools  ## all tests, those against a real Prosody on loopback included
+test: .venv fault-tools firmware-tools  ## all tests, those against a real Prosody on loopback included
 	$(RUN) -m pytest --numprocesses 5 --dist loadfile
 
 attacks: .venv prosody  ## hostile servers, strangers and neighbours against a whole node: no output moves, nobody learns
@@ -55,9 +61,29 @@ test-board: .venv prosody  ## real lines of a real kernel, without a Raspberry P
 	@bench/debian-packages $(BOARD_PACKAGES)
 	$(RUN) -m pytest tests/board --numprocesses 2 --dist worksteal
 
+# The first card alone: of it times are compared. A building of the image comes before, when there is none of this recipe.
+test-image: .venv prosody image  ## the image starts on emulated machines, from a flashed card to an answer in chat; CUTS=5
+	@bench/debian-packages $(IMAGE_TEST_PACKAGES)
+	$(RUN) -m pytest tests/image/test_node.py --seed $(SEED)
+	$(RUN) -m pytest tests/image --ignore tests/image/test_node.py --seed $(SEED) --cuts $(CUTS) --numprocesses 2 --dist loadfile
+
+# As root: it boots Debians. Those are made at the first time, which takes a minute or two, and kept in ~/.cache/knoop.
+test-units: .venv prosody  ## the units and the package in Debian 12 and 13 that are booted by systemd-nspawn; needs root
+	@bench/debian-packages $(UNITS_PACKAGES)
+	$(RUN) -m tests.units.roots
+	$(RUN) -m pytest tests/units --numprocesses 2 --dist worksteal
+
+deb: .venv  ## Debian packages for 12 and 13 into dist/, for this machine's architecture or ARCH=arm64|amd64
+	@command -v dpkg-deb >/dev/null || bench/debian-packages dpkg
+	for suite in bookworm trixie; do $(RUN) systemd/deb/build.py --suite $$suite $(if $(ARCH),--arch $(ARCH)) || exit 1; done
+
 bench-board: .venv  ## what lines cost on the emulated board, by gpiod and by lgpio: ratios
 	@bench/debian-packages $(BOARD_PACKAGES)
 	$(RUN) -m tests.board.bench
+
+image: .venv  ## as root: build/image/knoop-….img for an SD card, 10 minutes the first time, then two
+	@bench/debian-packages $(IMAGE_PACKAGES)
+	PYTHONPATH=firmware $(RUN) -m knoop_firmware.build
 
 demo: .venv prosody  ## a private server and a node with real readings: chat with it, or watch the tour (</dev/null)
 	$(RUN) -m knoop_bench.demo
@@ -84,6 +110,9 @@ prosody:
 
 fault-tools:
 	@bench/debian-packages $(FAULT_PACKAGES)
+
+firmware-tools:
+	@bench/debian-packages $(FIRMWARE_PACKAGES)
 
 # Two steps, so that a change of pyproject.toml does not fetch everything again.
 .venv/.packages: requirements-build.txt requirements-dev.txt

@@ -41,8 +41,8 @@ TIERS = (
     _tier("words of the seam", "what travels, time, TOML to dataclasses, errors", "knoop_hw",
           "- model clock units errors locate mistaken decode include messages logs notify runs places life toml_text"),
     _tier("deciding (hardware)", "tables, filters, guards: values in, values out", "knoop_hw",
-          "config tables pins filters guards kept scenario source sensors gestures counting cap kernel_edges debounce "
-          "remote_tables protocols protocols.* kernel.overlays"),
+          "bus config tables pins filters guards kept scenario source sensors gestures counting cap kernel_edges "
+          "debounce remote_tables protocols protocols.* kernel.overlays"),
     _tier("touching", "lines, ports, drivers, a simulated board", "knoop_hw",
           "timer lines meanings inputs whole totals outputs restore left pwm chips preflight "
           "pinfactory gpiod_pins lgpio_pins serialport simulated trouble sensing rights kernel kernel.* "
@@ -50,16 +50,17 @@ TIERS = (
     _tier("board", "all that is open, and the protocol", "knoop_hw", "board"),
     _tier("the hardware half", "a board as a process of its own", "knoop_hw", "serve cli __main__"),
     _tier("words", "addresses, records, errors", "knoop",
-          "- jid confusable record errors health words slips bench together gate progress ending budgets pace"),
+          "- jid confusable record errors health words slips bench beside together gate progress ending budgets pace"),
     _tier("deciding", "rights, alerts, sentences, payloads, the configuration", "knoop",
           "access alerts claims codes glance qr command commands commands.* condition config kept disk forms gaps "
           "geoloc init.invite "
-          "init.setup parse parse.* network payload reminders room room.addressed room.gathering room.pace rules "
+          "init.setup setup setup.buses setup.moved setup.tables setup.card setup.wifi setup.imager setup.told "
+          "parse parse.* network payload plight reminders room room.addressed room.gathering room.pace rules "
           "sparkline text toml_schema unreceived wall watches"),
     _tier("keeping", "SQLite in a thread, reading to sinks, the agent's end of the seam", "knoop",
           "worker refusals files database readings_tables readings_sql retention store held waiting outbox "
           "state_tables state confirming resource "
-          "claiming router board wifi status_file storage"),
+          "claiming router board wifi status_file storage starts"),
     _tier("xmpp", "bytes, login, stanzas: the only place that knows the library", "knoop", "xmpp xmpp.*"),
     _tier("ways out", "one publisher a file, one delivery a sink", "knoop", "publishers publishers.* delivery"),
     _tier("a node", "what verbs see, what a message becomes, what lives as long as a login", "knoop",
@@ -67,9 +68,10 @@ TIERS = (
           "room.talk telling timekeeping watching "
           "whereabouts"),
     _tier("agent", "the wiring, and the way from one configuration to the next", "knoop",
-          "agent halves serve"),
+          "agent halves safe serve"),
     _tier("command line", "arguments, exit codes, the terminal, where things are", "knoop",
-          "archive inventory moving purging traces "
+          "archive inventory moving purging traces credential installed "
+          "setup.machine setup.plan setup.account setup.carrying setup.claimed setup.command "
           "cli __main__ check claim audit flags probe live terminal places init init.interview init.ask init.drafts "
           "doctor doctor.*"),
 )  # fmt: skip
@@ -112,14 +114,22 @@ SEAM: Mapping[str, frozenset[str]] = {
         "decode", "filters", "include", "remote_tables", "source", "tables"
     )}),
     "knoop.serve": frozenset({"knoop_hw.life"}),
+    "knoop.starts": frozenset({"knoop_hw.life"}),  # a disk that hangs is nobody's to wait for
+    "knoop.safe": frozenset({"knoop_hw.runs"}),
     "knoop.xmpp.where": frozenset({"knoop_hw.life"}),  # a look-up that hangs is nobody's to wait for
     "knoop.probe": frozenset({f"knoop_hw.{m}" for m in (
         "chips", "cli", "found", "jumper", "pins", "places", "preflight", "probe", "selftest", "tables"
     )}),  # another command of the machine's, which needs no agent
     "knoop.live": frozenset({f"knoop_hw.{m}" for m in ("board", "decode", "pins", "tables")}),
+    "knoop.doctor": frozenset({"knoop_hw.places"}),
     "knoop.doctor.machine": frozenset({"knoop_hw.places", "knoop_hw.rights", "knoop_hw.kernel.thermal"}),
+    "knoop.installed": frozenset({"knoop_hw.places"}),
     "knoop.init": frozenset({"knoop_hw.found", "knoop_hw.places"}),  # what to propose; it opens nothing
     "knoop.init.setup": frozenset({"knoop_hw.toml_text"}),
+    "knoop.setup.buses": frozenset({"knoop_hw.bus"}),
+    "knoop.setup.card": frozenset({f"knoop_hw.{m}" for m in ("decode", "locate", "toml_text")}),
+    "knoop.setup.tables": frozenset({"knoop_hw.decode"}),
+    "knoop.setup.plan": frozenset({"knoop_hw.decode"}),
 }
 
 # Library → the modules that may import it, and how early. Drivers may import any library, late: no entry needed.
@@ -135,6 +145,7 @@ LIBRARIES: Mapping[str, Mapping[str, Kind]] = {
     "pymodbus": {"knoop_hw.rtu": "late"},  # its framer and messages only, never its clients
     "prompt_toolkit": {"knoop.terminal": "late"},
     "segno": {"knoop.qr": "late"},
+    "yaml": {"knoop.setup.imager": "late"},
     "uvloop": {"knoop.cli": "late"},
     "cryptography": {"knoop_bench.certificates": "top", "knoop.doctor.network": "late"},
     "lxml": {"knoop_bench.schema": "top"},
@@ -154,10 +165,11 @@ PURE = (
     "knoop_hw.include", "knoop_hw.messages",
     "knoop_hw.remote_tables", "knoop_hw.protocols", "knoop_hw.protocols.*",
     "knoop_hw.probe", "knoop_hw.proposed", "knoop_hw.toml_text",
+    "knoop_hw.bus",
     "knoop_hw.config", "knoop_hw.tables", "knoop_hw.pins", "knoop_hw.filters", "knoop_hw.guards", "knoop_hw.kept",
     "knoop_hw.gestures", "knoop_hw.counting", "knoop_hw.kernel.overlays", "knoop_hw.cap",
     "knoop_hw.kernel_edges", "knoop_hw.debounce",
-    "knoop.progress", "knoop.ending", "knoop.glance",
+    "knoop.progress", "knoop.ending", "knoop.glance", "knoop.plight",
     "knoop.jid", "knoop.record", "knoop.pace", "knoop.held", "knoop.waiting",
     "knoop.errors", "knoop.health", "knoop.words", "knoop.slips",
     "knoop.parse.*", "knoop.access", "knoop.alerts",
@@ -165,7 +177,9 @@ PURE = (
     "knoop.command", "knoop.commands", "knoop.commands.*", "knoop.forms", "knoop.parse", "knoop.payload", "knoop.text",
     "knoop.toml_schema", "knoop.disk", "knoop.kept",
     "knoop.room.addressed", "knoop.room.gathering", "knoop.room.pace", "knoop.xmpp.announce",
-    "knoop.wall", "knoop.unreceived", "knoop.watches", "knoop.init.invite", "knoop.init.setup",
+    "knoop.wall", "knoop.unreceived", "knoop.watches", "knoop.init.invite", "knoop.init.setup", "knoop.setup.buses",
+    "knoop.setup.moved", "knoop.setup.tables", "knoop.setup.card", "knoop.setup.wifi", "knoop.setup.imager",
+    "knoop.setup.told",
     "knoop.xmpp.failures", "knoop.xmpp.fresh", "knoop.xmpp.guard", "knoop.xmpp.inbound", "knoop.xmpp.lastsaid",
     "knoop.xmpp.dataforms", "knoop.xmpp.outbound", "knoop.sparkline", "knoop_bench.seen", "knoop_bench.ledger",
     "knoop.confusable", "knoop.budgets", "knoop.gaps", "knoop.claims", "knoop.codes", "knoop.qr",

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests import drivers, hardware, keys, pictures, wiring
+from tests import drivers, flashing, hardware, keys, pictures, wiring
 from tests.hw import law
 from tests.test_architecture import FOUND, TIERS, tier
 
@@ -31,6 +31,7 @@ from knoop import cli, commands
 from knoop import config as node_config
 from knoop.kept import Storage
 from knoop.network import Network
+from knoop.setup import tables as card
 from knoop.xmpp import compat
 from knoop_hw import decode, filters, source, tables
 from knoop_hw.remote_tables import Remote
@@ -45,6 +46,7 @@ ARCHITECTURE = ROOT / "docs" / "architecture.md"
 CONFIGURATION = ROOT / "docs" / "configuration.md"
 OUTPUTS = ROOT / "docs" / "outputs.md"
 COMMAND = ".venv/bin/python -m tests.test_docs --write"
+Described = Callable[[], Iterator[tuple[str, type[Any], set[str]]]]  # heading, dataclass, fields without a key
 NOT_THERE_YET = "not there yet"  # a line or paragraph that says so may name what is planned
 
 
@@ -114,16 +116,25 @@ def config_tables() -> Iterator[tuple[str, type[Any], set[str]]]:
     yield "[sensor.NAME]", tables.SensorHead, shared
 
 
-def config_reference(page: str) -> str:
+def card_tables() -> Iterator[tuple[str, type[Any], set[str]]]:
+    """The same for those that only the card's knoop.toml has."""
+    for name, kind in card.TABLES.items():
+        yield f"[{name}]", kind, set()
+        if kind is card.Wifi:
+            yield "[[wifi.network]]", card.Network, set()
+
+
+def config_reference(page: str, described: Described = config_tables) -> str:
     """One table for each table of node.toml but the drivers'; the last column is taken over from the page as it is."""
     said = dict(keys.meanings(page))
-    return "\n".join(line for heading, *rest in config_tables() for line in keys.table(heading, *rest, said)).rstrip()
+    return "\n".join(line for heading, *rest in described() for line in keys.table(heading, *rest, said)).rstrip()
 
 
 GENERATED: Mapping[tuple[Path, str], Callable[[str], str]] = {
     (ARCHITECTURE, "tiers"): tier_figure,
     (ARCHITECTURE, "modules"): module_table,
     (CONFIGURATION, "tables"): config_reference,
+    (CONFIGURATION, "card"): partial(config_reference, described=card_tables),
     (OUTPUTS, "law"): law.markdown,
     (drivers.PAGE, "drivers"): drivers.overview,
     (drivers.PAGE, "shared"): drivers.shared_tables,
@@ -140,7 +151,7 @@ GENERATED: Mapping[tuple[Path, str], Callable[[str], str]] = {
 
 def drawn() -> dict[Path, str]:
     """Every picture: its file, and what should be in it."""
-    return pictures.drawn() | wiring.drawn()
+    return pictures.drawn() | wiring.drawn() | flashing.drawn()
 
 
 def part(page: str, name: str) -> re.Match[str]:
@@ -174,6 +185,14 @@ def test_every_picture_stands_on_its_page_beside_what_it_shows():
         section = before.rpartition("\n## ")[2]
         assert all(f"`{option}`" in section for option in picture.options.splitlines()), name
     assert {file.name for file in pictures.FOLDER.glob("filter-*.svg")} == {file.name for file in pictures.drawn()}
+
+
+def test_what_a_maker_sees_is_on_the_page_and_works():
+    page = (ROOT / "docs" / "flash.md").read_text("utf-8")
+    for name, picture in flashing.PICTURES.items():
+        assert f"![{picture.says}](img/flash-{name}.svg)" in page, name
+    assert {file.name for file in flashing.FOLDER.glob("flash-*.svg")} == {file.name for file in flashing.drawn()}
+    assert 'label = "Door"' in flashing.accepted(), "the file in the picture is taken over as it stands"
 
 
 def test_the_machines_page_names_its_fields():
@@ -216,7 +235,8 @@ def test_every_key_has_a_meaning(file):
 
 
 @pytest.mark.parametrize(
-    ("file", "described"), [(CONFIGURATION, config_tables), (drivers.PAGE, drivers.all_tables)],
+    ("file", "described"),
+    [(CONFIGURATION, lambda: (*config_tables(), *card_tables())), (drivers.PAGE, drivers.all_tables)],
     ids=["configuration", "drivers"],
 )  # fmt: skip
 def test_the_reference_names_every_key(file, described):

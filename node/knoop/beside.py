@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 LOOKING_S = 30.0  # a Raspberry Pi Zero takes a few seconds, nearly all of them to begin
 DYING_S = 1.0  # one that hangs in the disk cannot even be killed
+EX_CONFIG = 78  # the configuration is wrong: then there is nothing else to look for
+REMEDY = "correct it before the next start, which would end there"
 
 
 class Found(NamedTuple):
@@ -45,5 +47,6 @@ async def asked(*arguments: str, timeout_s: float, fine: Collection[int] = (0,))
 
 async def machine(config: Path) -> list[Found]:
     """What `knoop doctor` finds on this machine. Raises OSError, TimeoutError where something hangs."""
-    report = await asked("doctor", "--offline", "--config", str(config), timeout_s=LOOKING_S, fine=(0, 1))
-    return [Found(**finding) for finding in report["findings"]]
+    report = await asked("doctor", "--offline", "--config", str(config), timeout_s=LOOKING_S, fine=(0, 1, EX_CONFIG))
+    wrong = [Found("configuration", "problem", text, REMEDY) for text in report.get("problems", ())]
+    return [*wrong, *(Found(**finding) for finding in report.get("findings", ()))]

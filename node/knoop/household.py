@@ -74,6 +74,7 @@ class Household:
         self._changed = changed
         self._rights = rights
         self._routing: asyncio.Task[None] | None = None
+        self._examining: asyncio.Task[list[Found]] | None = None
         self._started_ns = clock.boottime_ns()
 
     def follow(self, former: Household) -> None:
@@ -211,7 +212,10 @@ class Household:
 
     async def examined(self) -> list[Found]:
         """What a look at this machine finds; devices are another half's to see where that is another process."""
-        return [one for one in await machine(self.config.file) if not (self._board.apart and one.check in DEVICES)]
+        if self._examining is None or self._examining.done():  # whoever asks meanwhile gets the same: each costs 30 MB
+            self._examining = asyncio.create_task(machine(self.config.file))
+        found = await asyncio.shield(self._examining)
+        return [one for one in found if not (self._board.apart and one.check in DEVICES)]
 
     @property
     def now_ns(self) -> int | None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 from xml.etree import ElementTree as ET
 
 from knoop import commands, plight, readings_tables, resource, state_tables
@@ -41,7 +42,8 @@ from knoop.xmpp.fresh import digest
 from knoop.xmpp.link import Link
 from knoop.xmpp.session import Session
 from knoop_hw.clock import Clock
-from knoop_hw.notify import notify
+from knoop_hw.life import in_time, refusing
+from knoop_hw.notify import notify, reloading
 from knoop_hw.runs import new_run
 
 log = logging.getLogger(__name__)
@@ -88,9 +90,9 @@ class SafeNode:
             admits=self.house.admits, features=FEATURES, hears=self.house.admission.hears,
         )
 
-    async def run(self, stop: asyncio.Event, again: asyncio.Event) -> None:
-        """Answer until `stop`, or until it is time to start as usual, which `again` makes now: what a SIGHUP is about
-        is read by the next start. Raises LoginRefused when the first login is refused.
+    async def run(self, stop: asyncio.Event, again: asyncio.Event, load: Callable[[], Any]) -> None:
+        """Answer until `stop`, or until it is time to start as usual, which `again` makes now if what `load` reads is
+        right: the next start is the one that takes it. Raises LoginRefused when the first login is refused.
         """
         await self._restore()
         voice, now_ns = self.house.voice("en"), self._clock.boottime_ns()
@@ -100,7 +102,7 @@ class SafeNode:
         notify(f"READY=1\nSTATUS=safe mode: {why}")
         tasks = [asyncio.create_task(work) for work in (self._tick(), self._link.run(self._serve), self._over())]
         try:
-            await first(stop.wait(), again.wait(), *tasks)
+            await first(stop.wait(), self._mended(again, load), *tasks)
             for task in tasks:
                 if task.done():
                     task.result()
@@ -112,17 +114,40 @@ class SafeNode:
             await self.execution.close()
 
     async def _restore(self) -> None:
-        """Who has which rights. Where the disk does not say it, only those whom no chat made an owner."""
+        """Who has which rights. Where the disk does not say it, only those whom node.toml makes owners."""
         house = self.house
         try:
             async with asyncio.timeout(PATIENT_S):
                 await house.rights_changed()
-                await self.execution.restore()
-                self._link.resource = await resource.kept(house.state, made=f"knoop-{new_run()}{new_run()}")
+            if house.state.unreadable:
+                raise StoreError(f"{house.state.database.path}: cannot be read")
         except (StoreError, TimeoutError) as failed:
             error = str(failed)
             log.error("%s; only those whom node.toml makes owners are answered", error or NO_ANSWER)
             house.access = Access(person for person in self._config.people if person.role is Role.OWNER)
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENT_S):
+                await self.execution.restore()
+                self._link.resource = await resource.kept(house.state, made=f"knoop-{new_run()}{new_run()}")
+
+    async def _mended(self, again: asyncio.Event, load: Callable[[], Any]) -> None:
+        """Return when somebody asks for a start as usual that finds its configuration right: after exit code 78 there
+        would be none, and no safe mode either.
+        """
+        while True:
+            await again.wait()
+            again.clear()
+            reloading()
+            with refusing(self._not_taken):
+                await in_time(load)
+                return
+            notify("READY=1")
+
+    def _not_taken(self, *problems: str) -> None:
+        for problem in problems:
+            log.error("%s", problem)
+        log.error("reload: no start could take that configuration; safe mode goes on")
 
     async def _over(self) -> None:
         """Return when it is time to start as usual."""
@@ -188,14 +213,14 @@ class SafeNode:
             sender = compat.jid(heard.sender)
         except ValueError:
             return
+        why = heard.why if isinstance(heard, inbound.Ignored) else "delayed" if late else ""
         if self.house.access.person(sender) is None:
-            self.execution.stranger(sender, veiled(text) or "message")
+            self.execution.stranger(sender, veiled(text) or why, encrypted=why == "encrypted")
             return
         if self.execution.too_often(sender) or not self.execution.seen.first_time(str(sender.bare), heard.id):
             return
         if isinstance(heard, inbound.Said) and heard.receipt and heard.id:
             self._write(outbound.received(heard.sender, heard.id))
-        why = heard.why if isinstance(heard, inbound.Ignored) else "delayed" if late else ""
         if len(self._answers) < MOST:
             task = asyncio.create_task(self._answer(sender, text, why=why, stanza=heard.id))
             self._answers.add(task)
@@ -210,9 +235,10 @@ class SafeNode:
             reply = await self.execution.run(asked, words=veiled(text))
         else:  # what is kept of it makes that it is not done later, either
             result, seen = f"ignored: {why}" if why else "refused: safe mode", digest(str(sender.bare), stanza)
-            await asyncio.wait(
-                (self.execution.note(sender, veiled(text) or "message", result, stanza=seen),), timeout=PATIENT_S
-            )
+            noted = self.execution.note(
+                sender, veiled(text) or "message", result, encrypted=why == "encrypted", stanza=seen
+            )  # fmt: skip
+            await asyncio.wait((noted,), timeout=PATIENT_S)
             now_ns = self._clock.boottime_ns()
             reply = (
                 refuse(WHY[why]) if why in {"corrected", "encrypted"}
@@ -239,6 +265,9 @@ class _House(Household):
 
     def health(self) -> Health:
         return replace(super().health(), away_s=None, safe=self._safe)
+
+    async def recall(self) -> None:
+        """Nothing: of rights counts what the disk said at the start."""
 
 
 async def _no_board() -> NoReturn:

@@ -83,7 +83,7 @@ async def serve(
             stack.push_async_callback(_close, memory.database, ending=ending)
             node = SafeNode(config, clock=clock, state=memory, password=password, safe=start.safe,
                             apart=board is not None, tells=start.tells, status=file)
-            await node.run(stop, again)
+            await node.run(stop, again, load)
             return 0
         store = await stack.enter_async_context(Store.open(state / "readings.db", max_bytes=config.storage.max))
         memory = await stack.enter_async_context(State.open(state / "state.db"))

@@ -130,7 +130,9 @@ class Start:
         if self._known.crashes or self._known.cuts:
             log.info("this start was a good one; the %d before it count no more",
                      self._known.crashes + self._known.cuts)  # fmt: skip
-        await self._write(History(running=self._clock.boot_id))
+        good = History(running=self._clock.boot_id)
+        if good != self._known or self._failed:  # mostly it is what stands there already
+            await self._write(good)
 
     async def _read(self) -> History:
         try:

@@ -343,7 +343,7 @@ def boot(folder: Path, *, machine: str = "virt") -> Guest:
         guest = Guest(folder, process, line, Qtest(qtest), Monitor(qmp))
         threading.Thread(target=guest.listen, name="guest", daemon=True).start()
         if machine == "virt":
-            guest.lines = Lines(guest.qtest, _controller(guest.monitor))
+            guest.lines = Lines(guest.qtest, controller(guest.monitor))
         guest.until(lambda: bool(guest.ready), lambda: "no sign of life", BOOT_S)
     except BaseException:
         end(process)
@@ -391,7 +391,7 @@ def _raspi(base: recipe.Base) -> Sequence[str]:
     )  # fmt: skip
 
 
-def _controller(monitor: Monitor) -> str:
+def controller(monitor: Monitor) -> str:
     """Where the PL061 is in QEMU's tree of objects: its number differs between versions."""
     unattached = "/machine/unattached"
     (found,) = (item["name"] for item in monitor.ask("qom-list", path=unattached) if item["type"] == "child<pl061>")

@@ -35,7 +35,7 @@ def pi(tmp_path: Path) -> doctor.Machine:
     state = tmp_path / "state"
     state.mkdir()
     return doctor.Machine(
-        root=root, state=lambda: state, may=lambda _: True, space=lambda _: space(), synchronised=lambda: False,
+        root=root, state=lambda: state, may=lambda *_: True, space=lambda _: space(), synchronised=lambda: False,
         installed=lambda _: True,
     )
 
@@ -110,7 +110,7 @@ THERMAL, THROTTLED = "sys/class/thermal/thermal_zone0/temp", "sys/devices/platfo
         (removed(THROTTLED), "power", "note", "only a Raspberry Pi tells"),
         (removed("run/systemd/timesync/synchronized"), "clock", "note", "sudo timedatectl set-ntp true"),
         (removed("dev/gpiochip0"), "lines", "problem", '[board] driver = "simulated"'),
-        (having(may=lambda path: "gpiochip" not in path.name), "lines", "problem", "gpiochip0 may not be opened by"),
+        (having(may=lambda path, _: "gpiochip" not in path.name), "lines", "problem", "gpiochip0 may not be opened by"),
         (having(installed=lambda _: False), "lines", "problem", "pip install gpiod; "),
         (written("proc/self/mounts", "tmpfs / tmpfs rw 0 0\n"), "disk", "note", "is on tmpfs, which may be forgotten"),
         (having(space=lambda _: space(flags=os.ST_RDONLY)), "disk", "problem", "is read-only"),
@@ -187,7 +187,7 @@ async def test_devices(pi, tmp_path):
     assert levels(found) == dict.fromkeys(doctor.ON_THIS_MACHINE, "ok")
     group = grp.getgrnam("dialout").gr_gid if not os.getuid() else os.getgid()
     os.chown(port, -1, group)
-    found = await examine(replace(pi, may=lambda path: path != port), tmp_path, METER.format(port))
+    found = await examine(replace(pi, may=lambda path, _user: path != port), tmp_path, METER.format(port))
     assert levels(found) == dict.fromkeys(doctor.ON_THIS_MACHINE, "ok") | {"devices": "problem"}
     us = pwd.getpwuid(os.getuid()).pw_name
     assert f"sudo usermod -aG {grp.getgrgid(group).gr_name} {us}, then log in again" in text(found, "devices")

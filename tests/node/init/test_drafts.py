@@ -86,3 +86,12 @@ def test_nobody_else_can_read_it_at_any_time(tmp_path):
             assert {mode(path) for path in tmp_path.iterdir()} == {0o600}
     finally:
         os.umask(former)
+
+
+def test_a_folder_for_a_secret_is_ones_own_and_a_file_may_be_for_a_group(tmp_path):
+    secret, shared = tmp_path / "store" / "secret", tmp_path / "etc" / "shared"
+    drafts = {secret: Draft(text="s", mode=0o600, private=True), shared: Draft(text="p", mode=0o640, group=os.getgid())}
+    with drafted(drafts) as publish:
+        publish()
+    assert [mode(path) for path in (secret.parent, secret, shared)] == [0o700, 0o600, 0o640]
+    assert shared.stat().st_gid == os.getgid()

@@ -27,7 +27,7 @@ ADDRESSES = st.sampled_from(
 )
 ANSWERS = st.builds(
     Answers, name=NAMES, label=TEXT, lang=st.sampled_from(["en", "nl"]), jid=ADDRESSES,
-    password_file=NAMES.map(lambda name: f"{name}.password"),
+    password_file=st.just("") | NAMES.map(lambda name: f"{name}.password"),
     owners=st.lists(ADDRESSES, unique=True).map(tuple), publish=st.sampled_from(["pep", "off"]),
     fingerprint=st.sampled_from(["", "ab" * 32]), room=st.sampled_from(["", "fleet@rooms.example.org"]),
     lines=st.sampled_from(["usable", "forbidden", "simulated", "none"]),
@@ -52,6 +52,7 @@ def load(tmp_path_factory):
 @given(answers=ANSWERS)
 def test_any_answers_make_a_file_that_is_accepted(load, answers):
     made = load(answers)
+    assert (made.xmpp.password_file is None) is (answers.password_file == "")
     assert (made.node.name, made.node.label, made.node.lang) == (answers.name, answers.label, answers.lang)
     assert made.jid == compat.jid(answers.jid)
     assert {(person.jid, person.role) for person in made.people} == {
