@@ -115,7 +115,7 @@ SEAM: Mapping[str, frozenset[str]] = {
     )}),
     "knoop.serve": frozenset({"knoop_hw.life"}),
     "knoop.starts": frozenset({"knoop_hw.life"}),  # a disk that hangs is nobody's to wait for
-    "knoop.safe": frozenset({"knoop_hw.runs"}),
+    "knoop.safe": frozenset({"knoop_hw.life", "knoop_hw.runs"}),
     "knoop.xmpp.where": frozenset({"knoop_hw.life"}),  # a look-up that hangs is nobody's to wait for
     "knoop.probe": frozenset({f"knoop_hw.{m}" for m in (
         "chips", "cli", "found", "jumper", "pins", "places", "preflight", "probe", "selftest", "tables"

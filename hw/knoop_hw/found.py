@@ -16,7 +16,7 @@ from knoop_hw import chips, rights, source
 from knoop_hw.chips import Chip
 from knoop_hw.errors import DeviceError
 from knoop_hw.kernel.buses import Bus, buses, in_order, text_of
-from knoop_hw.kernel.functions import LAST_LINE, TREE, Function, functions
+from knoop_hw.kernel.functions import LAST_LINE, TREE, Function, functions, set_by_card
 from knoop_hw.kernel.ports import SerialPort, serial_ports
 from knoop_hw.kernel.sensed import Camera, Sensed, cameras, sensors
 from knoop_hw.pins import BOARD
@@ -56,7 +56,10 @@ class Unseen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """All of it. `lines` are those of `chip` (its name), empty on a machine that has none for node.toml."""
+    """All of it. `lines` are those of `chip` (its name), empty on a machine that has none for node.toml.
+
+    `by_card`: buses are switched on by knoop.toml (`functions.set_by_card`).
+    """
 
     board: str = ""
     kernel: str = ""
@@ -69,6 +72,7 @@ class Found:
     cameras: tuple[Camera, ...] = ()
     unseen: tuple[Unseen, ...] = ()
     drivers: tuple[str, ...] = ()
+    by_card: bool = False
 
 
 Look = Callable[[], Sequence[tuple[Chip, tuple[chips.Line, ...]]]]
@@ -99,6 +103,7 @@ def machine(
         board=model, kernel=kernel(root), chips=tuple(told), chip=name,
         lines=lines, buses=there, serial=ports,
         sensors=sensors(root, values=values), cameras=cameras(root), unseen=tuple(unseen), drivers=source.names(),
+        by_card=set_by_card(root),
     )
 
 

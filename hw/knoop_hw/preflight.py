@@ -12,7 +12,7 @@ from pathlib import Path
 from knoop_hw import chips
 from knoop_hw.chips import Chip, Line
 from knoop_hw.errors import DeviceError
-from knoop_hw.kernel.functions import CONFIG_TXT, Function, functions
+from knoop_hw.kernel.functions import CONFIG_TXT, Function, functions, set_by_card
 from knoop_hw.pwm import KernelPwm
 from knoop_hw.tables import Config, Input, Output
 
@@ -25,18 +25,23 @@ _SWITCH = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What is known of this machine before anything is opened: its chip, that chip's lines, the board's functions."""
+    """What is known of this machine before anything is opened: its chip, that chip's lines, the board's functions.
+
+    `by_card`: what is switched on is what knoop.toml says (`functions.set_by_card`).
+    """
 
     chip: Chip
     lines: Sequence[Line]
     functions: Mapping[str, Function]
     pwm: KernelPwm = field(default_factory=KernelPwm)
+    by_card: bool = False
 
 
 def look(chip: str | None, root: Path = Path("/")) -> Machine:
     """This machine, with the chip that `[board] chip` names. Raises DeviceError where there is none for us."""
     chosen = chips.choose(chips.here(root / "dev"), chip)
-    return Machine(chip=chosen, lines=chips.lines(chosen), functions=functions(root), pwm=KernelPwm(root))
+    return Machine(chip=chosen, lines=chips.lines(chosen), functions=functions(root), pwm=KernelPwm(root),
+                   by_card=set_by_card(root))
 
 
 def preflight(config: Config, machine: Machine, *, held: Collection[str] = ()) -> None:
@@ -72,7 +77,7 @@ def trouble(pin: str, machine: Machine, *, held: Collection[str] = ()) -> str:
         return f"{machine.chip} has no line {pin}, only GPIO0 to GPIO{last}; take one of those, or set [board] chip"
     function = machine.functions.get(pin)
     if function is not None:
-        return f"{pin} belongs to the board's {function}; take another line, or {_off(function)}"
+        return f"{pin} belongs to the board's {function}; take another line, or {_off(function, machine)}"
     if line.used and pin not in held:
         return f"{pin} is in use by '{line.consumer or 'another driver'}'; end that, or take another line"
     return ""
@@ -86,7 +91,9 @@ def _without_pulses(pin: str, machine: Machine) -> str:
     return ""
 
 
-def _off(function: Function) -> str:
+def _off(function: Function, machine: Machine) -> str:
+    if machine.by_card:
+        return "take what has it out of knoop.toml ([board] buses, or an output of the kind pwm) and start again"
     setting = _SWITCH.get(function.kind)
     if setting is None:
         return f"switch that off in {CONFIG_TXT}"

@@ -24,6 +24,10 @@ _ENABLE = {
     "i2c": "dtparam=i2c_arm=on", "spi": "dtparam=spi=on", "w1": "dtoverlay=w1-gpio (takes GPIO4)",
     "pwm": "dtoverlay=pwm-2chan (takes GPIO18 and GPIO19)",
 }  # fmt: skip
+# And how on Knoop's own image (docs/configuration.md).
+_BY_CARD = {"pwm": 'an output with kind = "pwm"'} | {
+    kind: f'"{bus}" in [board] buses' for kind, bus in (("i2c", "i2c"), ("spi", "spi"), ("w1", "w1:GPIO4"))
+}
 
 
 def checked(what: str) -> str:
@@ -148,6 +152,8 @@ def _buses(found: Found, what: Sequence[str]) -> Iterator[str]:
         yield _row("none", f"{', '.join(BUSES[kind] for kind in missing)}; how to have one: knoop probe {missing[0]}")
     for kind in missing if what else ():
         remedy = f"; for one: {_ENABLE[kind]} in {CONFIG_TXT}, then restart" if pi else ""
+        if found.by_card:
+            remedy = f"; for one: {_BY_CARD[kind]} in knoop.toml on the card, then restart"
         yield _row(BUSES[kind], f"none{remedy}")
 
 

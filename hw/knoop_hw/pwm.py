@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from knoop_hw.errors import DeviceError
-from knoop_hw.kernel.functions import Function, functions
+from knoop_hw.kernel.functions import Function, functions, set_by_card
 from knoop_hw.tables import KERNEL_PWM
 
 # The controller whose channels reach the header, by the name that its address gives it, and its lines' channels. Up to
@@ -74,6 +74,8 @@ class KernelPwm:
                         return chip / f"pwm{channels[line]}"
         here = f" (this board has them on {', '.join(sorted(muxed))})" if muxed else ""
         remedy = f"add `dtoverlay=pwm,{OVERLAYS[line]}` to config.txt and restart the board"
+        if set_by_card(self._root):
+            remedy = "name this output in knoop.toml on the card and start again"
         raise DeviceError(f"{line} has no pulses of the kernel's{here}; {remedy}, {OTHER}")
 
     def _export(self, folder: Path) -> None:

@@ -59,7 +59,7 @@ def settle(kept: Path, *, root: Path = ROOT) -> None:
     """There is one of a name: what else was stored so goes."""
     for folder in (ENCRYPTED, PLAIN):
         if (other := root / folder / kept.name) != kept:
-            _removed(other)
+            files.remove(other)
 
 
 def find(name: str, *, root: Path = ROOT) -> Path | None:
@@ -87,21 +87,17 @@ def read(name: str, *, root: Path = ROOT, runner: Runner = run) -> str | None:
 
 
 def remove(name: str, *, root: Path = ROOT) -> list[Path]:
-    """Forget the credential, and what `knoop init --force` kept of one before; returns what is gone. Raises OSError."""
+    """Forget the credential, and what `knoop init` left beside it; returns what is gone. Raises OSError."""
     folders = (root / ENCRYPTED, root / PLAIN)
-    return [file for folder in folders for file in (folder / name, *folder.glob(f"{name}.old*")) if _removed(file)]
+    beside = (f"{name}.old*", f".{name}.*")  # the last: written by one that met a power cut
+    return [
+        file for folder in folders
+        for file in (folder / name, *(found for pattern in beside for found in folder.glob(pattern)))
+        if files.remove(file)
+    ]  # fmt: skip
 
 
 def _sealed(name: str, secret: bytes, runner: Runner) -> bytes | None:
     """Encrypted as text, and proven to open again: a node whose password does not is dark until somebody comes."""
     sealed = runner((*ENCRYPT, f"--name={name}", "-", "-"), secret)
     return sealed if sealed and runner((*DECRYPT, f"--name={name}", "-", "-"), sealed) == secret else None
-
-
-def _removed(file: Path) -> bool:
-    try:
-        file.unlink()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    files.sync(file.parent)
-    return True

@@ -50,6 +50,16 @@ def put(path: Path, content: bytes, *, mode: int, owner: tuple[int, int] | None 
     sync(path.parent)
 
 
+def remove(path: Path) -> bool:
+    """Have nothing there, also after a power cut; whether that was news. Raises OSError."""
+    try:
+        path.unlink()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    sync(path.parent)
+    return True
+
+
 def hand_over(made: Iterable[Path], folder: Path) -> None:
     """What root makes beside a service's files is the service's: the owner of `folder`. Raises OSError."""
     if os.geteuid() == 0:

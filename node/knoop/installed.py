@@ -15,6 +15,7 @@ BOARD = "knoop-hw"  # the user of the half with the devices
 START = "sudo systemctl enable --now knoop-hw knoop"
 RESTART = "sudo systemctl restart knoop-hw knoop"
 SHARED, SECRET = 0o640, 0o600
+SETUP = "knoop-setup"  # in the folder for states: what the setup of Knoop's own image remembers, root's alone
 
 
 def is_of(config: Path) -> bool:
@@ -38,6 +39,15 @@ def group() -> int | None:
         return grp.getgrnam(GROUP).gr_gid
     except KeyError:
         return None
+
+
+def of_the_setup() -> list[Path]:
+    """What the setup of Knoop's own image remembers: an invite with the password to be, which card it took over last.
+
+    Without the last one it reads the card again, and says what is missing for a node. Raises OSError.
+    """
+    folder = places.SYSTEM_STATE / SETUP
+    return sorted(file for file in folder.iterdir() if not file.is_dir()) if folder.is_dir() else []
 
 
 def opener(config: Path) -> str:

@@ -75,11 +75,12 @@ def remembered(state: Path) -> list[Path]:
 
 def former(files: Iterable[Path]) -> list[Path]:
     """What stands beside these files of a configuration: kept by `knoop init --force` or by a setup from the card, left
-    by an import that met a power cut.
+    by an import, an init or a setup that met a power cut.
     """
+    beside = r"{0}\.(old\d*|previous|pending)|\.\.?{0}\.(import|card|(.+\.)?new|[a-z0-9_]{{8}})"
     return sorted(
-        place for file in files for name in [re.escape(file.name)] for place in file.parent.iterdir()
-        if re.fullmatch(rf"{name}\.(old\d*|previous|pending)|\.{name}\.import", place.name)
+        place for file in files for place in file.parent.iterdir()
+        if re.fullmatch(beside.format(re.escape(file.name)), place.name)
     )  # fmt: skip
 
 

@@ -56,6 +56,8 @@ def _node(arguments: argparse.Namespace, loaded: Config | None, state: Path) -> 
     has = inventory.configuration(loaded) if loaded and arguments.configuration else None
     named = [has.folder / name for name in (*has.files[1:], has.main)] if has else []
     named = [*inventory.former(named), *named]
+    if has and installed.is_of(has.folder):
+        named += installed.of_the_setup()
     doomed = [*map(str, (*files, *named))]
     if has and installed.is_of(has.folder):
         doomed.append(f"the credential {places.PASSWORD_CREDENTIAL}")

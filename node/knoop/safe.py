@@ -32,6 +32,7 @@ from knoop.health import Health, SafeMode
 from knoop.household import Household
 from knoop.jid import Jid
 from knoop.parse import parse
+from knoop.starts import SAFE_S
 from knoop.state import State
 from knoop.status_file import StatusFile
 from knoop.store import Store
@@ -91,16 +92,19 @@ class SafeNode:
         )
 
     async def run(self, stop: asyncio.Event, again: asyncio.Event, load: Callable[[], Any]) -> None:
-        """Answer until `stop`, or until it is time to start as usual, which `again` makes now if what `load` reads is
-        right: the next start is the one that takes it. Raises LoginRefused when the first login is refused.
+        """Answer until `stop`, or until it is time to start as usual, which `again` makes now. Raises LoginRefused when
+        the first login is refused.
+
+        A start that does not take its configuration would be the last one, and then nobody were answered: while `load`
+        raises, safe mode goes on.
         """
         await self._restore()
         voice, now_ns = self.house.voice("en"), self._clock.boottime_ns()
-        why, until = (voice.sentence(said) for said in (plight.why(self._safe), plight.until(self._safe, now_ns)))
-        last = plight.last(self._safe)
-        log.warning("%s is in safe mode: %s %s %s", self.house.name, why, voice.sentence(last) if last else "", until)
+        told = (plight.why(self._safe), plight.last(self._safe), plight.until(self._safe, now_ns))
+        why, *more = (voice.sentence(said) for said in told if said)
+        log.warning("%s is in safe mode: %s", self.house.name, " ".join((why, *more)))
         notify(f"READY=1\nSTATUS=safe mode: {why}")
-        tasks = [asyncio.create_task(work) for work in (self._tick(), self._link.run(self._serve), self._over())]
+        tasks = [asyncio.create_task(work) for work in (self._tick(), self._link.run(self._serve), self._over(load))]
         try:
             await first(stop.wait(), self._mended(again, load), *tasks)
             for task in tasks:
@@ -119,11 +123,11 @@ class SafeNode:
         try:
             async with asyncio.timeout(PATIENT_S):
                 await house.rights_changed()
-            if house.state.unreadable:
-                raise StoreError(f"{house.state.database.path}: cannot be read")
-        except (StoreError, TimeoutError) as failed:
-            error = str(failed)
-            log.error("%s; only those whom node.toml makes owners are answered", error or NO_ANSWER)
+            unknown = f"{house.state.database.path} cannot be read" if house.state.unreadable else ""
+        except (StoreError, TimeoutError) as error:
+            unknown = str(error) or NO_ANSWER
+        if unknown:
+            log.error("%s; only those whom node.toml makes owners are answered", unknown)
             house.access = Access(person for person in self._config.people if person.role is Role.OWNER)
             return
         with suppress(TimeoutError):
@@ -132,30 +136,36 @@ class SafeNode:
                 self._link.resource = await resource.kept(house.state, made=f"knoop-{new_run()}{new_run()}")
 
     async def _mended(self, again: asyncio.Event, load: Callable[[], Any]) -> None:
-        """Return when somebody asks for a start as usual that finds its configuration right: after exit code 78 there
-        would be none, and no safe mode either.
-        """
+        """Return when somebody wants a start as usual, and there can be one."""
         while True:
             await again.wait()
             again.clear()
             reloading()
-            with refusing(self._not_taken):
-                await in_time(load)
+            if await self._right(load):
                 return
             notify("READY=1")
+
+    async def _right(self, load: Callable[[], Any]) -> bool:
+        with refusing(self._not_taken):
+            await in_time(load)
+            return True
+        return False
 
     def _not_taken(self, *problems: str) -> None:
         for problem in problems:
             log.error("%s", problem)
-        log.error("reload: no start could take that configuration; safe mode goes on")
+        log.error("no start could take that configuration; safe mode goes on")
 
-    async def _over(self) -> None:
-        """Return when it is time to start as usual."""
-        if self._safe.until_ns is None:
-            await asyncio.Event().wait()
-        else:
+    async def _over(self, load: Callable[[], Any]) -> None:
+        """Return when it is time to start as usual, and that can be."""
+        while self._safe.until_ns is not None:
             await self._clock.sleep((self._safe.until_ns - self._clock.boottime_ns()) / 1e9)
-            log.warning("safe mode ends; the next start is as usual. Nothing starts this node? Then start it by hand")
+            if await self._right(load):
+                log.warning("safe mode ends; the next start is as usual. Nothing starts this node? Then do it by hand")
+                return
+            until_ns = self._clock.boottime_ns() + round(SAFE_S * 1e9)
+            self._safe = self.house.safe = replace(self._safe, until_ns=until_ns)
+        await asyncio.Event().wait()
 
     async def _tick(self) -> NoReturn:
         while True:
@@ -261,10 +271,10 @@ class _House(Household):
             state=state, board=BoardClient(_no_board, clock=clock, apart=apart), changed=lambda _transition: None,
             rights=lambda: None, session=lambda: None,
         )
-        self._safe = safe
+        self.safe = safe
 
     def health(self) -> Health:
-        return replace(super().health(), away_s=None, safe=self._safe)
+        return replace(super().health(), away_s=None, safe=self.safe)
 
     async def recall(self) -> None:
         """Nothing: of rights counts what the disk said at the start."""

@@ -165,7 +165,7 @@ def told(error: Exception) -> str:
     What a peer wrote may stand in any other error's text, and an address in both.
     """
     if isinstance(error, DeviceError | StoreError) and str(error):
-        text = str(error).splitlines()[0]
+        text = str(error)[:LONGEST].splitlines()[0]  # the search below takes a minute for 200 kB
     else:
         where, trace = "", error.__traceback__
         while trace is not None:

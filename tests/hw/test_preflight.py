@@ -65,6 +65,13 @@ def test_a_line_that_is_taken_says_by_whom(pin, sentence):
     assert said(of(output(pin))) == sentence
 
 
+@pytest.mark.parametrize("pin", ["GPIO2", "GPIO14", "GPIO20"])
+def test_on_knoops_own_image_it_is_the_cards_file_that_switches(pin):
+    text = said(of(output(pin)), machine=replace(machine(), by_card=True))
+    assert "take what has it out of knoop.toml ([board] buses, or an output of the kind pwm) and start again" in text
+    assert "config.txt" not in text
+
+
 def test_all_problems_are_said_at_once():
     config = of(output("GPIO5") + '[input.door]\npin = "GPIO2"\n[input.bell]\npin = "GPIO27"\n')
     assert [line.partition(":")[0] for line in said(config, machine=machine(size=20)).splitlines()] == [

@@ -98,6 +98,17 @@ def test_how_to_have_a_bus_is_told_to_who_asks_for_it(pi):
     assert "GPIO17" not in text, "nor what is not known of lines"
 
 
+@pytest.mark.parametrize(("bus", "said"), [
+    ("spi", '"spi" in [board] buses'), ("i2c", '"i2c" in [board] buses'), ("w1", '"w1:GPIO4" in [board] buses'),
+    ("pwm", 'an output with kind = "pwm"'),
+])  # fmt: skip
+def test_on_knoops_own_image_it_is_the_cards_file_that_switches(tmp_path, bus, said):
+    put(tmp_path, {"usr/share/knoop-image/packages": "", "proc/device-tree/model": "Raspberry Pi 3\0"})
+    text = " ".join(probe.as_text(found.machine(tmp_path, look=list), [bus]).split())
+    assert f"none; for one: {said} in knoop.toml on the card, then restart" in text
+    assert "config.txt" not in text
+
+
 def test_on_a_pc_nobody_is_told_of_config_txt(tmp_path):
     put(tmp_path, {"sys/class/dmi/id/product_name": "20XW\n"})
     there = found.machine(tmp_path, look=list)

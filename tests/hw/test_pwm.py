@@ -183,6 +183,13 @@ class TestWhichChannel:
         )
 
 
+    def test_on_knoops_own_image_it_is_the_cards_file_that_switches(self, kernel):
+        (kernel.root / "usr/share/knoop-image").mkdir(parents=True)
+        kernel.muxed(18)
+        with pytest.raises(DeviceError, match=r"name this output in knoop\.toml on the card and start again"):
+            opened(kernel, "GPIO12")
+
+
 class TestAnOutput:
     """`lines.OutputLine` on these pulses: the GPIO line is never asked for, because that would end them."""
 

@@ -92,13 +92,18 @@ async def test_a_telephone_reads_the_code_and_another_client_claims_the_node(fir
         await owner.sees()
         assert "Up " in await owner.asks("status")
     await board.until(lambda: PICTURE not in home.card.names(), "the picture goes from the card", ANSWER_S)
-    assert home.password.encode() not in home.card.fat()
-    board.cut()  # the others need the processors
+
+
+async def test_the_password_is_nowhere_on_the_card(first):
+    """Neither in a file nor in what is left of one; the credential is encrypted."""
+    first.home.board.cut()
+    assert first.home.card.holds(first.home.password.encode()) == []
 
 
 async def test_the_power_may_go_at_any_moment_of_the_first_start(  # noqa: PLR0917 -- fixtures
     first, flash, server, tmp_path, pytestconfig, report
 ):  # fmt: skip
+    first.home.board.cut()
     chance, number = random.Random(pytestconfig.getoption("--seed")), pytestconfig.getoption("--cuts")
     moments, taken = [chance.uniform(0, first.took_s) for _ in range(number)], []
     for moment_s in moments:

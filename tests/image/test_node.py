@@ -103,7 +103,6 @@ async def test_the_password_is_in_no_file_that_can_be_read(home):
     assert not [place for place in home.card.holds(secret.encode()) if not place.startswith("partition 1")]
 
 
-@pytest.mark.xfail(reason="an editor that writes the file anew leaves the former one's blocks, which nobody overwrites")
 async def test_the_password_is_not_in_what_an_editor_left_either(home):
     """It stood in two files on this card: the one with the mistake, which was removed, and the corrected one."""
     assert home.card.holds(home.account["password"].encode()) == []

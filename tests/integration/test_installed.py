@@ -157,8 +157,16 @@ async def test_a_node_that_moves_and_goes_leaves_each_half_what_is_its_own(devic
         (board / "counters.json").write_text('{"rain": 12}', "utf-8")
         packed = await old.knoop("export", tmp_path / "card.tar.gz")
         packed.plainly(1, "Not in it: the account's password", "readings.db: not there")
+        setup = old.at("/var/lib/knoop-setup")
+        setup.mkdir(mode=0o700)
+        (setup / "account.json").write_text('{"invite": "xmpp:…", "password": "to be"}', "utf-8")
+        (setup / "card.json").write_text("{}", "utf-8")
+        (await old.knoop("purge", "--yes")).plainly(0)
+        assert len([*setup.iterdir()]) == 2, "part of the configuration"
         purged = await old.knoop("purge", "--yes", "--configuration")
-        purged.plainly(0, "Gone: /etc/knoop/node.toml", "Gone: /etc/credstore.encrypted/xmpp.password")
+        purged.plainly(0, "Gone: /etc/knoop/node.toml", "Gone: /etc/credstore.encrypted/xmpp.password",
+                       "Gone: /var/lib/knoop-setup/account.json")
+        assert not [*setup.iterdir()]
         assert not [*old.at("/etc/credstore.encrypted").iterdir()]
         assert old.owned("/var/lib/knoop/lock") == (AGENT, AGENT, 0o600), "else the service could not start any more"
     async with machine(tmp_path, "new") as new:

@@ -99,6 +99,7 @@ async def test_safe_mode_tells_a_viewer_less_and_a_stranger_nothing(tmp_path, pr
     node.start()
     try:
         await online(node)
+        await viewer.asks("stand", "")  # on a busy machine this one may come before its presence, and so too late
         said = await viewer.asks("stand", "🔴 greenhouse: veilige modus.")
         assert "vastgelopen" in said
         assert "afgebroken" not in said, "how it crashed is for its owners"
@@ -145,7 +146,15 @@ async def test_a_stop_is_no_crash_and_one_more_crash_is_one_too_many(tmp_path, p
         node.start()  # ... but not after one more crash
         await online(node, times=2)
         assert IS_SAFE + "I crashed 6 times" in node.log
-        node.tell(signal.SIGHUP)  # somebody mended node.toml
+        config = tmp_path / "node.toml"
+        right = config.read_text("utf-8")
+        config.write_text(right.replace('"owner"', '"ownr"'), "utf-8")
+        node.tell(signal.SIGHUP)  # somebody wanted to mend it: a start would end with 78, and be the last one
+        await node.says("no start could take that configuration; safe mode goes on")
+        assert '"ownr" is not one of' in node.log
+        assert node.code is None
+        config.write_text(right, "utf-8")
+        node.tell(signal.SIGHUP)
         assert await node.ended() == 0
         assert starts(tmp_path)["ended"] == "well"
     finally:
@@ -173,6 +182,20 @@ async def test_a_start_that_proves_good_makes_the_next_count_anew_and_safe_mode_
         assert starts(tmp_path)["crashes"] == 1
     finally:
         await short.stop()
+
+
+async def test_a_login_that_is_refused_is_the_end_there_as_everywhere_and_no_crash(tmp_path, prosody, account):
+    node_account = account("node")
+    write(tmp_path, Way.to(prosody), jid=node_account.jid, password="hunter2")
+    node = Running(tmp_path, command=(*WHOLE, "--safe"))
+    node.start()
+    try:
+        assert await node.ended() == 77
+        known = starts(tmp_path)
+        assert (known["ended"], known["crashes"], known["last"]) == ("well", 0, "")
+        assert "hunter2" not in node.log
+    finally:
+        await node.stop()
 
 
 async def test_state_that_stops_every_start_does_not_stop_owners_from_being_answered(

@@ -248,7 +248,8 @@ async def test_a_purged_node_has_kept_nothing_here(node, capsys):
     assert "my notes: is not Knoop's, and stays" in said
     for name in (
         "parts/.weather.toml.import", "node.toml.old", "node.toml.old2", "node.toml.previous",
-        "greenhouse.password.old",
+        "greenhouse.password.old", ".greenhouse.password.k3_9wz4a", ".node.toml.card", "..node.toml.card.new",
+        ".node.toml.new", ".node.toml.pending.new",
     ):
         (node / name).write_text(BRAM, "utf-8")
     (node / "node.toml.older").write_text("mine", "utf-8")

@@ -10,15 +10,18 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from knoop import commands, config, safe
+from knoop import beside, commands, config, household, safe
+from knoop.beside import Found
 from knoop.database import Database
 from knoop.errors import StoreError
+from knoop.execution import Execution
 from knoop.health import SafeMode
 from knoop.safe import SafeNode, remembered
 from knoop.state import State
 from knoop.xmpp import compat
 from knoop.xmpp.fresh import digest
 from knoop_hw.clock import FakeClock
+from knoop_hw.errors import ConfigError, Problem
 
 NODE = """
 [node]
@@ -157,6 +160,11 @@ async def test_strangers_get_silence_and_their_codes_are_kept_by_nobody(attic):
 async def test_what_cannot_count_is_said_to(attic, inner, late, answer):
     attic.hear("status", inner=inner, late=late)
     assert (await attic.answered(2))[1][1].startswith(answer)
+    attic.hear("status", EVE, inner=inner, late=late)
+    attic.hear("status")
+    await attic.answered(3)
+    kept = [(line.who, line.encrypted) for line in await attic.node.house.state.audit_tail(10)]
+    assert sorted(kept) == [(ANNA, "encrypted" in inner), (EVE, "encrypted" in inner)]
 
 
 async def test_a_repeat_is_answered_once_a_reaction_never_and_a_receipt_is_given(attic):
@@ -192,6 +200,103 @@ async def test_without_state_only_owners_of_the_file_are_answered(tmp_path):
         assert {to for to, _ in await attic.answered(2)} == {ANNA}
         assert not (tmp_path / "state.db").exists()
         await attic.close()
+
+
+async def test_what_of_rights_the_disk_did_not_say_at_the_start_nobody_has(tmp_path, monkeypatch):
+    """Nor later, when it answers again; and who was a viewer in node.toml is not an owner by a grant of old."""
+    async with State.open(tmp_path / "state.db") as state:
+        await state.grant("bram@example.org", "owner")
+        with monkeypatch.context() as patch:
+            patch.setattr(State, "grants", lambda _state: (_ for _ in ()).throw(StoreError("no answer")))
+            attic = await opened(tmp_path, state, tells=False)
+        await attic.node.house.recall()
+        attic.hear("log", BRAM)
+        attic.hear("status")
+        assert {to for to, _ in await attic.answered(1)} == {ANNA}
+        await attic.close()
+
+
+async def test_a_file_that_cannot_be_read_says_nothing_of_rights(tmp_path, monkeypatch):
+    path = tmp_path / "state.db"
+    async with State.open(path) as state:
+        await state.grant("bram@example.org", "none")
+    fails = StoreError(f"{path}: Input/output error", "failing")
+    monkeypatch.setattr(Database, "_open", lambda _database: (_ for _ in ()).throw(fails))
+    monkeypatch.setattr(Database, "_view", lambda _database: (_ for _ in ()).throw(OSError(5, "Input/output error")))
+    async with AsyncExitStack() as stack:
+        attic = await opened(tmp_path, await remembered(stack, path, bare=False), tells=False)
+        attic.hear("status", BRAM)
+        attic.hear("status")
+        assert {to for to, _ in await attic.answered(1)} == {ANNA}
+        await attic.close()
+
+
+async def test_what_the_disk_has_said_of_rights_counts_also_where_it_says_no_more(tmp_path, monkeypatch):
+    async def hangs(_execution: Execution) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Execution, "restore", hangs)
+    monkeypatch.setattr(safe, "PATIENT_S", 0.3)
+    async with State.open(tmp_path / "state.db") as state:
+        await state.grant("anna@example.org", "none")
+        attic = await opened(tmp_path, state, tells=False)
+        attic.hear("status")
+        attic.hear("status", BRAM)
+        assert {to for to, _ in await attic.answered(1)} == {BRAM}
+        await attic.close()
+
+
+async def test_however_many_ask_the_machine_is_looked_at_by_one_process(attic, monkeypatch):
+    looks, go = [], asyncio.Event()
+
+    async def machine(file: Path) -> list[Found]:
+        looks.append(file)
+        await go.wait()
+        return [Found("clock", "ok", "it is right", "")]
+
+    monkeypatch.setattr(household, "machine", machine)
+    for _ in range(3):
+        attic.hear("doctor")
+    while not looks:
+        await asyncio.sleep(0)
+    go.set()
+    assert [text for _, text in (await attic.answered(4))[1:]] == [
+        "🟢 attic: nothing is wrong with this machine.\nFine: clock."
+    ] * 3
+    assert len(looks) == 1
+    attic.hear("doctor")
+    await attic.answered(5)
+    assert len(looks) == 2, "and the next one looks anew"
+
+
+async def test_a_configuration_that_is_wrong_by_now_is_what_the_doctor_finds(tmp_path):
+    file = tmp_path / "node.toml"
+    file.write_text(NODE.replace('"operator"', '"oprator"'), "utf-8")
+    [found] = await beside.machine(file)
+    assert (found.check, found.level, found.text.startswith(f"{file}:")) == ("configuration", "problem", True)
+    assert "oprator" in found.text
+    assert found.remedy
+
+
+async def test_it_does_not_end_for_a_start_that_would_be_the_last_one(attic, tmp_path):
+    """With exit code 78 nobody would be answered any more."""
+    wrong: list[Problem] = [Problem("node.toml", 7, "people", "is wrong")]
+
+    def load() -> None:
+        if wrong:
+            raise ConfigError(wrong)
+
+    over = asyncio.create_task(attic.node._over(load))
+    await attic.clock.advance(600)
+    async with asyncio.timeout(20):
+        while not attic.node.house.health().safe.until_ns > attic.clock.boottime_ns():
+            await asyncio.sleep(0.005)
+    assert not over.done()
+    attic.hear("status")
+    assert "In 10 min I try to start as usual." in (await attic.answered(2))[1][1]
+    wrong.clear()
+    await attic.clock.advance(601)
+    await asyncio.wait_for(over, 20)
 
 
 async def test_it_opens_no_readings_and_knows_no_alert(attic, tmp_path):

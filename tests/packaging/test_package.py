@@ -9,7 +9,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import yaml
@@ -141,6 +141,27 @@ def test_the_first_boot_s_commands_are_ones_that_exist():
     assert (arguments.yes, arguments.no_doctor, arguments.config) == (True, True, Path("/etc/knoop/node.toml"))
     assert str(arguments.invite) in init[2].split("&&")[1]  # and it is deleted where it was read
     assert start[:3] == ["systemctl", "enable", "--now"]
+
+
+def test_a_machine_that_no_package_is_for_is_asked_for_which(monkeypatch):
+    monkeypatch.setattr(build.os, "uname", lambda: SimpleNamespace(machine="riscv64"))
+    with pytest.raises(SystemExit, match=r"riscv64.*--arch"):
+        build.here()
+
+
+def test_without_git_the_time_of_the_files_is_asked_for(monkeypatch, tmp_path):
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(SystemExit, match=r"git does not say when(.|\n)*SOURCE_DATE_EPOCH"):
+        build.commit_time()
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "7")
+    assert build.commit_time() == 7
+
+
+def test_no_wheel_may_want_a_newer_libc_than_the_package_says():
+    wants = [tuple(map(int, name.split("_")[1:])) for name in build.PLATFORMS if "_" in name]
+    assert max(wants) == tuple(map(int, build.LIBC.split(".")))
 
 
 def test_help_says_every_option_and_mistakes_are_usage():

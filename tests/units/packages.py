@@ -58,7 +58,7 @@ def later(package: Path, folder: Path, *, version: str, changed: str) -> Path:
     old = field(package, "Version")
     control.write_text(control.read_text("utf-8").replace(f"Version: {old}", f"Version: {version}"), "utf-8")
     made = package.parent / f"knoop_{version}_{field(package, 'Architecture')}.deb"
-    subprocess.run(["dpkg-deb", "--root-owner-group", "-Zxz", "-z0", "--build", str(tree), str(made)], check=True,
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", str(tree), str(made)], check=True,
                    stdout=subprocess.DEVNULL)
     shutil.rmtree(tree)
     return made

@@ -13,6 +13,7 @@ from tests.units.nspawn import Container
 FILES = Path(__file__).parents[2] / "firmware" / "files"
 UNITS = "usr/lib/systemd/system"
 OURS = ("knoop-setup.service", "knoop-account.service", "knoop-claim.service", "knoop-claim.path")
+CHANGED = "usr/lib/knoop-image/card-changed"
 CARD = "/boot/firmware/knoop.toml"
 ERRORS = "/boot/firmware/knoop-errors.txt"
 SECRET = "correct horse battery"
@@ -54,6 +55,7 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Container]:
     made = knoop.container("trixie", tmp_path_factory.mktemp("card"))
     for unit in OURS:
         made.prepare(f"/{UNITS}/{unit}", (FILES / UNITS / unit).read_text("utf-8"))
+    made.prepare(f"/{CHANGED}", (FILES / CHANGED).read_bytes(), mode=0o755)
     made.prepare(f"/{UNITS}/wpa_supplicant@.service", RADIO)
     made.prepare("/usr/share/knoop-image/unlisted", "")
     for name, module in (("knoop", "knoop.cli"), ("knoop-hw", "knoop_hw.cli")):

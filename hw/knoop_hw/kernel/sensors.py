@@ -17,13 +17,14 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
+from knoop_hw.bus import CHIPS
 from knoop_hw.clock import Clock
 from knoop_hw.decode import Between, Seconds
 from knoop_hw.errors import BadReading, DeviceError
 from knoop_hw.kernel import hwmon_abi, iio_abi, overlays
 from knoop_hw.kernel.attributes import Channel
 from knoop_hw.kernel.buses import driver_of, in_order, text_of
-from knoop_hw.kernel.functions import CONFIG_TXT, TREE
+from knoop_hw.kernel.functions import CONFIG_TXT, TREE, set_by_card
 from knoop_hw.source import Field, Sample, answer, poll
 
 log = logging.getLogger(__name__)
@@ -218,7 +219,9 @@ def _remedies(kind: Kind, wanted: str, there: tuple[Device, ...], root: Path) ->
         name, kind_there = reference(other_chip, there) or other_chip.address, other_chip.kind
         driver = f'driver = "{kind_there}", ' if kind_there != kind else ""
         yield f'at its address is {other_chip}: if that is it, {driver}device = "{name}"'
-    elif remedy := overlays.how(wanted, pi=pi, config_txt=CONFIG_TXT):
+    elif set_by_card(root) and (chip := overlays.called(wanted)) in CHIPS:
+        yield f'add "i2c:{chip}" to [board] buses in knoop.toml on the card and start again'
+    elif remedy := overlays.how(wanted, pi=pi and not set_by_card(root), config_txt=CONFIG_TXT):
         yield remedy
     yield f"there {'is' if len(there) == 1 else 'are'} {', '.join(map(str, there)) or 'none at all'}"
 

@@ -7,9 +7,10 @@ cut after that is a refusal at the next try: whether the account is ours then, a
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 
-from knoop import commands, config, credential, places
+from knoop import commands, config, credential, files, places
 from knoop.errors import LoginRefused, RegistrationRefused, StoreError
 from knoop.init import interview
 from knoop.init import invite as invites
@@ -45,8 +46,8 @@ def used(machine: Machine, invite: str) -> bool:
 
 def forget(machine: Machine) -> None:
     """No account is to be made any more. Raises OSError."""
-    machine.remove(machine.pending)
-    machine.remove(machine.state / RECORD)
+    files.remove(machine.pending)
+    files.remove(machine.state / RECORD)
 
 
 def make(machine: Machine) -> int:
@@ -70,7 +71,8 @@ def make(machine: Machine) -> int:
     put(machine, machine.read(machine.pending))
     machine.remember(USED, {"digest": moved.digest(kept["invite"].encode())})
     forget(machine)
-    machine.take_away(ERRORS)
+    with suppress(OSError):  # else nobody would start the node; the next start of the machine tries again
+        machine.take_away(ERRORS)
     machine.say(f"made the account {wanted.jid}")
     return 0
 

@@ -96,7 +96,8 @@ def node_toml(card: Card, former: Mapping[str, Any], *, jid: str, name: str) -> 
     if problems:
         raise ConfigError(problems)
     wanted = [("xmpp", "jid", jid)] if jid else []
-    if name and "name" not in (card.document.data.get("node") or {}):
+    node = card.document.data.get("node", {})
+    if name and isinstance(node, Mapping) and "name" not in node:
         wanted.append(("node", "name", name))
     lines_more: list[tuple[int, str, Place]] = []  # behind so many lines of the card's
     tables_more: list[tuple[str, str]] = []

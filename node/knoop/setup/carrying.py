@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 
-from knoop import credential, places
+from knoop import credential, files, places
 from knoop.setup import account, buses, plan
 from knoop.setup.machine import SYSTEMCTL, Machine
 from knoop.setup.plan import Plan
@@ -41,6 +41,7 @@ def out(wanted: Plan, machine: Machine) -> bool:
         with machine.writable():
             for name, spans in wanted.wipe.items():
                 machine.wipe(name, spans)
+        machine.sweep()
     return other
 
 
@@ -55,12 +56,12 @@ def _machine(wanted: Plan, machine: Machine) -> None:
     if wanted.wifi:
         machine.put(root / plan.WPA, wanted.wifi, mode=0o600)
     else:
-        machine.remove(root / plan.WPA)
+        files.remove(root / plan.WPA)
     _service(machine, JOINS, "wpa_supplicant@.service", there=bool(wanted.wifi))
     if wanted.servers:
         machine.put(root / SERVERS, f"[Time]\nNTP={' '.join(wanted.servers)}\n")
     else:
-        machine.remove(root / SERVERS)
+        files.remove(root / SERVERS)
     machine.link(root / LOCALTIME, f"/{plan.ZONES}/{wanted.zone or 'Etc/UTC'}")
     if name := wanted.hostname.replace("_", "-").strip("-"):
         machine.put(root / HOSTNAME, f"{name}\n")
@@ -69,7 +70,7 @@ def _machine(wanted: Plan, machine: Machine) -> None:
     if wanted.keys:
         machine.put(root / KEYS, "".join(f"{line}\n" for line in wanted.keys), mode=0o600)
     else:
-        machine.remove(root / KEYS)
+        files.remove(root / KEYS)
     _service(machine, SHELL, SHELL, there=bool(wanted.keys))
 
 
@@ -78,5 +79,5 @@ def _service(machine: Machine, name: str, unit: str, *, there: bool) -> None:
     link = machine.root / WANTED / name
     if there and machine.link(link, f"{UNITS}/{unit}"):
         machine.call(SYSTEMCTL, "--no-block", "start", name)
-    elif not there and machine.remove(link):
+    elif not there and files.remove(link):
         machine.call(SYSTEMCTL, "--no-block", "stop", name)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from knoop import files
 from knoop.setup.machine import Machine
 from knoop_hw.clock import Clock
 
@@ -31,6 +30,15 @@ async def keep(machine: Machine, *, clock: Clock) -> None:
     machine.take_away(PICTURE)
 
 
+def begun(machine: Machine) -> None:
+    """What a start does for the claim. What a card cannot do of it keeps nobody from the rest."""
+    for step in (tidy, hand_on):
+        try:
+            step(machine)
+        except OSError as error:
+            machine.say(f"{error.filename or machine.boot}: {error.strerror}")
+
+
 def tidy(machine: Machine) -> None:
     """Nobody was there to take the picture away when somebody became the owner."""
     if not machine.taken(machine.root / STATE / PICTURE):
@@ -43,4 +51,4 @@ def hand_on(machine: Machine) -> None:
     if path := machine.in_reach(BY_CARD):
         machine.put(asked, path.read_bytes())
     else:
-        machine.remove(asked)
+        files.remove(asked)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from knoop.errors import StoreError
 from knoop.setup import claimed, moved
-from knoop.setup.machine import ERRORS, SYSTEMCTL, Machine
+from knoop.setup.machine import ERRORS, SWEPT, SYSTEMCTL, Machine
 from knoop_hw.errors import ConfigError
 
 EX_IOERR, EX_CONFIG = 74, 78
@@ -45,15 +45,15 @@ def setup(arguments: argparse.Namespace) -> int:
 def taken(machine: Machine) -> int:
     """Take over what is on the card, if that is news; returns the exit code."""
     try:
+        machine.take_away(SWEPT)
         machine.wiping()
-        claimed.tidy(machine)
-        claimed.hand_on(machine)
+        claimed.begun(machine)
         found = machine.card()
         if not found:
             machine.say(f"there is no {moved.NAME} on {machine.boot}; everything stays as it is")
             return 0
         noted = machine.remembered(DIGEST)
-        if _digest(found) == noted.get("digest"):
+        if _digest(found, machine) == noted.get("digest"):
             if noted.get("names") and not machine.pending.exists():
                 machine.take_away(ERRORS)  # what was wrong is as it was before that
             return 0
@@ -61,7 +61,7 @@ def taken(machine: Machine) -> int:
 
         wanted = plan.made(found, machine)
         again = carrying.out(wanted, machine)
-        machine.remember(DIGEST, {"digest": _digest(machine.card()), "names": wanted.node is not None})
+        machine.remember(DIGEST, {"digest": _digest(machine.card(), machine), "names": wanted.node is not None})
     except ConfigError as error:
         from knoop.setup import told  # noqa: PLC0415 -- as below
 
@@ -72,6 +72,9 @@ def taken(machine: Machine) -> int:
         _left(machine, f"{moved.NAME} could not be taken over: {where}: {error.strerror or error}.\n"
                        "The node tries again at its next start.\n")
         return EX_IOERR
+    except Exception:  # whatever a file can do to us, its owner hears of it
+        machine.tell(f"{moved.NAME} could not be taken over: this is a mistake of Knoop's.\nThe log says more.\n")
+        raise
     if wanted.node is None and not (machine.node.exists() or machine.pending.exists()):
         _left(machine, told.nothing(hostname=wanted.hostname))
     else:
@@ -83,8 +86,9 @@ def taken(machine: Machine) -> int:
     return 0
 
 
-def _digest(found: Mapping[str, bytes]) -> str:
-    return moved.digest(*(part for name in sorted(found) for part in (name.encode(), found[name])))
+def _digest(found: Mapping[str, bytes], machine: Machine) -> str:
+    whole = {**found, **machine.authorities()}
+    return moved.digest(*(part for name in sorted(whole) for part in (name.encode(), whole[name])))
 
 
 def _left(machine: Machine, text: str) -> None:

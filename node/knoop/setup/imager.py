@@ -24,6 +24,7 @@ from knoop.setup.wifi import Radio
 _LEFT = re.compile(
     r"userconf '[^']*' '([^']*)'|^\s*psk=([0-9a-f]{64})$|^\s*echo \"\$FIRSTUSER:([^\"]+)\"", re.MULTILINE
 )
+_VALUE = rb"(?:pass\w*|psk)[\"']?[ \t]*[:=][ \t]*[\"']?(%b)"
 NO_USERS = "a user and a password are set there: nobody logs in here by password, so they count for nothing"
 
 
@@ -97,11 +98,15 @@ def _sound(given: Given) -> None:
 
 
 def spans(content: bytes, secrets: Iterable[str]) -> tuple[tuple[moved.Span, ...], bool]:
-    """Where these texts stand in a file; and whether each of them does."""
+    """Where these texts stand in a file; and whether each of them does.
+
+    Where one does as a password's value, only there: a network's name may be the same text. A script has no such keys.
+    """
     places: dict[str, list[moved.Span]] = {}
     for secret in secrets:
         raw = re.escape(secret.encode())
-        places[secret] = [match.span() for match in re.finditer(raw, content)]
+        valued = () if content.startswith(b"#!") else re.finditer(_VALUE % raw, content)
+        places[secret] = [match.span(1) for match in valued] or [match.span() for match in re.finditer(raw, content)]
     return tuple(sorted({span for one in places.values() for span in one})), all(places.values())
 
 

@@ -19,7 +19,10 @@ from knoop_hw.logs import printable
 
 BOOT = Path("/boot/firmware")
 ERRORS = "knoop-errors.txt"
+SWEPT = "knoop-sweep.tmp"
+CERTIFICATES = (".pem", ".crt")
 LARGEST = 2**20  # bytes of a file on the card that is read
+ROOM = 2**29  # bytes that are free on a card's partition at most: whatever has more is no such card
 SYSTEMCTL, MOUNT = "/usr/bin/systemctl", "/usr/bin/mount"  # as root, not whatever a PATH says
 PATIENCE_S = 30.0
 SHOWN_S = 5.0  # a serial line takes 1,000 characters in 0.1 s; one that was told to wait (Ctrl-S) may wait for ever
@@ -53,7 +56,7 @@ class Machine:
     @property
     def state(self) -> Path:
         """What a setup remembers: root's alone."""
-        return self.root / "var/lib/knoop-setup"
+        return self.root / "var/lib" / installed.SETUP
 
     def in_reach(self, name: str) -> Path | None:
         """A file on the card with a plain name; None where there is none."""
@@ -68,6 +71,11 @@ class Machine:
                 found[name] = path.read_bytes()
         return found
 
+    def authorities(self) -> dict[str, bytes]:
+        """The certificates that lie there for `ca_file`. Raises OSError."""
+        there = (self.in_reach(path.name) for path in self.boot.glob("*") if path.name.endswith(CERTIFICATES))
+        return {path.name: path.read_bytes() for path in there if path}
+
     def taken(self, path: Path) -> bytes:
         """What a half wrote for us into its own folder; b'' where there is no ordinary file of a size that may be.
 
@@ -77,10 +85,12 @@ class Machine:
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return b""
-        with os.fdopen(handle, "rb") as file:
+        try:
             there = os.fstat(handle)
             ours = stat.S_ISREG(there.st_mode) and there.st_nlink == 1 and there.st_size <= LARGEST
-            return file.read(there.st_size) if ours else b""
+            return os.read(handle, there.st_size) if ours else b""
+        finally:
+            os.close(handle)
 
     def read(self, path: Path) -> str:
         """A file's text, '' where there is none."""
@@ -112,15 +122,6 @@ class Machine:
         files.sync(path.parent)
         return True
 
-    def remove(self, path: Path) -> bool:
-        """Have nothing there; whether that was news. Raises OSError."""
-        try:
-            path.unlink()
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        files.sync(path.parent)
-        return True
-
     def remembered(self, name: str) -> Mapping[str, Any]:
         """What was kept under this name; empty where nothing is, or nothing that can be read."""
         try:
@@ -141,7 +142,7 @@ class Machine:
         content = (self.boot / name).read_bytes()
         self.remember(f"wiping-{name}", {"spans": spans, "rest": moved.rest(content, spans)})
         self._over(name, moved.wiped(content, spans))
-        self.remove(self.state / f"wiping-{name}")
+        files.remove(self.state / f"wiping-{name}")
 
     def wiping(self) -> None:
         """Go on where a power cut ended it; a file that somebody changed since is left to be read. Raises OSError."""
@@ -158,7 +159,7 @@ class Machine:
             if spans and moved.rest(content, spans) == told.get("rest") and content != moved.wiped(content, spans):
                 with self.writable():
                     self._over(name, moved.wiped(content, spans))
-            self.remove(self.state / f"wiping-{name}")
+            files.remove(self.state / f"wiping-{name}")
 
     def _over(self, name: str, content: bytes) -> None:
         handle = os.open(self.boot / name, os.O_WRONLY | os.O_CLOEXEC)
@@ -167,6 +168,24 @@ class Machine:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+    def sweep(self) -> None:
+        """Write over what is free on the card: an editor that saves a file anew leaves the former one's blocks there.
+
+        Raises OSError.
+        """
+        there = os.statvfs(self.boot)
+        if not self.live or there.f_bavail * there.f_frsize > ROOM:
+            return
+        with self.writable():
+            try:
+                with (self.boot / SWEPT).open("wb", buffering=0) as file:
+                    with suppress(OSError):  # full, which is the end of it
+                        while file.write(bytes(LARGEST)):
+                            pass
+                    os.fsync(file.fileno())
+            finally:
+                (self.boot / SWEPT).unlink(missing_ok=True)
 
     def leave(self, name: str, content: bytes) -> bool:
         """Have a file on the card; whether that was news. A power cut may take it: it comes again. Raises OSError."""
@@ -184,7 +203,7 @@ class Machine:
         """Have no such file on the card. Raises OSError."""
         if (self.boot / name).exists():
             with self.writable():
-                self.remove(self.boot / name)
+                files.remove(self.boot / name)
 
     @contextmanager
     def writable(self) -> Iterator[None]:

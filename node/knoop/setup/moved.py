@@ -14,14 +14,14 @@ LONGEST = 1000  # characters of a secret; whatever is longer is something else
 
 
 def mark(length: int) -> bytes:
-    """What replaces so many bytes: a sentence where one fits, else asterisks."""
-    text = next((text for text in (TEXT, SHORT) if len(text) <= length), "*" * length)
+    """What replaces so many bytes: a sentence where one fits, else what YAML takes without quotes, too."""
+    text = next((text for text in (TEXT, SHORT) if len(text) <= length), "_" * length)
     return text.ljust(length).encode()
 
 
 def was(value: str) -> bool:
     """Whether this is such a text: what stood there is in the node, and is to stay as it is."""
-    return value.rstrip(" ") in {TEXT, SHORT} or re.fullmatch(r"\*{1,6}", value) is not None
+    return value.rstrip(" ") in {TEXT, SHORT} or re.fullmatch("_{1,6}", value) is not None
 
 
 def usable(value: str, *, what: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from knoop import commands, config, credential, places
+from knoop import commands, config, credential, files, places
 from knoop.config import Config
 from knoop.init import invite as invites
 from knoop.setup import buses, card, imager, moved, wifi
@@ -203,14 +203,14 @@ class _Planner:
             self._problems += [one for one in said if (one.line, one.text) not in heard]
             return None
         finally:
-            self._machine.remove(path)
+            files.remove(path)
 
     def _beside(self) -> Mapping[str, str]:
         """The CA's certificate, where it lies on the card beside knoop.toml: nobody but root reads it there."""
         xmpp = self._card.document.data.get("xmpp")
         name = xmpp.get("ca_file") if isinstance(xmpp, Mapping) else None
-        path = self._machine.in_reach(name) if isinstance(name, str) and name.endswith((".pem", ".crt")) else None
-        return {path.name: self._machine.read(path)} if path else {}
+        there = self._machine.authorities()
+        return {name: there[name].decode("utf-8", "replace")} if isinstance(name, str) and name in there else {}
 
     def _buses(self, loaded: Config) -> str | None:
         board, lines = loaded.hw.board, loaded.hw.inputs

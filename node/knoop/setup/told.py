@@ -50,6 +50,8 @@ def _without_secret(problem: Problem, text: str) -> Problem:
     whole = found[2].strip()
     if moved.was(whole.partition("#")[0].strip().strip("\"'")):
         return problem
-    for secret in sorted({whole, whole.strip("\"'"), *re.findall(r"[^\s\"',;}\]]{3,}", whole)}, key=len, reverse=True):
+    shown = {whole, whole.strip("\"'"), *re.findall(r"[^\s\"',;}\]]{3,}", whole)}
+    shown |= {text[:36] for text in shown}  # which is what is told of a long one
+    for secret in sorted(shown, key=len, reverse=True):
         said = said.replace(secret, "…") if len(secret) > 2 else said
     return Problem(problem.file, problem.line, problem.path, said)

@@ -99,6 +99,13 @@ def test_what_there_is_instead_is_said(tmp_path):
     assert refused(tmp_path, "xyz1", kind="hwmon") == "there is no hwmon device 'xyz1'; there are none at all"
 
 
+def test_on_knoops_own_image_it_is_a_bus_of_the_cards_file(pi):
+    put(pi, {"usr/share/knoop-image/packages": ""})
+    said = 'add "i2c:bme280" to [board] buses in knoop.toml on the card and start again; there are none at all'
+    assert refused(pi, "bme280") == f"there is no iio device 'bme280'; {said}"
+    assert "config.txt" not in refused(pi, "DHT22")
+
+
 def test_on_a_raspberry_pi_what_makes_the_chip_known_is_said(pi):
     assert refused(pi, "bme280") == (
         "there is no iio device 'bme280'; put dtoverlay=i2c-sensor,bme280 (add ,addr= where it is not at 0x76) into "

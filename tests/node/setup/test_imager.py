@@ -213,3 +213,20 @@ def test_a_script_is_read_and_never_run(tmp_path):
     found = given({"firstrun.sh": f"{program} set_hostname $(touch {mark})\n{program} set_timezone `id`\n"})
     assert not mark.exists()
     assert (found.hostname[:5], found.zone) == ("touch", "")
+
+
+@pytest.mark.parametrize(("name", "text"), [
+    ("network-config", 'wifis:\n  wlan0:\n    access-points:\n      "Greenhouse":\n        password: "Greenhouse"\n'),
+    ("rpi-preseed.toml", '[system]\nhostname = "greenhouse"\n[wlan]\nssid = "Greenhouse"\npassword = "Greenhouse"\n'),
+    ("user-data", "hostname: anna\nuser:\n  name: anna\n  plain_text_passwd: anna\n"),
+])  # fmt: skip
+def test_a_password_that_is_also_a_name_is_wiped_and_the_name_stays(name, text):
+    before = given({name: text})
+    spans, every = imager.spans(text.encode(), before.secrets[name])
+    assert every
+    assert len(spans) == 1
+    after = given({name: moved.wiped(text.encode(), spans).decode()})
+    assert (after.hostname, [radio.ssid for radio in after.radios]) == (
+        before.hostname, [radio.ssid for radio in before.radios],
+    )  # fmt: skip
+    assert not after.secrets

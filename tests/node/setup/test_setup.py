@@ -2,10 +2,13 @@
 
 import argparse
 import asyncio
+import contextlib
 import os
 import re
 import shutil
 import stat
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from knoop import cli, credential, files, ownership, places
 from knoop.setup import claimed, command, moved, wifi
 from knoop.setup.card import read as read_card
 from knoop.setup.machine import ERRORS, Machine
+from knoop_hw.clock import SystemClock
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0x7hPq8CkXwH6dTqW3pQ0yV9bYt1mN5sRfGzLuKcEo anna@example.org"
 NODE = """\
@@ -198,6 +202,16 @@ def test_a_card_that_did_not_change_is_not_read_again(machine, monkeypatch):
     assert snapshot(machine) == before
 
 
+def test_a_start_with_a_card_that_did_not_change_loads_next_to_nothing(machine):
+    write(machine, WHOLE)
+    start(machine)
+    code = "import sys; from knoop.cli import main; main(sys.argv[1:]); print(*sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", code, "setup", "--boot", machine.boot, "--root", machine.root],
+                           capture_output=True, text=True, check=True)  # fmt: skip
+    assert not {"slixmpp", "yaml", "knoop.config", "knoop.setup.plan"} & {*ended.stdout.split()}
+    assert "knoop.setup.command" in ended.stdout
+
+
 def test_what_was_moved_is_as_it_is_when_something_else_is_changed(machine):
     write(machine, WHOLE)
     start(machine)
@@ -230,7 +244,7 @@ def test_a_new_password_of_the_account_is_the_same_file(machine):
          'jid = "attic@example.org"\npassword = "s"')
     assert start(machine) == 0
     assert password(machine) == "s"
-    assert 'password = "*"' in card(machine)
+    assert 'password = "_"' in card(machine)
     assert start(machine) == 0
     edit(machine, "# Anna's", "# Our")
     assert start(machine) == 0
@@ -453,6 +467,13 @@ def test_a_picture_that_a_power_cut_left_goes_at_the_next_start(machine):
     assert not (machine.boot / "claim.png").exists()
 
 
+def test_a_picture_that_cannot_go_keeps_no_card_from_being_taken_over(machine):
+    (machine.boot / "claim.png").mkdir()
+    write(machine, WHOLE)
+    assert start(machine) == 0
+    assert machine.node.exists()
+
+
 # ── power cuts ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -550,7 +571,7 @@ def test_a_mark_is_as_long_as_what_it_replaces_and_known_again():
         mark = moved.mark(length)
         assert len(mark) == length
         assert moved.was(mark.decode())
-    for secret in ("hunter2hunter2", "(moved in)", "********", ""):
+    for secret in ("hunter2hunter2", "(moved in)", "________", ""):
         assert not moved.was(secret)
 
 
@@ -660,3 +681,166 @@ def test_what_pages_show_of_the_cards_file_is_right(machine, page):
         if "[node]" in one:
             write(machine, one)
             assert start(machine) == 0, errors(machine)
+
+
+@pytest.mark.parametrize("text", [
+    'account = "correct horse battery"\n', 'wifi = ["correct horse battery"]\n',
+    '[account]\njid = "a@example.org"\npassword = [\n  "correct horse battery"\n]\n',
+    '[room]\nfleet = "correct horse battery"\n', 'wifi.network = [ "correct horse battery" ]\n',
+    f'[people]\npassword = "correct horse battery {"0a" * 20}"\n',
+])  # fmt: skip
+def test_a_secret_in_the_wrong_place_is_not_shown(machine, capsys, text):
+    write(machine, f'{text}[node]\nname = "attic"\n')
+    assert start(machine) == 78
+    for said in (errors(machine), capsys.readouterr().out, (machine.root / "dev/tty0").read_text("utf-8")):
+        assert "horse" not in said
+    assert re.search(r"knoop\.toml:\d+: .*(expected|not one of)", errors(machine))
+
+
+@pytest.mark.parametrize(("there", "kept"), [
+    ('xmpp = { host = "h.example.org", port = 5222 }\n', {"host": "h.example.org", "port": 5222}),
+    ('xmpp.host = "h.example.org"\nxmpp.port = 5222\n', {"host": "h.example.org", "port": 5222}),
+    ("xmpp = {}\n", {}),
+])  # fmt: skip
+@pytest.mark.parametrize("node", ['node = { lang = "nl" }\n', 'node.lang = "nl"\n'])
+def test_the_address_and_the_name_go_into_tables_however_they_are_written(machine, there, kept, node):
+    write(machine, '[system]\nhostname = "greenhouse"\n', "rpi-preseed.toml")
+    account = 'account = { jid = "a@example.org", password = "x" }\n'
+    write(machine, f"{there}{account}{node}# the end\n")
+    assert start(machine) == 0, errors(machine)
+    made = tomllib.loads(machine.node.read_text("utf-8"))
+    assert made == {"xmpp": {"jid": "a@example.org", **kept}, "node": {"name": "greenhouse", "lang": "nl"}}
+    write(machine, f"{there}{account}{node}nme = 1\n")
+    assert start(machine) == 78
+    line = f"{there}{account}{node}".count("\n") + 1
+    assert f"knoop.toml:{line}: " in errors(machine)
+
+
+def test_what_is_no_table_is_told(machine):
+    write(machine, '[system]\nhostname = "greenhouse"\n', "rpi-preseed.toml")
+    write(machine, 'node = 5\nxmpp = "x"\n[account]\njid = "a@example.org"\npassword = "x"\n')
+    assert start(machine) == 78
+    assert "knoop.toml:1: node: expected a table" in errors(machine)
+    assert "knoop.toml:2: xmpp: expected a table" in errors(machine)
+
+
+def test_without_an_account_or_a_name_that_is_what_is_told(machine):
+    write(machine, NODE)
+    assert start(machine) == 78
+    assert "account: is missing: the node's own account" in errors(machine)
+    assert "xmpp" not in errors(machine)
+    write(machine, '[account]\ninvite = "xmpp:example.org?register;preauth=t0k3n"\n')
+    assert start(machine) == 78
+    assert "knoop.toml: node: 'name' is missing" in errors(machine)
+    assert "account.jid" not in errors(machine)
+
+
+def test_a_card_that_only_says_how_to_reach_it_is_no_mistake_where_there_is_a_node(machine):
+    write(machine, WHOLE)
+    start(machine)
+    node = machine.node.read_text("utf-8")
+    write(machine, '[wifi]\nssid = "Home sweet home"\npassword = "another one"\n')
+    assert start(machine) == 0
+    assert not errors(machine)
+    assert machine.node.read_text("utf-8") == node
+
+
+def a_console(machine):
+    """One that somebody stopped: as full as it can be."""
+    ours, theirs = os.openpty()
+    (machine.root / "dev/tty0").unlink()
+    (machine.root / "dev/tty0").symlink_to(os.ttyname(theirs))
+    os.set_blocking(theirs, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(theirs, b"x" * 1000)
+    os.set_blocking(theirs, True)
+    return ours, theirs
+
+
+def test_a_console_that_takes_nothing_holds_up_no_start(machine, monkeypatch):
+    monkeypatch.setattr("knoop.setup.machine.SHOWN_S", 0.01)
+    stopped = a_console(machine)
+    try:
+        write(machine, "[nde]\n")
+        assert start(machine) == 78
+    finally:
+        for handle in stopped:
+            os.close(handle)
+    assert "did you mean 'node'?" in errors(machine)
+    assert "did you mean 'node'?" in (machine.root / "dev/ttyS0").read_text("utf-8")
+
+
+@pytest.mark.parametrize("kind", ["link", "hard link", "pipe", "folder", "huge"])
+async def test_a_half_that_was_taken_over_has_root_read_nothing_else(machine, kind):
+    state, secret = machine.root / "var/lib/knoop", machine.root / "secret"
+    state.mkdir(parents=True)
+    secret.write_bytes(b"secret")
+    (state / "claim.txt").symlink_to(secret)
+    for name in ("claim.png", "claim.txt"):
+        file = state / name
+        file.unlink(missing_ok=True)
+        if kind == "link":
+            file.symlink_to(secret)
+        elif kind == "hard link":
+            file.hardlink_to(secret)
+        elif kind == "pipe":
+            os.mkfifo(file)
+        elif kind == "folder":
+            file.mkdir()
+        else:
+            with file.open("wb") as sparse:
+                sparse.truncate(2**40)
+    await claimed.keep(machine, clock=SystemClock())
+    start(machine)
+    assert not (machine.boot / "claim.png").exists()
+    assert "secret" not in (machine.root / "dev/tty0").read_text("utf-8")
+
+
+async def test_a_claim_is_on_the_screen_where_the_card_takes_nothing(machine):
+    state = machine.root / "var/lib/knoop"
+    state.mkdir(parents=True)
+    (state / "claim.png").write_bytes(b"PNG")
+    (state / "claim.txt").write_text("claim k3dh-9wza\n", "utf-8")
+    (machine.boot / "claim.png").mkdir()
+
+    class Looks:
+        async def sleep(self, _for_s):
+            (state / "claim.png").unlink()
+            (machine.boot / "claim.png").rmdir()
+
+    await claimed.keep(machine, clock=Looks())
+    assert "claim k3dh-9wza" in (machine.root / "dev/tty0").read_text("utf-8")
+
+
+def test_a_program_that_hangs_or_is_not_there_ends_nothing(monkeypatch, capsys):
+    monkeypatch.setattr("knoop.setup.machine.PATIENCE_S", 0.01)
+    assert not Machine().call("/bin/sleep", "60")
+    assert not Machine().call("/nowhere/systemctl")
+    assert capsys.readouterr().out.count("/") >= 2
+
+
+@pytest.mark.parametrize("said", ["[1]", "{}", '{"spans": [["a", 1]], "rest": ""}', '{"spans": 1}', "{"])
+def test_a_damaged_word_about_a_wipe_keeps_no_card_from_being_read(machine, said):
+    machine.put(machine.state / "wiping-knoop.toml", said, mode=0o600)
+    write(machine, WHOLE)
+    assert start(machine) == 0
+    assert password(machine) == "correct horse battery"
+
+
+def test_a_certificate_that_was_renewed_is_news(machine):
+    write(machine, f'{NODE}[account]\njid = "a@example.org"\npassword = "x"\n[xmpp]\nca_file = "home.pem"\n')
+    write(machine, "-----BEGIN CERTIFICATE-----\n", "home.pem")
+    assert start(machine) == 0
+    write(machine, "-----BEGIN CERTIFICATE-----\nanother\n", "home.pem")
+    assert start(machine) == 0
+    assert machine.node.with_name("home.pem").read_text("utf-8").endswith("another\n")
+
+
+def test_a_mistake_of_ours_is_told_on_the_card_too(machine, monkeypatch):
+    write(machine, WHOLE)
+    monkeypatch.setattr(wifi, "key", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        start(machine)
+    assert "a mistake of Knoop's" in errors(machine)
+    assert card(machine) == WHOLE
