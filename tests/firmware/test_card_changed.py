@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from knoop.setup import claimed, moved
-from knoop.setup.machine import ERRORS, SWEPT
+from knoop.setup.machine import CERTIFICATES, ERRORS, SWEPT
 
 SCRIPT = Path(__file__).parents[2] / "firmware/files/usr/lib/knoop-image/card-changed"
 FILES = (moved.NAME, *moved.IMAGERS)
@@ -51,6 +51,16 @@ def test_each_file_that_a_setup_reads_counts(card, name):
     assert not changed(*card)
     (boot / name).unlink()
     assert changed(*card)
+
+
+@pytest.mark.parametrize("end", CERTIFICATES)
+def test_so_does_a_certificate_that_was_renewed(card, end):
+    boot, _ = card
+    for text in ("one\n", "another\n"):
+        (boot / f"home{end}").write_text(text, "utf-8")
+        assert changed(*card)
+        note(*card)
+        assert not changed(*card)
 
 
 def test_a_file_that_got_anothers_name_is_news(card):

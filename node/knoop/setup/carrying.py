@@ -10,7 +10,7 @@ import socket
 
 from knoop import credential, files, places
 from knoop.setup import account, buses, plan
-from knoop.setup.machine import SYSTEMCTL, Machine
+from knoop.setup.machine import FREE, SYSTEMCTL, Machine
 from knoop.setup.plan import Plan
 
 KEYS = "etc/ssh/knoop_authorized_keys"  # not in /root, which is as read-only as the rest of the image
@@ -38,10 +38,10 @@ def out(wanted: Plan, machine: Machine) -> bool:
             account.put(machine, wanted.node)
             account.forget(machine)
     if wanted.wipe:
+        machine.remember(FREE, {"free": True})
         with machine.writable():
             for name, spans in wanted.wipe.items():
                 machine.wipe(name, spans)
-        machine.sweep()
     return other
 
 

@@ -56,6 +56,7 @@ def taken(machine: Machine) -> int:
         if _digest(found, machine) == noted.get("digest"):
             if noted.get("names") and not machine.pending.exists():
                 machine.take_away(ERRORS)  # what was wrong is as it was before that
+            machine.sweep()
             return 0
         from knoop.setup import carrying, plan, told  # noqa: PLC0415 -- what only a card that changed needs
 
@@ -79,6 +80,7 @@ def taken(machine: Machine) -> int:
         _left(machine, told.nothing(hostname=wanted.hostname))
     else:
         machine.take_away(ERRORS)
+    machine.sweep()
     machine.say(*wanted.notes, "the card's files are taken over")
     if again:
         machine.say("the buses are others now, which takes a restart")

@@ -19,7 +19,7 @@ from knoop_hw.logs import printable
 
 BOOT = Path("/boot/firmware")
 ERRORS = "knoop-errors.txt"
-SWEPT = "knoop-sweep.tmp"
+SWEPT, FREE = "knoop-sweep.tmp", "wiping-free"
 CERTIFICATES = (".pem", ".crt")
 LARGEST = 2**20  # bytes of a file on the card that is read
 ROOM = 2**29  # bytes that are free on a card's partition at most: whatever has more is no such card
@@ -170,22 +170,25 @@ class Machine:
             os.close(handle)
 
     def sweep(self) -> None:
-        """Write over what is free on the card: an editor that saves a file anew leaves the former one's blocks there.
+        """Write over what is free on the card, if a secret was wiped since the last time; the last thing that is done.
 
-        Raises OSError.
+        An editor that saves a file anew leaves the former one's blocks, and a file that was there meanwhile may keep
+        the rest of one. Raises OSError.
         """
-        there = os.statvfs(self.boot)
-        if not self.live or there.f_bavail * there.f_frsize > ROOM:
+        if not self.remembered(FREE):
             return
-        with self.writable():
-            try:
-                with (self.boot / SWEPT).open("wb", buffering=0) as file:
-                    with suppress(OSError):  # full, which is the end of it
-                        while file.write(bytes(LARGEST)):
-                            pass
-                    os.fsync(file.fileno())
-            finally:
-                (self.boot / SWEPT).unlink(missing_ok=True)
+        there = os.statvfs(self.boot)
+        if self.live and there.f_bavail * there.f_frsize <= ROOM:
+            with self.writable():
+                try:
+                    with (self.boot / SWEPT).open("wb", buffering=0) as file:
+                        with suppress(OSError):  # full, which is the end of it
+                            while file.write(bytes(LARGEST)):
+                                pass
+                        os.fsync(file.fileno())
+                finally:
+                    (self.boot / SWEPT).unlink(missing_ok=True)
+        files.remove(self.state / FREE)
 
     def leave(self, name: str, content: bytes) -> bool:
         """Have a file on the card; whether that was news. A power cut may take it: it comes again. Raises OSError."""
