@@ -19,7 +19,7 @@ from knoop_bench.witness import NODES, Witness
 from knoop_hw.clock import SystemClock
 
 ROSTER, OWN = "{jabber:iq:roster}", "http://jabber.org/protocol/pubsub#owner"
-SOON_S = 15.0
+SOON_S = 30.0
 
 
 @asynccontextmanager
