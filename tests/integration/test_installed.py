@@ -26,8 +26,8 @@ AGENT, BOARD, USER = 7701, 7702, 7703
 MACHINE = f"""
 mount -t tmpfs machine "$0"
 for place in etc var/lib; do
-    mkdir -p "$0/$place" "$0/work/$place"
-    mount -t overlay -o "lowerdir=/$place,upperdir=$0/$place,workdir=$0/work/$place" machine "/$place"
+    mkdir -p "$0/$place" "$0/behind/$place"
+    mount -t overlay -o "lowerdir=/$place,upperdir=$0/$place,workdir=$0/behind/$place" machine "/$place"
 done
 for user in knoop:{AGENT} knoop-hw:{BOARD} anna:{USER}; do
     echo "${{user%:*}}:x:${{user#*:}}:${{user#*:}}::/:/usr/sbin/nologin" >> /etc/passwd
