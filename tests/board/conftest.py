@@ -14,6 +14,9 @@ import pytest
 from tests.board.guest import Guest, Program, boot
 from tests.board.qtest import Lines
 from tests.board.seam import Seam
+from tests.measured import pytest_terminal_summary, report
+
+__all__ = ["pytest_terminal_summary", "report"]  # pytest finds them by their names here
 
 _numbers = itertools.count(1)
 
@@ -80,19 +83,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--times", type=int, default=13, help="how often each of four pairs of halves meets an event")
 
 
-@pytest.fixture
-def report(record_property: Callable[[str, object], None]) -> Callable[[str, str], None]:
-    """`report(what, measured)`: a line at the end of the run."""
-    return lambda what, measured: record_property("measured", f"{what}: {measured}")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What was measured."""
-    for outcome in ("passed", "failed"):
-        for test in terminalreporter.getreports(outcome):
-            for name, text in test.user_properties:
-                if name == "measured" and test.when == "call":
-                    terminalreporter.write_line(str(text))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,9 +11,12 @@ import pytest_asyncio
 from tests.image.card import Card
 from tests.image.machine import installed
 from tests.image.people import serving
+from tests.measured import pytest_terminal_summary, report
 
 from knoop_bench.certificates import Authority
 from knoop_bench.prosody import Prosody
+
+__all__ = ["pytest_terminal_summary", "report"]  # pytest finds them by their names here
 
 BUILT = Path(__file__).parents[2] / "build" / "image"
 
@@ -51,18 +54,3 @@ async def server(tmp_path_factory: pytest.TempPathFactory, authority: Authority)
     """A server for the tests of a file."""
     async with serving(tmp_path_factory.mktemp("server"), authority) as started:
         yield started
-
-
-@pytest.fixture
-def report(record_property: Callable[[str, object], None]) -> Callable[[str, str], None]:
-    """`report(what, measured)`: a line at the end of the run."""
-    return lambda what, measured: record_property("measured", f"{what}: {measured}")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What was measured."""
-    for outcome in ("passed", "failed"):
-        for test in terminalreporter.getreports(outcome):
-            for name, text in test.user_properties:
-                if name == "measured" and test.when == "call":
-                    terminalreporter.write_line(str(text))

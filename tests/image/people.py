@@ -6,8 +6,6 @@ import asyncio
 import hashlib
 import itertools
 import os
-import re
-import shutil
 import ssl
 import subprocess
 from collections.abc import AsyncIterator, Mapping
@@ -22,7 +20,6 @@ from knoop_bench.certificates import Authority
 from knoop_bench.prosody import Prosody
 from knoop_bench.prosody_config import Options
 from knoop_bench.seen import Seen
-from knoop_bench.server import PATH
 from knoop_bench.witness import Witness
 
 OWNER, PASSWORD = "anna", "secret"
@@ -74,20 +71,6 @@ def account(server: Prosody, user: str = NODE) -> dict[str, str]:
 def fresh(name: str = NODE) -> str:
     """A user nobody was yet."""
     return f"{name}{next(_numbers)}"
-
-
-async def invite(server: Prosody) -> str:
-    """An invite for whoever wants an account, as who runs a server makes one."""
-    program = shutil.which("prosodyctl", path=PATH)
-    assert program
-    process = await asyncio.create_subprocess_exec(
-        program, "--config", server.folder / "prosody.cfg.lua", "mod_invites", "generate", server.host,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={"PATH": PATH, "HOME": str(server.folder)},
-    )
-    out, _ = await process.communicate()
-    found = re.search(r"xmpp:\S+", out.decode())
-    assert found, out
-    return found[0]
 
 
 @dataclass(slots=True, kw_only=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from tests.image.machine import Board
-from tests.image.people import OWNER, fresh, invite, knoop_toml, person, serving
+from tests.image.people import OWNER, fresh, knoop_toml, person, serving
+from tests.integration.invites import invite
 
 
 async def test_an_invite_becomes_an_account(flash, authority, tmp_path, report):

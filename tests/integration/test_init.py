@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import signal
 import stat
 import subprocess
@@ -18,6 +17,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.integration.hostile import HEADER, PROCEED, STARTTLS, Hostile, Peer, mechanisms
+from tests.integration.invites import invite
 from tests.integration.running import BOUND_S, KNOOP, Ended, environment, knoop, running
 
 from knoop import claims
@@ -28,7 +28,6 @@ from knoop.xmpp.account import Account
 from knoop_bench.ports import free_ports
 from knoop_bench.prosody import Prosody
 from knoop_bench.prosody_config import Options
-from knoop_bench.server import PATH
 from knoop_bench.witness import Witness
 from knoop_hw.clock import SystemClock
 
@@ -76,20 +75,6 @@ def files(folder: Path) -> dict[str, int]:
     """What is there, with its mode; without the node's own state."""
     found = (path for path in folder.rglob("*") if folder / "state" not in (path, *path.parents))
     return {str(path.relative_to(folder)): stat.S_IMODE(path.stat().st_mode) for path in found}
-
-
-async def invite(to: Prosody) -> str:
-    """As who runs a server makes one."""
-    program = shutil.which("prosodyctl", path=PATH)
-    assert program
-    process = await asyncio.create_subprocess_exec(
-        program, "--config", to.folder / "prosody.cfg.lua", "mod_invites", "generate", to.host,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env={"PATH": PATH, "HOME": str(to.folder)},
-    )
-    out, _ = await process.communicate()
-    found = re.search(r"xmpp:\S+", out.decode())
-    assert found, out
-    return found[0]
 
 
 def person(to: Prosody, **more: Any) -> Witness:

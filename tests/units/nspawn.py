@@ -14,10 +14,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from tests.integration.running import Ended
 
 BOUND_S = 90.0  # a boot takes 1 s; a busy machine must not make a test fail
 POLL_S = 0.02
@@ -25,19 +26,6 @@ SIGRTMIN_HALT = signal.SIGRTMIN + 14  # systemd(1): power off at once
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8",
                "SYSTEMD_COLORS": "0", "SYSTEMD_PAGER": "", "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"}
 _numbers = itertools.count(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def said(self) -> str:
-        return self.out + self.err
 
 
 class Container:
@@ -130,7 +118,7 @@ class Container:
     def run(
         self, *argv: str, check: bool = True, stdin: str = "", within_s: float = BOUND_S,
         environment: dict[str, str] | None = None,
-    ) -> Done:
+    ) -> Ended:
         """Run a command inside, as root and in no sandbox. With `check` anything but 0 is an AssertionError."""
         enter = ("nsenter", f"--target={self._leader}", "--mount", "--uts", "--ipc", "--pid", "--root", "--wd")
         done = subprocess.run(
@@ -139,7 +127,7 @@ class Container:
         )  # fmt: skip
         if check and done.returncode:
             raise AssertionError(f"{' '.join(argv)} → {done.returncode}:\n{done.stdout}{done.stderr}")
-        return Done(done.returncode, done.stdout, done.stderr)
+        return Ended(done.returncode, done.stdout, done.stderr)
 
     def read(self, path: str) -> str:
         return self.run("cat", path).out

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.integration.running import Ended
 from tests.units import packages, roots
-from tests.units.nspawn import Container, Done
+from tests.units.nspawn import Container
 
 SCRIPT = packages.ROOT / "systemd/install.sh"
 SUITE = "trixie"  # dpkg, apt and openssl of the newer Debian; the older one is in the test that has both
@@ -44,7 +45,7 @@ def bare(beside, tmp_path_factory) -> Iterator[Container]:
         assert version(container) == ""
 
 
-def sh(debian: Container, *arguments: str, check: bool = True) -> Done:
+def sh(debian: Container, *arguments: str, check: bool = True) -> Ended:
     """Run install.sh, as root and without a network."""
     return debian.run("unshare", "--net", "sh", "/download/install.sh", *arguments, check=check, within_s=LONG_S)
 
@@ -154,7 +155,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-def from_web(debian: Container, url: str, key: str) -> Done:
+def from_web(debian: Container, url: str, key: str) -> Ended:
     """With Python's client in wget's place: a minimal Debian has neither wget nor curl."""
     debian.write("/usr/local/bin/wget", "#!/usr/bin/python3\nimport sys, urllib.request\n"
                  "target = next(a.split('=', 1)[1] for a in sys.argv if a.startswith('--output-document='))\n"
