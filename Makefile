@@ -12,9 +12,10 @@ SOAK_MINUTES ?= 30
 FUZZ_MINUTES ?= 25
 IMAGE_PACKAGES := mmdebstrap qemu-user-static debian-archive-keyring squashfs-tools mtools dosfstools e2fsprogs fdisk \
     device-tree-compiler kmod cpio zstd xz-utils
-IMAGE_TEST_PACKAGES := qemu-system-arm ipxe-qemu mtools e2fsprogs device-tree-compiler zbar-tools go-sendxmpp
+IMAGE_TEST_PACKAGES := qemu-system-arm ipxe-qemu mtools e2fsprogs device-tree-compiler zbar-tools go-sendxmpp \
+    openssh-client iproute2
 CUTS ?= 5
-UNITS_PACKAGES := systemd-container mmdebstrap debian-archive-keyring
+UNITS_PACKAGES := systemd-container mmdebstrap debian-archive-keyring openssl
 BOARD_PACKAGES := qemu-system-arm mmdebstrap device-tree-compiler debian-archive-keyring
 PIP := $(BIN)/pip --quiet --disable-pip-version-check install
 

@@ -8,7 +8,7 @@
 #   sh install.sh --dry-run …                   only say what would be done
 #
 # There is no published release yet: --from is for whoever publishes packages, for a fleet of their own for example.
-# What it does to the machine: docs/install.md. Exit codes: 0 done · 1 not done, and nothing changed · 2 usage.
+# What it does to the machine: docs/install.md. Exit codes: 0 done · 1 not done, and why · 2 usage.
 set -eu
 
 CONFIG=/etc/knoop/node.toml
@@ -37,6 +37,7 @@ quoted() {
         esac
     done
 }
+# shellcheck disable=SC2317 # by the trap
 clean() { if [ -n "$work" ]; then rm -rf "$work"; fi; }
 
 read_arguments() {
@@ -60,7 +61,10 @@ read_arguments() {
 
 need_root() {
     if [ -n "$dry_run" ] || [ "$(id -u)" -eq 0 ]; then return; fi
-    fail 'This needs root. Type:' "  sudo sh$(quoted "$self")$arguments"
+    if command -v sudo >/dev/null; then
+        fail 'This needs root. Type:' "  sudo sh$(quoted "$self")$arguments"
+    fi
+    fail 'This needs root. Become root (su -), and type there:' "  sh$(quoted "$(realpath "$self")")$arguments"
 }
 
 # Sets $arch and $debian, or says why not.
@@ -84,6 +88,9 @@ look_around() {
             fail "This is $(. /etc/os-release; printf %s "${PRETTY_NAME-an unknown system}"); the packages are for Debian 12 and 13 and the Raspberry Pi OS made from them." ;;
     esac
     [ -d /usr/lib/systemd/system ] || fail 'This system does not use systemd, which starts Knoop and guards it.'
+    if [ ! -d /run/systemd/system ]; then
+        say 'systemd does not run here (a container, or a card that is being prepared?): Knoop starts when it does.'
+    fi
 }
 
 # The newest package beside this file for this machine.
@@ -139,10 +146,11 @@ check_package() {
     esac
 }
 
-installed() {
+state() {
     # shellcheck disable=SC2016 # dpkg-query's own
-    dpkg-query --show --showformat='${db:Status-Status} ${Version}' knoop 2>/dev/null | sed -n 's/^installed //p'
+    dpkg-query --show --showformat='${db:Status-Status} ${Version}' knoop 2>/dev/null || true
 }
+installed() { state | sed -n 's/^installed //p'; }
 
 apt() { DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" </dev/null; }
 
@@ -185,12 +193,12 @@ next() {
 }
 
 uninstall_it() {
-    if [ -z "$(installed)" ]; then
-        say 'Knoop is not installed.'
-    else
-        say 'Stopping and removing Knoop; outputs go to their safe levels …'
-        would apt remove knoop
-    fi
+    case $(state) in
+        '' | not-installed* | config-files*) say 'Knoop is not installed.' ;;
+        *)  # whole, or what an installation that was cut short left
+            say 'Stopping and removing Knoop; outputs go to their safe levels …'
+            would apt remove knoop ;;
+    esac
     left=''
     for path in /etc/knoop /var/lib/knoop /var/lib/knoop-hw /etc/credstore/xmpp.password \
         /etc/credstore.encrypted/xmpp.password; do
@@ -199,19 +207,25 @@ uninstall_it() {
     [ -z "$left" ] || say "Left as it was:$left" 'To delete that as well: sudo apt purge knoop'
 }
 
-arguments=$(quoted "$@")
-read_arguments "$@"
-trap clean EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM HUP
-if [ -n "$uninstall" ]; then
+main() {
+    arguments=$(quoted "$@")
+    read_arguments "$@"
+    trap clean EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    if [ -n "$uninstall" ]; then
+        need_root
+        uninstall_it
+        return
+    fi
+    look_around
     need_root
-    uninstall_it
-    exit 0
-fi
-look_around
-need_root
-work=$(mktemp -d)
-if [ -n "$from" ]; then download; elif [ -z "$deb" ]; then find_beside; fi
-check_package
-install_it
+    work=$(mktemp -d)
+    if [ -n "$from" ]; then download; elif [ -z "$deb" ]; then find_beside; fi
+    check_package
+    install_it
+}
+
+# A shell reads these two lines as one: of a file that was cut short on its way, nothing is run.
+{ main "$@"
+exit; }

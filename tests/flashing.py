@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from tests.node.house import ANNA, GreenHouse
 
-from knoop import ownership
+from knoop import claimfiles, ownership
 from knoop.alerts import Alerts
 from knoop.jid import Jid
 from knoop.setup import command
@@ -123,7 +123,7 @@ def claim() -> str:
     """What stands on the screen of a node that nobody owns."""
     with TemporaryDirectory() as folder:
         ownership._write(Path(folder), NODE, CODE)  # with a code that is the same every time
-        return (Path(folder) / ownership.TEXT).read_text("utf-8")
+        return (Path(folder) / claimfiles.TEXT).read_text("utf-8")
 
 
 @cache

@@ -50,10 +50,11 @@ TIERS = (
     _tier("board", "all that is open, and the protocol", "knoop_hw", "board"),
     _tier("the hardware half", "a board as a process of its own", "knoop_hw", "serve cli __main__"),
     _tier("words", "addresses, records, errors", "knoop",
-          "- jid confusable record errors health words slips bench beside together gate progress ending budgets pace"),
+          "- jid confusable record errors health words slips bench beside together gate progress ending budgets pace "
+          "claimfiles"),
     _tier("deciding", "rights, alerts, sentences, payloads, the configuration", "knoop",
           "access alerts claims codes glance qr command commands commands.* condition config kept disk forms gaps "
-          "geoloc init.invite "
+          "geoloc invitation "
           "init.setup setup setup.buses setup.moved setup.tables setup.card setup.wifi setup.imager setup.told "
           "parse parse.* network payload plight reminders room room.addressed room.gathering room.pace rules "
           "sparkline text toml_schema unreceived wall watches"),
@@ -126,6 +127,7 @@ SEAM: Mapping[str, frozenset[str]] = {
     "knoop.installed": frozenset({"knoop_hw.places"}),
     "knoop.init": frozenset({"knoop_hw.found", "knoop_hw.places"}),  # what to propose; it opens nothing
     "knoop.init.setup": frozenset({"knoop_hw.toml_text"}),
+    "knoop.setup.command": frozenset({"knoop_hw.places"}),
     "knoop.setup.buses": frozenset({"knoop_hw.bus"}),
     "knoop.setup.card": frozenset({f"knoop_hw.{m}" for m in ("decode", "locate", "toml_text")}),
     "knoop.setup.tables": frozenset({"knoop_hw.decode"}),
@@ -177,12 +179,13 @@ PURE = (
     "knoop.command", "knoop.commands", "knoop.commands.*", "knoop.forms", "knoop.parse", "knoop.payload", "knoop.text",
     "knoop.toml_schema", "knoop.disk", "knoop.kept",
     "knoop.room.addressed", "knoop.room.gathering", "knoop.room.pace", "knoop.xmpp.announce",
-    "knoop.wall", "knoop.unreceived", "knoop.watches", "knoop.init.invite", "knoop.init.setup", "knoop.setup.buses",
+    "knoop.wall", "knoop.unreceived", "knoop.watches", "knoop.invitation", "knoop.init.setup", "knoop.setup.buses",
     "knoop.setup.moved", "knoop.setup.tables", "knoop.setup.card", "knoop.setup.wifi", "knoop.setup.imager",
     "knoop.setup.told",
     "knoop.xmpp.failures", "knoop.xmpp.fresh", "knoop.xmpp.guard", "knoop.xmpp.inbound", "knoop.xmpp.lastsaid",
     "knoop.xmpp.dataforms", "knoop.xmpp.outbound", "knoop.sparkline", "knoop_bench.seen", "knoop_bench.ledger",
     "knoop.confusable", "knoop.budgets", "knoop.gaps", "knoop.claims", "knoop.codes", "knoop.qr",
+    "knoop.claimfiles",
 )  # fmt: skip
 EFFECTS = frozenset({
     "asyncio", "concurrent", "http", "logging", "multiprocessing", "os", "random", "secrets", "select", "shutil",

@@ -15,6 +15,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from functools import partial
@@ -33,7 +34,7 @@ from knoop.kept import Storage
 from knoop.network import Network
 from knoop.setup import tables as card
 from knoop.xmpp import compat
-from knoop_hw import decode, filters, source, tables
+from knoop_hw import bus, decode, filters, source, tables
 from knoop_hw.remote_tables import Remote
 
 ROOT = Path(__file__).parents[1]
@@ -218,6 +219,21 @@ def test_every_wiring_is_drawn_said_and_of_pins_that_are_what_they_are_called():
             assert wiring.named(int(place)) == what, drawing.says
 
 
+def test_the_buses_for_the_image_take_the_lines_that_the_wires_go_to():
+    """What docs/hardware.md has knoop.toml say, and the lines of the same thing's drawing."""
+    said = re.findall(r"`(\[\".*?\])`", hardware.PAGE.read_text("utf-8"))
+    lists = [[*map(bus.named, ast.literal_eval(text))] for text in said]
+    assert len(lists) == 5
+    for there in lists:
+        assert not [*bus.clashes(there)]
+    taken = [{line for one in there for line in one.lines} for there in lists]
+    things = {"thermometer": (0, 4), "air": (1, 2, 4), "gps": (3, 4), "arduino": (3, 4)}
+    for thing, places in things.items():
+        wired = set(re.findall(r"GPIO\d+", wiring.DRAWINGS[thing].says))
+        assert wired
+        assert all(wired <= taken[place] for place in places), thing
+
+
 @pytest.mark.parametrize("name", wiring.DRAWINGS)
 def test_no_two_wires_of_a_drawing_meet(name):
     """Nor come nearer than 4 px: they are 2.5 wide."""
@@ -340,6 +356,22 @@ def test_reasons_for_skipping_are_listed():
                 reason = next((text for text in texts if isinstance(text, str)), "(not one text)")
                 unlisted += [f"{file.name}:{node.lineno}: {reason}"] if reason not in readme else []
     assert not unlisted
+
+
+def test_every_dependency_has_one_line():
+    """What pyproject.toml and Makefile name, in one first column of docs/dependencies.md and no other."""
+    page = (ROOT / "docs" / "dependencies.md").read_text("utf-8")
+    cells = re.findall(r"^\| (.*?) \|", page, re.MULTILINE)
+    rows = [set(re.findall(r"[a-z][\w+-]+", cell.lower())) for cell in cells]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    wanted = [*project["project"]["dependencies"], *project["dependency-groups"]["dev"]]
+    named = {re.split(r"[^\w-]", one)[0].lower() for one in wanted}
+    rules = (ROOT / "Makefile").read_text("utf-8").replace("\\\n", " ")
+    for line in re.findall(r"(?:_PACKAGES := |bench/debian-packages )([^;}]*?)$", rules, re.MULTILINE):
+        named |= {word for word in line.split() if re.fullmatch(r"[a-z][\w+-]+", word)}
+    counted = {name: sum(name in row for row in rows) for name in sorted(named)}
+    assert len(counted) > 40
+    assert not {name: count for name, count in counted.items() if count != 1}
 
 
 def test_decisions_are_numbered():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from knoop_firmware import recipe
@@ -36,11 +36,20 @@ def base() -> Path:
 def _base(folder: Path) -> None:
     options = [f"--dpkgopt=path-exclude={path}" for path in recipe.EXCLUDED]
     options += [f"--dpkgopt=path-include={path}" for path in recipe.INCLUDED]
-    run(
+    _fetch(
         "mmdebstrap", "--mode=root", "--variant=essential", "--architectures=arm64", f"--keyring={recipe.KEYRING}",
         '--aptopt=APT::Install-Recommends "false"', *options, f"--include={','.join(recipe.PACKAGES)}",
         SUITE, folder / "root.tar", *SOURCES,
     )  # fmt: skip
+
+
+def _fetch(*command: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> bytes:
+    """Run what talks to Debian's archive, and checks its signature and every hash; without a network it says so."""
+    try:
+        return run(*command, env=env, cwd=cwd)
+    except BuildError as error:
+        raise BuildError(f"{error}\nIt comes from deb.debian.org: is that reachable from here? What was made before is "
+                         "kept, so simply try again.") from error  # fmt: skip
 
 
 def pieces() -> Path:
@@ -51,7 +60,7 @@ def pieces() -> Path:
 def _pieces(folder: Path) -> None:
     with scratch("knoop-apt-") as work:
         env = {"APT_CONFIG": str(_apt(work))}
-        run("apt-get", "-qq", "update", env=env)
+        _fetch("apt-get", "-qq", "update", env=env)
         about = run("apt-cache", "show", "linux-image-arm64", env=env).decode()
         kernel = re.search(r"^Depends:.*?(linux-image-\S+)", about, re.MULTILINE)
         if kernel is None:
@@ -59,7 +68,7 @@ def _pieces(folder: Path) -> None:
         debs = work / "debs"
         debs.mkdir()
         (folder / "control").mkdir()  # what Debian says of each, for the list of what is in the image
-        run("apt-get", "-qq", "download", kernel[1], *PIECES, env=env, cwd=debs)
+        _fetch("apt-get", "-qq", "download", kernel[1], *PIECES, env=env, cwd=debs)
         with (folder / "packages.txt").open("w") as listed:
             for deb in sorted(debs.iterdir()):
                 name, version, arch = (
@@ -73,7 +82,7 @@ def _pieces(folder: Path) -> None:
 
 def lists(work: Path) -> Path:
     """Debian's signed lists of today, in a new folder `work`: what each version's .deb hashes to."""
-    run("apt-get", "-qq", "update", env={"APT_CONFIG": str(_apt(work))})
+    _fetch("apt-get", "-qq", "update", env={"APT_CONFIG": str(_apt(work))})
     return work / "lists"
 
 
@@ -90,8 +99,8 @@ def compiler() -> tuple[str | Path, ...]:
 def _python(folder: Path) -> None:
     with scratch("knoop-apt-") as work:
         config = _apt(work, run("dpkg", "--print-architecture").decode().strip())
-        run("apt-get", "-qq", "update", env={"APT_CONFIG": str(config)})
-        run("apt-get", "-qq", "download", *recipe.PYTHON_PIECES, env={"APT_CONFIG": str(config)}, cwd=work)
+        _fetch("apt-get", "-qq", "update", env={"APT_CONFIG": str(config)})
+        _fetch("apt-get", "-qq", "download", *recipe.PYTHON_PIECES, env={"APT_CONFIG": str(config)}, cwd=work)
         for deb in sorted(work.glob("*.deb")):
             run("dpkg-deb", "--extract", deb, folder)
 
@@ -108,6 +117,7 @@ Dir::State::lists "{work}/lists"; Dir::State::status "{work}/status"; Dir::Cache
 Dir::Etc "{work}/etc"; Dir::Etc::sourcelist "{work}/etc/sources.list";
 Dir::Etc::parts "{work}/etc/parts"; Dir::Etc::sourceparts "{work}/etc/sources.d";
 APT::Architecture "{arch}"; APT::Architectures {{ "{arch}"; }}; Acquire::Languages "none"; APT::Sandbox::User "root";
+APT::Update::Error-Mode "any";  // else a list that cannot be had is a warning, and what it names has no hash
 """)
     return config
 
@@ -119,13 +129,13 @@ def unpack(tar: Path, root: Path) -> None:
 
 
 def in_root(root: Path, *command: str) -> bytes:
-    """What `command` says inside of `root`, emulated; it has a /proc and sees no network of ours by name."""
-    run("mount", "-t", "proc", "proc", root / "proc")
-    try:
-        return run("chroot", root, *command, env={"PATH": "/usr/sbin:/usr/bin", "DEBIAN_FRONTEND": "noninteractive",
-                                                  "HOME": "/root", "LC_ALL": "C.UTF-8"})  # fmt: skip
-    finally:
-        subprocess.run(("umount", root / "proc"), check=True)
+    """What `command` says inside of `root`, emulated; it has a /proc and sees no network of ours by name.
+
+    The /proc is mounted for this program alone: it goes with it, also after kill -9, and no removing walks into it.
+    """
+    return run("unshare", "--mount-proc", f"--root={root}", *command,
+               env={"PATH": "/usr/sbin:/usr/bin", "DEBIAN_FRONTEND": "noninteractive", "HOME": "/root",
+                    "LC_ALL": "C.UTF-8"})  # fmt: skip
 
 
 def take(source: Path, target: Path) -> None:

@@ -38,9 +38,11 @@ include {BUSES}
 
 # persist_gpio_outputs: a line keeps its level when the process that drove it ends, as on Raspberry Pi's own kernel;
 # without, an upgrade of Knoop would move every relay (docs/outputs.md).
+# firmware_class.path: where the kernel looks first for a radio's program, such as the one that Debian does not have
+# (files/boot/wifi/brcm/README.txt). Source: Documentation/driver-api/firmware/fw_search_path.rst.
 COMMAND_LINE = (
     "console=tty0 console=ttyS1,115200 root=PARTUUID={number}-02 ro rootwait net.ifnames=0 loglevel=5 panic=10 "
-    "pinctrl_bcm2835.persist_gpio_outputs=1"
+    "pinctrl_bcm2835.persist_gpio_outputs=1 firmware_class.path=/boot/firmware/wifi"
 )
 NO_BUSES = "# Written by Knoop from [board] buses in knoop.toml; empty as long as that names none.\n"
 

@@ -6,7 +6,6 @@ import argparse
 import os
 import platform
 import signal
-import subprocess
 import sys
 import time
 import tomllib
@@ -26,17 +25,23 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="knoop_firmware.build", description=__doc__)
     parser.add_argument("--out", type=Path, default=OUT, help="where the image goes (build/image)")
     parser.add_argument("--deb", type=Path, help="this package of Knoop's instead of one made now")
-    parser.add_argument("--no-compress", action="store_true", help="only the .img, for tests: half a minute less")
+    parser.add_argument("--no-compress", action="store_true", help="the .img alone, for tests: nothing to pass on")
     parser.add_argument("--keep-root", type=Path, metavar="DIR", help="leave the unpacked root there, to look at")
     asked = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, signal.default_int_handler)
     try:
         _build(asked.out.resolve(), deb=asked.deb, compress=not asked.no_compress, keep=asked.keep_root)
     except KeyboardInterrupt:
-        print("Interrupted; nothing was left behind.", file=sys.stderr)
+        print("Interrupted; what was half done is gone.", file=sys.stderr)
         return 130
-    except (RuntimeError, ValueError) as error:  # BuildError, and what overlays.py and release.py say
+    except (RuntimeError, ValueError, OSError) as error:  # BuildError, and what overlays.py and release.py say
         print(f"\n{error}", file=sys.stderr)
+        if "No space left on device" in str(error):
+            print(f"Free some space, or take it elsewhere: where the image goes ({asked.out}) by --out, what is kept "
+                  "(~/.cache/knoop) by XDG_CACHE_HOME, what is made from (/tmp) by TMPDIR; see docs/image.md.",
+                  file=sys.stderr)  # fmt: skip
         return 1
     return 0
 
@@ -51,14 +56,22 @@ def epoch() -> int:
     given = os.environ.get("SOURCE_DATE_EPOCH")
     if given is not None:
         return int(given)
-    said = subprocess.run(("git", "log", "-1", "--format=%ct"), cwd=CHECKOUT, capture_output=True, check=False)
-    return int(said.stdout) if said.returncode == 0 and said.stdout.strip() else int(time.time())
+    try:
+        return int(run("git", "log", "-1", "--format=%ct", cwd=CHECKOUT))
+    except (BuildError, ValueError):
+        print("git names no commit here, so files get today's time and the next build differs from this one; "
+              "SOURCE_DATE_EPOCH sets another.", file=sys.stderr)  # fmt: skip
+        return int(time.time())
 
 
 def _build(out: Path, *, deb: Path | None, compress: bool, keep: Path | None) -> None:
     if os.geteuid() != 0:
         raise BuildError("An image has files of root's in it, and Debian is installed into a folder: run it as root.")
-    began, when, name = time.monotonic(), epoch(), f"knoop-{version()}"
+    if deb is not None and not deb.is_file():
+        raise BuildError(f"--deb {deb}: there is no such package")
+    if compress:
+        release.signer(os.environ.get("KNOOP_SIGNING_KEY"))  # a wrong one is said now, not after minutes
+    began, when, stem = time.monotonic(), epoch(), out / f"knoop-{version()}"
     out.mkdir(parents=True, exist_ok=True)
     if platform.machine() != "aarch64":
         base.emulation()
@@ -70,9 +83,8 @@ def _build(out: Path, *, deb: Path | None, compress: bool, keep: Path | None) ->
     with scratch("knoop-image-", out) as work:
         package = deb.resolve() if deb else _package(work)
         tree = work / "root"
-        if package is not None:
-            with step(f"Debian with {package.name}"):
-                tar = root.with_package(tar, package)
+        with step(f"Debian with {package.name}"):
+            tar = root.with_package(tar, package)
         with step("Unpacking it"):
             base.unpack(tar, tree)
         with step("Modules, files and units"):
@@ -88,15 +100,14 @@ def _build(out: Path, *, deb: Path | None, compress: bool, keep: Path | None) ->
         (work / "boot" / "cmdline-uart.txt").write_text(boot.command_line(number, console=False))
         with step("Writing the card"):
             disk.write(work / "card.img", boot=work / "boot", system=work / "root.squashfs", number=number, epoch=when)
-            for old in out.glob("knoop-*.*"):  # the last one's papers too
-                old.unlink()
-            image = out / f"{name}.img"
-            (work / "card.img").rename(image)
+            for suffix in (".img.xz", *release.PAPERS):  # those of the image that was there describe another
+                Path(f"{stem}{suffix}").unlink(missing_ok=True)
+            image = (work / "card.img").rename(f"{stem}.img")
         if compress:
             with step("Compressing"):
-                run("xz", "--threads=0", "-1", "--keep", "--force", image)
+                run("xz", "--threads=0", "-1", "--keep", image)
             with step("What lies beside it (packages, SBOM, manifest, signature)"):
-                release.papers(out / f"{image.name}.xz", image, tree, version=version(), epoch=when,
+                release.papers(Path(f"{image}.xz"), image, tree, version=version(), epoch=when,
                                lists=base.lists(work / "apt"), own=package)  # fmt: skip
         if keep is not None:
             run("cp", "-a", tree, keep)  # with its devices, which shutil would read to their end
@@ -105,14 +116,11 @@ def _build(out: Path, *, deb: Path | None, compress: bool, keep: Path | None) ->
     print(image)
 
 
-def _package(work: Path) -> Path | None:
+def _package(work: Path) -> Path:
     """Knoop's .deb for the image's Debian, made from this checkout."""
-    if not DEB.exists():
-        print(f"There is no {DEB.relative_to(CHECKOUT)}: the image is made without Knoop.", file=sys.stderr)
-        return None
     with step("Knoop's package"):
-        said = run(sys.executable, DEB, "--arch", "arm64", "--suite", SUITE, "--out", work / "dist", cwd=CHECKOUT)
-    return Path(said.decode().splitlines()[-1])
+        run(sys.executable, DEB, "--arch", "arm64", "--suite", SUITE, "--out", work / "dist", cwd=CHECKOUT)
+    return next((work / "dist").glob("*.deb"))
 
 
 def _overlays(work: Path) -> Path:

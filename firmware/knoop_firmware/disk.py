@@ -76,8 +76,13 @@ def _fat(target: Path, content: Path, number: str, epoch: int) -> None:
         os.utime(path, (epoch, epoch))
     if sum(path.stat().st_size for path in content.rglob("*")) > BOOT * MIB * 0.95:
         raise BuildError(f"What belongs on the boot partition does not fit into {BOOT} MiB: see BOOT in disk.py")
-    run("mcopy", "-s", "-Q", "-m", "-i", target, *sorted(content.iterdir()), "::",
-        env={"SOURCE_DATE_EPOCH": str(epoch)})  # fmt: skip
+    env = {"SOURCE_DATE_EPOCH": str(epoch)}
+    for folder in (content, *sorted(path for path in content.rglob("*") if path.is_dir())):
+        place = f"::{folder.relative_to(content)}".removesuffix(".")
+        if folder != content:
+            run("mmd", "-i", target, place, env=env)
+        if files := sorted(path for path in folder.iterdir() if path.is_file()):  # mcopy -s has its own order
+            run("mcopy", "-Q", "-m", "-i", target, *files, place, env=env)
 
 
 def _data(target: Path, epoch: int) -> None:

@@ -8,10 +8,11 @@ between the day the root was installed and today.
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from knoop_firmware.tools import run
 
 UNKNOWN = "-"
 STATUS = ("usr/share/knoop-image/dpkg-status", "var/lib/dpkg/status")  # in a finished image, in a root on its way
@@ -62,13 +63,12 @@ def hashed(packages: list[Package], lists: Path | None, others: Iterable[Package
 
 def of_deb(deb: Path) -> Package:
     """The row of a .deb that lies here: of ours, which is in nobody's archive."""
-    fields = [
-        subprocess.run(("dpkg-deb", "--field", deb, field), capture_output=True, text=True, check=True).stdout.strip()
-        for field in ("Package", "Version", "Architecture")
-    ]
+    name, version, architecture = (
+        run("dpkg-deb", "--field", deb, field).decode().strip() for field in ("Package", "Version", "Architecture")
+    )
     with deb.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Package(name=fields[0], version=fields[1], architecture=fields[2], sha256=digest)
+    return Package(name=name, version=version, architecture=architecture, sha256=digest)
 
 
 def read(table: Path) -> Iterator[Package]:
@@ -89,8 +89,7 @@ def _known(lists: Path) -> Mapping[tuple[str, str, str], str]:
     found: dict[tuple[str, str, str], str] = {}
     for path in sorted(lists.rglob("*_Packages*")):
         # apt compresses its lists on some machines, and its own helper reads them however they are
-        done = subprocess.run((_APT_HELPER, "cat-file", str(path)), capture_output=True, text=True, check=True)
-        for fields in _paragraphs(done.stdout):
+        for fields in _paragraphs(run(_APT_HELPER, "cat-file", path).decode()):
             if "SHA256" in fields:
                 found[fields["Package"], fields["Version"], fields["Architecture"]] = fields["SHA256"]
     return found

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -32,6 +32,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from knoop_firmware import packages, sbom
 
+PAPERS = (".packages.tsv", ".sbom.cdx.json", ".rpi-imager-manifest", ".sha256", ".sha256.sig", ".pub")
 TRIAL = "trial build, signed with a key that was thrown away"
 # Imager's words for boards. A Zero 2 W counts as a Pi 3, a 400 and a CM4 as a Pi 4.
 DEVICES = ("pi3-64bit", "pi4-64bit")
@@ -64,10 +65,7 @@ def papers(
     """
     there = signer(environment.get("KNOOP_SIGNING_KEY"))
     stem = packed.with_name(f"knoop-{version}")
-    table, bill, manifest, sums, signature, public = (
-        Path(f"{stem}{suffix}") for suffix in
-        (".packages.tsv", ".sbom.cdx.json", ".rpi-imager-manifest", ".sha256", ".sha256.sig", ".pub")
-    )  # fmt: skip
+    table, bill, manifest, sums, signature, public = (Path(f"{stem}{suffix}") for suffix in PAPERS)
     unpacked = root / "usr/share/knoop-image/unpacked.txt"
     others = [*packages.read(unpacked)] if unpacked.exists() else []
     others += [packages.of_deb(own)] if own else []
@@ -103,14 +101,18 @@ def entry(packed: Path, image: Path, *, url: str, version: str, epoch: int, tria
 
 
 def signer(path: str | None) -> Signer:
-    """The key in a file, or one that nobody keeps. ValueError: no Ed25519 key, or others may read it."""
+    """The key in a file, or one that nobody keeps. OSError; ValueError: no Ed25519 key, or others may read it."""
     if not path:
         return Signer(Ed25519PrivateKey.generate(), thrown_away=True)
     if Path(path).stat().st_mode & 0o077:
         raise ValueError(f"{path}: others may read this key; chmod 600 {path}, or make a new one if they may have")
-    key = load_pem_private_key(Path(path).read_bytes(), password=None)
+    try:
+        key = load_pem_private_key(Path(path).read_bytes(), password=None)
+    except (TypeError, ValueError, UnsupportedAlgorithm):  # the first: it has a passphrase
+        key = None
     if not isinstance(key, Ed25519PrivateKey):
-        raise ValueError(f"{path}: no Ed25519 key; `python -m knoop_firmware.release key FILE` makes one")  # noqa: TRY004 -- the file's content
+        raise ValueError(f"{path}: no Ed25519 key without a passphrase; "  # noqa: TRY004 -- the file's content
+                         "`python -m knoop_firmware.release key FILE` makes one")  # fmt: skip
     return Signer(key, thrown_away=False)
 
 
@@ -123,13 +125,20 @@ def new_key(path: Path) -> None:
 
 def check(folder: Path, public: Path) -> list[str]:
     """What is wrong with the papers in `folder`; empty when what is there of them is what was signed with this key."""
-    key = load_pem_public_key(public.read_bytes())
+    try:
+        key = load_pem_public_key(public.read_bytes())
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
     if not isinstance(key, Ed25519PublicKey):
         return [f"{public}: no Ed25519 key"]
     wrong, lists = [], sorted(folder.glob("knoop-*.sha256"))
     for sums in lists:
+        signature = Path(f"{sums}.sig")
+        if not signature.exists():
+            wrong.append(f"{sums.name}: its signature is not there, {signature.name}")
+            continue
         try:
-            key.verify(Path(f"{sums}.sig").read_bytes(), sums.read_bytes())
+            key.verify(signature.read_bytes(), sums.read_bytes())
         except InvalidSignature:
             wrong.append(f"{sums.name}: not signed with this key")
             continue
@@ -146,6 +155,14 @@ def sha256(path: Path) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
+    try:
+        return _main(arguments)
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _main(arguments: Sequence[str]) -> int:
     if len(arguments) == 2 and arguments[0] == "key":
         new_key(Path(arguments[1]))
         sys.stdout.write(signer(arguments[1]).public.decode())

@@ -12,7 +12,6 @@ import mmap
 import os
 import platform
 import re
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -86,7 +85,7 @@ def boot(folder: Path, *, left: Iterable[bytes] | None = None) -> list[str]:
                   for match in _SECRET_KEYS.finditer(example.read_bytes())]  # fmt: skip
     found += _contents(folder, _patterns(left))
     for packed in sorted(folder.glob("initramfs*")):
-        if shutil.which("zstd") and packed.read_bytes()[:4] == b"\x28\xb5\x2f\xfd":
+        if packed.read_bytes()[:4] == b"\x28\xb5\x2f\xfd":
             raw = run("zstd", "-dc", packed)
             found += [f"{packed.name}: {what}" for what in _said(raw, _patterns(left))]
     return found

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 KEPT = 2  # of each kind in the cache: the newest, and the one before a change that may be taken back
@@ -26,6 +26,8 @@ def run(
     *command: str | Path, stdin: bytes | None = None, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> bytes:
     """What `command` prints; a failure has the end of what it said. In a process group of its own, ended with us."""
+    if shutil.which(command[0]) is None:
+        raise BuildError(f"{command[0]} is not installed here; `make image` installs what it needs")
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
@@ -35,7 +37,8 @@ def run(
     try:
         said, _ = process.communicate(stdin)
     except BaseException:
-        os.killpg(process.pid, signal.SIGTERM)  # mmdebstrap unmounts what it mounted
+        with suppress(ProcessLookupError):  # it ended just then
+            os.killpg(process.pid, signal.SIGTERM)  # mmdebstrap unmounts what it mounted
         process.communicate()
         raise
     if process.returncode:
@@ -74,6 +77,8 @@ def cached(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     made = cache / f"{kind}-{key}"
     with (cache / f"{kind}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        for left in cache.glob(f"{kind}-unfinished-*"):  # by a power cut or kill -9; nobody else has the lock
+            shutil.rmtree(left)
         if not made.exists():
             with scratch(f"{kind}-unfinished-", cache) as work:
                 (work / "draft").mkdir()
@@ -88,9 +93,30 @@ def cached(kind: str, key: str, make: Callable[[Path], None]) -> Path:
 
 @contextmanager
 def scratch(prefix: str, where: Path | None = None) -> Iterator[Path]:
-    """A folder for a while; gone afterwards, also after Ctrl-C."""
-    with tempfile.TemporaryDirectory(prefix=prefix, dir=where) as folder:
-        yield Path(folder)
+    """A folder for a while; gone afterwards, also after Ctrl-C, and after another one that comes meanwhile."""
+    folder = tempfile.TemporaryDirectory(prefix=prefix, dir=where)
+    try:
+        yield Path(folder.name)
+    finally:
+        with _undisturbed():
+            folder.cleanup()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Whoever interrupts meanwhile is heard afterwards. Only in the main thread."""
+    came: list[int] = []
+    before = {
+        number: signal.signal(number, lambda one, _: came.append(one))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for one in came:
+            signal.raise_signal(one)
 
 
 def words(text: str) -> Sequence[str]:

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import logging
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -43,8 +44,9 @@ class Held:
 def lock(file: Path, *, taken: str) -> Held:
     """Hold `file` until it is closed or this process ends. Raises DeviceError with the sentence `taken`, or OSError.
 
-    Nothing is written: a disk that is full or has become read-only must not keep a half from starting. Where the file
-    cannot even be made there, its folder is held instead.
+    A link that somebody put there is not followed, and a pipe not waited for. Nothing is written: a disk that is full
+    or has become read-only must not keep a half from starting. Where the file cannot even be made there, its folder is
+    held instead.
     """
     number = _open(file)
     try:
@@ -57,12 +59,16 @@ def lock(file: Path, *, taken: str) -> Held:
 
 def _open(file: Path) -> int:
     try:
-        number = os.open(file, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        number = os.open(file, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
     except OSError as error:
         if error.errno not in {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO}:
             raise
         return os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    if os.geteuid() == 0 and os.fstat(number).st_nlink == 1:  # not what somebody linked to from there
+    there = os.fstat(number)
+    if not stat.S_ISREG(there.st_mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, "is no ordinary file", str(file))
+    if os.geteuid() == 0 and there.st_nlink == 1:  # not what somebody linked to from there
         with suppress(OSError):  # on a disk that takes nothing it is as it was before
             owner = file.parent.stat()
             os.fchown(number, owner.st_uid, owner.st_gid)  # what root holds must not keep the service out for ever

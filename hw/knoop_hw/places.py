@@ -13,6 +13,7 @@ from knoop_hw.errors import ConfigError, Problem
 SYSTEM = Path("/etc/knoop/node.toml")
 SYSTEM_STATE = Path("/var/lib")
 SYSTEM_SOCKET = Path("/run/knoop/board.sock")
+IMAGE = Path("/usr/share/knoop-image")  # there only on Knoop's own image: what it says of itself
 FIRST_PASSED = 3  # SD_LISTEN_FDS_START: the first descriptor that systemd passes on
 
 

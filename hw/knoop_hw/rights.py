@@ -9,10 +9,16 @@ from pathlib import Path
 
 
 def may(path: Path, user: str = "") -> bool:
-    """Whether this process, or a user of this name, may read and write it; of another an ACL is not known."""
+    """Whether this process, or a user of this name, may read and write it; of another an ACL is not known.
+
+    Nobody may what is not there, and who is not there may nothing: `remedy` says so.
+    """
     if not user:
         return os.access(path, os.R_OK | os.W_OK)
-    them, there = pwd.getpwnam(user), path.stat()
+    try:
+        them, there = pwd.getpwnam(user), path.stat()
+    except (KeyError, OSError):
+        return False
     groups = os.getgrouplist(user, them.pw_gid)
     bits = there.st_mode >> (6 if there.st_uid == them.pw_uid else 3 if there.st_gid in groups else 0)
     return bits & 0o6 == 0o6
@@ -30,6 +36,11 @@ def us(user: str = "") -> str:
 
 def remedy(path: Path, user: str = "") -> str:
     """How this user, or who is meant instead, comes to be one who may open it; never fails."""
+    try:
+        if user:
+            pwd.getpwnam(user)
+    except KeyError:
+        return f"there is no user '{user}' on this machine; install Knoop's package again, which makes it"
     try:
         status = path.stat()
     except OSError:

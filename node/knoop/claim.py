@@ -13,6 +13,7 @@ from pathlib import Path
 
 from knoop import claims, ownership, qr
 from knoop.access import Access, Person, Role
+from knoop.claimfiles import PICTURE, TEXT
 from knoop.claiming import Claims
 from knoop.config import Config
 from knoop.errors import NodeError, StoreError
@@ -24,7 +25,7 @@ from knoop.xmpp import compat
 from knoop_hw import places
 from knoop_hw.clock import Clock, SystemClock
 
-MADE = ("state.db", "state.db-wal", "state.db-shm", ownership.TEXT, ownership.PICTURE)
+MADE = ("state.db", "state.db-wal", "state.db-shm", PICTURE, TEXT)
 TIMELESS = "this machine does not know what time it is, so that no code could end; wait for its clock and try again"
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterable
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 CORRUPT_KEPT = 3  # copies set aside; a dying card must not fill the disk with them
@@ -61,12 +64,37 @@ def remove(path: Path) -> bool:
 
 
 def hand_over(made: Iterable[Path], folder: Path) -> None:
-    """What root makes beside a service's files is the service's: the owner of `folder`. Raises OSError."""
-    if os.geteuid() == 0:
-        owner = folder.stat()
-        for file in made:
-            if os.path.lexists(file):
-                os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    """What root makes beside a service's files is the service's: the owner of `folder`. Raises OSError.
+
+    Files that are there and have no other name: to all else somebody may have linked from there.
+    """
+    if os.geteuid() != 0:
+        return
+    owner = folder.stat()
+    for file in made:
+        with ordinary(file) as handle:
+            if handle is not None:
+                os.fchown(handle, owner.st_uid, owner.st_gid)
+
+
+@contextmanager
+def ordinary(path: Path) -> Iterator[int | None]:
+    """A handle to read a file that has no other name; None where there is none, or something else. Raises OSError.
+
+    For root among files that somebody else may have put there: no link is followed and no pipe waited for.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in {errno.ENOENT, errno.ELOOP, errno.ENXIO}:  # none, a link, a socket
+            raise
+        yield None
+        return
+    try:
+        there = os.fstat(handle)
+        yield handle if stat.S_ISREG(there.st_mode) and there.st_nlink == 1 else None
+    finally:
+        os.close(handle)
 
 
 def set_aside(path: Path) -> Path:

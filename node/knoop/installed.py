@@ -8,6 +8,7 @@ import pwd
 from collections.abc import Iterable
 from pathlib import Path
 
+from knoop.errors import StoreError
 from knoop_hw import places
 
 AGENT = GROUP = "knoop"  # the user of the half with the network; the group that both halves are in
@@ -73,7 +74,11 @@ def give(file: Path, *, called: str, user: str = AGENT) -> None:
         os.chown(file, 0, shared)
         file.chmod(SHARED)
     else:
-        them = pwd.getpwnam(user)
+        try:
+            them = pwd.getpwnam(user)
+        except KeyError:
+            raise StoreError(f"{file}: there is no user '{user}' to give it to; install Knoop's package again, which "
+                             "makes it") from None
         os.chown(file, them.pw_uid, them.pw_gid)
         file.chmod(SECRET)
 

@@ -50,7 +50,8 @@ def export(arguments: argparse.Namespace) -> int:
         return EX_FAILED if lacks else 0
     said = [f"{one.name} ({_size(one.bytes)})" if one.name.endswith(".db") else one.name for one in manifest.files]
     said += [f"Not in it: {lack}" for lack in lacks]
-    said += [f"Wrote {target} (mode 600). It holds the account's password and all that the node knows: guard it.",
+    password = "" if loaded.xmpp.password_file is None else "the account's password and "
+    said += [f"Wrote {target} (mode 600). It holds {password}all that the node knows: guard it.",
              "On the other card: knoop import. Stop this node first: two with one account throw each other out."]
     print("\n".join(map(printable, said)))  # noqa: T201 -- a command's output
     return EX_FAILED if lacks else 0

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from knoop import claims, qr
 from knoop.access import Access, Person, Role
+from knoop.claimfiles import BY_CARD, HANDED_ON, PICTURE, TEXT
 from knoop.claiming import Claims
 from knoop.claims import Offer
 from knoop.command import N_, Sentence
@@ -30,9 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TEXT, PICTURE = "claim.txt", "claim.png"
 # Debian 12 on; before that; and what `knoop setup` handed on from a card that only root may read.
-BOOT = (Path("/boot/firmware/knoop-claim.txt"), Path("/boot/knoop-claim.txt"), Path("/run/knoop-setup/knoop-claim.txt"))
+BOOT = tuple(Path("/", folder, BY_CARD) for folder in ("boot/firmware", "boot", HANDED_ON))
 LOOK_S = 5.0  # how soon the files are gone when the node is claimed
 LONGEST = 2000  # bytes of a file that holds an address
 BY_FILE = N_("{jid} is an owner of {node} now: {file} on its card says so. Is that not right? Say: revoke {jid}")

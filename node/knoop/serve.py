@@ -76,6 +76,7 @@ async def serve(
         taken = f"{state} is in use by another knoop; stop it, or give this one another folder (XDG_STATE_HOME)"
         stack.enter_context(lock(state / "lock", taken=taken))
         if file:
+            file.begun()
             stack.callback(file.stopped, clock)
         start = await stack.enter_async_context(Start(state, clock=clock, ending=ending, by_hand=safe))
         if start.safe is not None:

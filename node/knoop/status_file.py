@@ -29,6 +29,14 @@ class StatusFile:
         self._last: Health | None = None
         self._failed = self._dated = False
 
+    def begun(self) -> None:
+        """The run before this one has ended, however: what it said last is no word about this one."""
+        try:
+            self._path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("%s: %s; until this node writes there it says how the run before was", self._path,
+                        error.strerror or error)  # fmt: skip
+
     def tell(self, health: Health, *, now_ns: int, at_ns: int | None) -> None:
         """The node is so now; times are boottime and UTC (None while that is unknown)."""
         self._last, self._dated = health, at_ns is not None

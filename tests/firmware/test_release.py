@@ -146,6 +146,28 @@ def test_a_key_that_others_may_read_or_of_another_kind_signs_nothing(key, tmp_pa
         release.signer(str(other))
 
 
+def test_a_key_with_a_passphrase_or_none_at_all_signs_nothing(tmp_path):
+    locked, text = tmp_path / "locked.key", tmp_path / "text.key"
+    text.write_text("no key")
+    subprocess.run(
+        ["openssl", "genpkey", "-algorithm", "ed25519", "-aes256", "-pass", "pass:four", "-out", locked], check=True
+    )
+    for path in (locked, text):
+        path.chmod(0o600)
+        with pytest.raises(ValueError, match=f"^{path}: no Ed25519 key without a passphrase; "):
+            release.signer(str(path))
+
+
+def test_papers_without_a_signature_or_a_key_that_is_none_are_said_to_be_so(papers, key):
+    folder = papers(KNOOP_SIGNING_KEY=str(key))
+    (folder / "knoop-0.1.0.sha256.sig").unlink()
+    said = ["knoop-0.1.0.sha256: its signature is not there, knoop-0.1.0.sha256.sig"]
+    assert release.check(folder, folder / "knoop-0.1.0.pub") == said
+    (folder / "knoop-0.1.0.pub").write_text("no key")
+    said = [f"{folder}/knoop-0.1.0.pub: no Ed25519 key"]
+    assert release.check(folder, folder / "knoop-0.1.0.pub") == said
+
+
 def test_a_new_key_is_its_owners_alone_and_overwrites_none(key):
     assert key.stat().st_mode & 0o777 == 0o600
     with pytest.raises(FileExistsError):
@@ -202,4 +224,6 @@ def test_the_commands(papers, tmp_path):
     assert run("check", folder, folder / "public.pem").stdout == "All of it is what was signed.\n"
     (folder / "knoop-0.1.0.img").write_bytes(b"")
     assert run("check", folder, folder / "public.pem").returncode == 1
+    gone = run("check", folder, tmp_path / "gone.pem")
+    assert (gone.returncode, gone.stderr.count("\n")) == (1, 1)
     assert run().returncode == 2

@@ -46,6 +46,7 @@ class Arduino(threading.Thread):
     def __init__(self, device: Path) -> None:
         super().__init__(daemon=True)
         self.heard: list[str] = []
+        self._device = device
         self._master, slave = pty.openpty()
         tty.setraw(slave)
         device.unlink(missing_ok=True)
@@ -72,6 +73,7 @@ class Arduino(threading.Thread):
         os.close(self._master)
 
     def pull(self) -> None:
+        self._device.unlink(missing_ok=True)  # first: the number of the pty soon is somebody else's
         self._pulled = True
         self.join()
 

@@ -29,3 +29,16 @@ def test_a_groups_bits_count_for_its_members_and_the_last_for_everybody_else(tmp
     file.chmod(mode)
     assert rights.may(file, "nobody") is may
     assert rights.us("nobody") in rights.remedy(file, "nobody") or mode & 0o060 != 0o060 or group == 0
+
+
+def test_a_user_that_is_not_there_may_nothing_and_the_remedy_says_so(tmp_path):
+    file = tmp_path / "device"
+    file.touch(0o666)
+    assert not rights.may(file, "no-such-user")
+    remedy = rights.remedy(file, "no-such-user")
+    assert remedy == "there is no user 'no-such-user' on this machine; install Knoop's package again, which makes it"
+
+
+def test_a_device_that_is_gone_meanwhile_may_not_be_opened(tmp_path):
+    assert not rights.may(tmp_path / "gone", THEM)
+    assert "it is gone" in rights.remedy(tmp_path / "gone", THEM)

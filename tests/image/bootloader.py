@@ -156,6 +156,13 @@ def node_of(tree: Path, property_name: str, value: str, *, below: str = "/") -> 
     return None
 
 
+def onewire_line(card: Card, folder: Path) -> int | None:
+    """On which line a Raspberry Pi 3B that starts from this card has a 1-Wire bus; None when it has none."""
+    tree = merged(card, PI_3B, folder)
+    wire = node_of(tree, "compatible", "w1-gpio")
+    return None if wire is None else int(_get(tree, wire, "gpios").split()[1])
+
+
 def _set(overlay: Path, parameter: str, value: int) -> None:
     """Each target of `__overrides__` is a phandle of the overlay and `property:offset`, which ends with a zero byte."""
     raw = bytes(int(byte, 16) for byte in _fdtget("-t", "bx", str(overlay), "/__overrides__", parameter).split())

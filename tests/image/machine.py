@@ -1,7 +1,7 @@
 """An emulated computer that starts from a card: a Raspberry Pi 3B, or `virt`, whose GPIO lines the host can reach.
 
-There is no way into the image, so nothing is asked of the guest but by chat: what is seen of it is its console, the
-card, its lines, and what its server sees. Every wait is bounded, and says the console's last lines.
+There is no way into the image but for an owner's ssh key, so a guest is asked by chat: what is seen of it is its
+console, the card, its lines, and what its server sees. Every wait is bounded, and says the console's last lines.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from tests.board.monitor import Monitor
 from tests.board.qtest import Lines, Qtest
 from tests.image import bootloader
 from tests.image.card import Card
+from tests.image.lan import Lan
 
 Machine = Literal["virt", "raspi3b"]
 BOOT_S = 600.0  # a minute on two idle cores, five on busy ones
@@ -33,6 +34,7 @@ VIRT = ("-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", str(MEMORY_MB))
 JOURNAL = "systemd.journald.forward_to_console=1 systemd.journald.max_level_console=info"
 NO_WATCHDOG = "systemd.watchdog_sec=off"  # QEMU 7.2's does not count: who starts it is reset at once
 _COLOURS = re.compile(r"\x1b\[[0-9;:?!]*[A-Za-z]|\x1b\][^\x07]*\x07|\x1b[A-Z]|\r")
+STARTED = "Startup finished in"  # systemd, when everything is
 _AGAIN = "reboot: Restarting system"  # the kernel's last words
 
 
@@ -40,13 +42,15 @@ _AGAIN = "reboot: Restarting system"  # the kernel's last words
 class Board:
     """A computer with power: `with Board(card, folder) as board:`.
 
-    A guest that restarts itself is started again, as the firmware would. `more` is added to the kernel's command line.
+    A guest that restarts itself is started again, as the firmware would. `more` is added to the kernel's command line;
+    `lan` is a second network, with this machine on it, for a `virt`.
     """
 
     card: Card
     folder: Path
     machine: Machine = "virt"
     more: str = JOURNAL
+    lan: Lan | None = None
     starts: int = 0
     restarts: int = 0
     began_s: float = 0.0
@@ -92,7 +96,9 @@ class Board:
             *(self._virt(loaded) if self.machine == "virt" else self._raspi(loaded)),
         ]  # fmt: skip
         with (self.folder / "qemu.log").open("ab") as said:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, pass_fds=[self.lan.tap] if self.lan else []
+            )
         try:
             qtest, qmp = (connect(sockets[name], self.process, self.folder) for name in ("qtest", "qmp"))
             self.qtest, self.monitor = Qtest(qtest), Monitor(qmp)
@@ -159,6 +165,7 @@ class Board:
             "-device", "virtio-blk-device,drive=card", "-device", "virtio-rng-device",
             "-device", "virtio-balloon-device,id=balloon",  # which the guest tells how much memory it has left
             "-netdev", "user,id=net", "-device", "virtio-net-device,netdev=net",
+            *(self.lan.device() if self.lan else ()),
         )  # fmt: skip
 
     def _raspi(self, loaded: bootloader.Loaded) -> Sequence[str]:
@@ -174,5 +181,6 @@ class Board:
 
 def installed() -> None:
     """Raises AssertionError where a program is missing."""
-    for program in ("qemu-system-aarch64", "mcopy", "fdtput", "fdtoverlay", "debugfs", "zbarimg", "go-sendxmpp"):
+    for program in ("qemu-system-aarch64", "mcopy", "fdtput", "fdtoverlay", "debugfs", "zbarimg", "go-sendxmpp", "ssh",
+                    "ip"):  # fmt: skip
         assert shutil.which(program), f"{program} is missing: `make test-image` installs it"

@@ -141,7 +141,7 @@ async def test_a_lamp_whose_table_stays_does_not_notice_and_its_time_goes_on(run
         await node.asks("bell on", "Bell is on")
         assert node.node.moves("bell") == [True]
         await until(lambda: node.node.moves() == [True, False], lambda: node.node.log)
-        assert "lamp: set to False by lease" in node.node.log
+        await until(lambda: "lamp: set to False by lease" in node.node.log, lambda: node.node.log)
         node.write(board=BOARD)
         await node.reload()
         assert node.node.moves("bell") == [True, False], "named no more: left safe"

@@ -254,7 +254,11 @@ def test_a_folder_that_no_node_has_shows_no_code(tmp_path):
 def test_what_root_makes_beside_a_service_is_the_services(tmp_path, monkeypatch):
     given = {}
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(os, "chown", lambda file, user, group, **_: given.update({file.name: (user, group)}))
+
+    def given_away(handle, user, group):
+        given[Path(f"/proc/self/fd/{handle}").readlink().name] = (user, group)
+
+    monkeypatch.setattr(os, "fchown", given_away)
     assert run(tmp_path, loaded(tmp_path)) == 0
     owner = (tmp_path.stat().st_uid, tmp_path.stat().st_gid)
     assert given == dict.fromkeys(("state.db", TEXT, PICTURE), owner)

@@ -11,11 +11,13 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from tests.node.test_delivery import house
 from tests.node.test_outbox import PUBSUB
 
+from knoop import config, serve
 from knoop import vitals as module
 from knoop.delivery import deliver
 from knoop.ending import ANSWERS_S, CLOSE_S, LINK_S, PATIENT_S, SETTLE_S, WHOLE_S, Ending
@@ -27,9 +29,12 @@ from knoop.publishers import Partly
 from knoop.status_file import EVERY_S, StatusFile
 from knoop.vitals import Vitals
 from knoop.worker import Worker
+from knoop.xmpp import compat
 from knoop.xmpp.session import GOODBYE_S
 from knoop_hw import places
 from knoop_hw.clock import FakeClock, SystemClock
+from knoop_hw.errors import DeviceError
+from knoop_hw.life import lock
 
 FINE = Health(link_up=True, link_since_s=1, uptime_s=2, version="1.2.3")
 
@@ -261,6 +266,39 @@ def test_a_reader_finds_a_whole_file_also_after_a_kill_amid_the_writing(tmp_path
         file.tell(replace(FINE, link_up=False), now_ns=1, at_ns=None)
         assert json.loads(held.read())["level"] == "fine", "who reads has the whole of the one before"
     assert read(path)["level"] == "link down"
+
+
+def test_a_start_takes_away_what_the_run_before_it_said(tmp_path):
+    path = tmp_path / "status.json"
+    StatusFile(path, name="greenhouse").tell(FINE, now_ns=0, at_ns=None)  # and was killed
+    file = StatusFile(path, name="greenhouse")
+    assert path.exists(), "another node's, for as long as nobody knows that it has ended"
+    file.begun()
+    file.begun()
+    assert not path.exists()
+    file.stopped(FakeClock())  # before it had anything to say
+    assert not path.exists()
+
+
+async def test_a_node_that_ends_before_it_has_anything_to_say_leaves_no_former_word(tmp_path):
+    """And one whose folder another node has leaves that node's own."""
+    path, toml = tmp_path / "status.json", tmp_path / "node.toml"
+    toml.write_text('[node]\nname = "attic"\n[xmpp]\njid = "attic@example.org"\n', "utf-8")
+    StatusFile(path, name="attic").tell(FINE, now_ns=0, at_ns=None)
+    (tmp_path / "readings.db").mkdir()
+    start = partial(serve.serve, config.load(toml, jid=compat.jid), password="", state=tmp_path, load=list, status=path)
+    with lock(tmp_path / "lock", taken=""), pytest.raises(DeviceError, match="in use by another knoop"):
+        await start()
+    assert path.exists()
+    with pytest.raises(OSError, match=r"readings\.db"):
+        await start()
+    assert not path.exists()
+
+
+def test_what_cannot_be_taken_away_is_said(tmp_path, caplog):
+    (tmp_path / "status.json").mkdir()
+    StatusFile(tmp_path / "status.json", name="greenhouse").begun()
+    assert "status.json: " in caplog.text
 
 
 def test_a_folder_that_cannot_be_written_is_said_once(tmp_path, caplog):

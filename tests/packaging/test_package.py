@@ -136,11 +136,29 @@ def test_the_first_boot_s_commands_are_ones_that_exist():
     assert all(isinstance(word, str) for command in said["runcmd"] for word in command)
     install, init, start = said["runcmd"]
     assert Path(install[1]).name == "install.sh"
-    words = shlex.split(re.search(r"knoop (init .*?) &&", init[2])[1])
+    words = shlex.split(re.search(r"knoop (init .*?) \|\|", init[2])[1])
     arguments = cli.parser().parse_args(words)
     assert (arguments.yes, arguments.no_doctor, arguments.config) == (True, True, Path("/etc/knoop/node.toml"))
-    assert str(arguments.invite) in init[2].split("&&")[1]  # and it is deleted where it was read
+    assert f"rm {arguments.invite}" in init[2]  # it is deleted where it was read
     assert start[:3] == ["systemctl", "enable", "--now"]
+
+
+@pytest.mark.parametrize(("ends", "tries", "code", "left"), [
+    ([0], 1, 0, False), ([69, 69, 0], 3, 0, False), ([77], 1, 77, True), ([69] * 99, 90, 0, True),
+])  # fmt: skip
+def test_the_first_boot_waits_for_the_network_and_for_nothing_else(tmp_path, ends, tries, code, left):
+    """`ends`: with which exit code `knoop init` ends each time. What is not 69 is no matter of waiting."""
+    command = yaml.safe_load((ROOT / "systemd/user-data.yaml").read_text("utf-8"))["runcmd"][1]
+    invite, count = tmp_path / "knoop-invite.txt", tmp_path / "count"
+    invite.write_text("xmpp:")
+    next_one = f'echo >>{count}; sed -n "$(wc -l <{count})p" {tmp_path}/ends | (read code; exit $code)'
+    for name, text in (("knoop", next_one), ("sleep", "exit 0")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "ends").write_text("".join(f"{end}\n" for end in ends))
+    script = command[2].replace("/boot/firmware", str(tmp_path)).replace("/etc/knoop", str(tmp_path))
+    done = subprocess.run([*command[:2], script], env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, check=False)
+    assert (done.returncode, len(count.read_text()), invite.exists()) == (code, tries, left)
 
 
 def test_a_machine_that_no_package_is_for_is_asked_for_which(monkeypatch):
@@ -171,3 +189,24 @@ def test_help_says_every_option_and_mistakes_are_usage():
     assert "set -eu" not in said
     for wrong in (["--what"], ["--from"], ["a.deb", "b.deb"], ["a.deb", "--uninstall"], ["--key", "x"]):
         assert subprocess.run(["sh", script, *wrong], capture_output=True, check=False).returncode == 2, wrong
+
+
+def test_of_an_install_sh_that_was_cut_short_nothing_runs(tmp_path):
+    """Wherever a download ended: no command but the settings at its top, so it is never half an installation."""
+    script, trace = (ROOT / "systemd/install.sh").read_bytes(), tmp_path / "trace"
+    (tmp_path / "bin").mkdir()
+    for name in ("dirname", "dpkg", "id", "mktemp", "apt-get", "dpkg-query"):
+        tool = tmp_path / "bin" / name
+        tool.write_text(f"#!/bin/sh\necho {name} >>{shlex.quote(str(trace))}\n")
+        tool.chmod(0o755)
+    ends = [end for end, byte in enumerate(script) if byte == ord("\n")]
+    for end in (*ends[::7], *ends[-20:-1], len(script) - 4):
+        cut = tmp_path / "install.sh"
+        cut.write_bytes(script[:end])
+        subprocess.run(["/bin/dash", str(cut), "--uninstall"], env={"PATH": str(tmp_path / "bin")}, check=False,
+                       stdin=subprocess.DEVNULL, capture_output=True)  # fmt: skip
+        assert not trace.exists() or set(trace.read_text().split()) == {"dirname"}, end
+    cut.write_bytes(script)
+    subprocess.run(["/bin/dash", str(cut), "--uninstall"], env={"PATH": str(tmp_path / "bin")}, check=False,
+                   stdin=subprocess.DEVNULL, capture_output=True)  # fmt: skip
+    assert {"id", "dpkg-query"} & set(trace.read_text().split())  # the whole does run

@@ -1,8 +1,7 @@
 """A Debian that is booted: systemd as process 1 under systemd-nspawn, with everything in it that units are made of.
 
 It shares the network of this machine (a Prosody on loopback is within its reach) and writes into memory only. Its
-processes and mounts go with it, also when the test's own process is killed. Needs root, overlayfs, and cgroup v2
-mounted somewhere (beside v1 will do).
+processes and mounts go with it, also when the test's own process is killed. What that takes: needs.py.
 """
 
 from __future__ import annotations
@@ -13,12 +12,13 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tests.integration.running import Ended
+from tests.units import needs
 
 BOUND_S = 90.0  # a boot takes 1 s; a busy machine must not make a test fail
 POLL_S = 0.02
@@ -40,7 +40,7 @@ class Container:
         self._root, self._folder, self._binds = root, folder / self.name, dict(binds or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._leader = 0
-        self._groups = [Path(mount, self.name) for mount in _hierarchies()]
+        self._groups = [Path(mount, self.name) for mount in needs.hierarchies()]
         (self._folder / "above").mkdir(parents=True)
 
     def prepare(self, path: str, content: str | bytes, *, mode: int = 0o644) -> None:
@@ -203,20 +203,6 @@ def _children(pid: int) -> Sequence[int]:
 
 def _field(status: str, name: str) -> str:
     return next((line.partition(":")[2] for line in status.splitlines() if line.startswith(f"{name}:")), "")
-
-
-def _hierarchies() -> Iterator[str]:
-    """Where groups of our own are made: below our own one in cgroup v2, and in systemd's of v1 where that is."""
-    own = {}
-    for line in Path("/proc/self/cgroup").read_text("ascii").splitlines():
-        number, controllers, path = line.split(":", 2)
-        own["cgroup2" if number == "0" else controllers] = path
-    for line in Path("/proc/self/mounts").read_text("ascii").splitlines():
-        _, where, kind, options = line.split()[:4]
-        if kind == "cgroup2":
-            yield where + own["cgroup2"].rstrip("/")
-        elif kind == "cgroup" and "name=systemd" in options.split(","):
-            yield where + own["name=systemd"].rstrip("/")
 
 
 def _remove_stale(parent: Path) -> None:

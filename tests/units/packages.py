@@ -7,11 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
 BUILD = "systemd/deb/build.py"
 PARTS = ("pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "requirements.txt", "node", "hw", "bench", "systemd",
          "examples")  # fmt: skip

@@ -35,6 +35,15 @@ def opened(path, flags):
     os.close(os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY))
 
 
+def replaced(path):
+    own = f"{path}.own"
+    Path(own).touch()
+    try:
+        Path(own).rename(path)
+    finally:
+        Path(own).unlink(missing_ok=True)
+
+
 def made_suid():
     file = STATE / "suid"
     file.touch()
@@ -76,6 +85,8 @@ WAYS = {
     "write": lambda path: opened(path, os.O_WRONLY),
     "open": lambda path: opened(path, os.O_RDWR),
     "make": lambda path: opened(path, os.O_CREAT | os.O_WRONLY),
+    "remove": os.unlink,
+    "replace": replaced,
     "list": lambda path: sorted(file.name for file in Path(path).iterdir()),
     "socket": lambda family: socket.socket(getattr(socket, family)).close(),
     "connect": connected,

@@ -15,8 +15,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+
+from tests.units import needs
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -25,6 +27,7 @@ SUITES: Mapping[str, str] = {"bookworm": "3.11", "trixie": "3.13"}  # and the Py
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # What Raspberry Pi OS and Debian's own images have as well. procps is not there, so that no unit relies on it.
 PACKAGES = "systemd,systemd-sysv,dbus,udev,python3,ca-certificates"
+PATIENT = '--aptopt=Acquire::Retries "5"'  # of a slow mirror; it changes nothing in a root, so none is named after it
 # A container has no terminal, no clock and no packages to look after.
 MASKED = (
     "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "getty.target",
@@ -32,6 +35,7 @@ MASKED = (
     "systemd-firstboot.service", "systemd-udevd.service", "systemd-udevd-control.socket",
     "systemd-udevd-kernel.socket", "systemd-udev-trigger.service", "systemd-timesyncd.service",
 )  # fmt: skip
+_running: set[subprocess.Popen[str]] = set()
 
 
 def root(suite: str) -> Path:
@@ -45,7 +49,7 @@ def root(suite: str) -> Path:
 def libraries(suite: str) -> Path:
     """A folder of Python packages for that Debian's Python: those of requirements.txt."""
     ingredients = repr(_pip(suite, "-")) + (ROOT / "requirements.txt").read_text("utf-8")
-    return _cached(f"units-python-{suite}", ingredients, lambda folder: _run(*_pip(suite, str(folder))))
+    return _cached(f"units-python-{suite}", ingredients, lambda folder: _run(suite, *_pip(suite, str(folder))))
 
 
 def _cached(name: str, ingredients: str, make: Callable[[Path], None]) -> Path:
@@ -56,6 +60,8 @@ def _cached(name: str, ingredients: str, make: Callable[[Path], None]) -> Path:
     with (cache / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
+            for unfinished in cache.glob(f"{name}-unfinished-*"):  # of one that was killed: the lock is ours
+                shutil.rmtree(unfinished)
             with tempfile.TemporaryDirectory(dir=cache, prefix=f"{name}-unfinished-") as folder:
                 draft = Path(folder) / "draft"
                 make(draft)
@@ -77,8 +83,9 @@ def _command(suite: str, archive: str) -> tuple[str, ...]:
 def _debian(suite: str, folder: Path) -> None:
     folder.mkdir()
     archive = folder.with_suffix(".tar")
-    _run(*_command(suite, str(archive)))
-    _run("tar", "--extract", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--file", str(archive),
+    program, *arguments = _command(suite, str(archive))
+    _run(suite, program, PATIENT, *arguments)
+    _run(suite, "tar", "--extract", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--file", str(archive),
          "--directory", str(folder))
     archive.unlink()
     folder.chmod(0o755)
@@ -94,17 +101,32 @@ def _pip(suite: str, folder: str) -> tuple[str, ...]:
             *(f"--platform=manylinux{glibc}_x86_64" for glibc in ("2014", "_2_17", "_2_28", "_2_34")))
 
 
-def _run(*command: str) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{command[0]} failed:\n{(done.stdout + done.stderr)[-3000:]}")
+def _run(suite: str, *command: str) -> None:
+    """Raises SystemExit with what it said. It is ended when this process ends, in whatever way."""
+    process = subprocess.Popen(("setpriv", "--pdeathsig", "TERM", *command), stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    _running.add(process)
+    try:
+        said, _ = process.communicate()
+    finally:
+        _running.discard(process)
+    if process.returncode:
+        raise SystemExit(f"{command[0]} failed, for {suite}:\n{said[-3000:]}")
 
 
 def main() -> None:
     """Make what is missing, of both Debians at once: each waits for the network most of the time."""
+    if lacking := needs.lacking():
+        raise SystemExit("\n".join(lacking))
     with ThreadPoolExecutor() as pool:
-        for made in pool.map(lambda job: job[0](job[1]), itertools.product((root, libraries), SUITES)):
-            print(made)
+        jobs = [pool.submit(make, suite) for make, suite in itertools.product((root, libraries), SUITES)]
+        try:
+            for job in as_completed(jobs):
+                print(job.result(), flush=True)
+        except BaseException:  # one failed, or somebody stopped us: nobody waits for the others
+            for process in tuple(_running):
+                process.terminate()
+            raise
 
 
 if __name__ == "__main__":

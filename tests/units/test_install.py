@@ -59,7 +59,7 @@ def test_it_takes_the_package_for_this_machine_and_goes_again_and_leaves_the_dat
     with Container(roots.root(suite), tmp_path, binds={"/download": beside}) as debian:
         first = sh(debian)
         number = {"bookworm": 12, "trixie": 13}[suite]
-        assert version(debian) == f"installed 0.1.0-1~deb{number}"
+        assert version(debian) == f"installed {packages.VERSION}-1~deb{number}"
         assert "sudo knoop init" in first.out
         assert "sudo systemctl enable --now knoop-hw knoop" in first.out
         assert "Nothing to do" in sh(debian).out
@@ -78,17 +78,25 @@ def test_it_mends_and_upgrades_and_refuses_to_go_back(debian, beside, tmp_path):
     sh(debian)
     debian.run("rm", "-r", "/usr/lib/knoop")
     sh(debian)  # it is put there again
-    assert debian.run("knoop", "--version").out == "knoop 0.1.0\n"
+    assert debian.run("knoop", "--version").out == f"knoop {packages.VERSION}\n"
     (old,) = beside.glob("knoop_*deb13*.deb")
-    new = packages.later(old, tmp_path, version="0.2.0-1~deb13", changed="knoop/agent.py")
+    new = packages.later(old, tmp_path, version="99.0-1~deb13", changed="knoop/agent.py")
     try:
-        assert "Upgrading from 0.1.0-1~deb13" in sh(debian).out  # of two beside it, the newer one
-        assert version(debian) == "installed 0.2.0-1~deb13"
+        assert f"Upgrading from {packages.VERSION}-1~deb13" in sh(debian).out  # of two beside it, the newer one
+        assert version(debian) == "installed 99.0-1~deb13"
         back = sh(debian, f"/download/{old.name}", check=False)
         assert (back.code, "is newer than" in back.err) == (1, True)
-        assert version(debian) == "installed 0.2.0-1~deb13"
+        assert version(debian) == "installed 99.0-1~deb13"
     finally:
         new.unlink()
+
+
+def test_what_an_installation_left_that_was_cut_short_goes_too(debian, beside):
+    (package,) = beside.glob("knoop_*deb13*.deb")
+    debian.run("dpkg", "--unpack", f"/download/{package.name}")
+    assert "removing" in sh(debian, "--uninstall").out
+    assert not debian.exists("/usr/lib/knoop")
+    assert "not installed" in sh(debian, "--uninstall").out
 
 
 def test_a_dry_run_changes_nothing(bare):
@@ -99,8 +107,13 @@ def test_a_dry_run_changes_nothing(bare):
 def test_who_is_not_root_is_told_what_to_type(bare):
     bare.run("cp", "/download/install.sh", "/srv/install.sh")
     nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
-    said = bare.run(*nobody, "sh", "/srv/install.sh", "my files/knoop.deb", check=False)
-    assert (said.code, "sudo sh /srv/install.sh 'my files/knoop.deb'" in said.err) == (1, True)
+    command = ("sh", "-c", "cd /srv && sh ./install.sh 'my files/knoop.deb'")
+    said = bare.run(*nobody, *command, check=False)
+    assert (said.code, "su -" in said.err, "  sh /srv/install.sh 'my files/knoop.deb'" in said.err) == (1, True, True)
+    bare.write("/usr/local/bin/sudo", "", mode=0o755)
+    said = bare.run(*nobody, *command, check=False)
+    bare.run("rm", "/usr/local/bin/sudo")
+    assert (said.code, "sudo sh ./install.sh 'my files/knoop.deb'" in said.err) == (1, True)
 
 
 @pytest.mark.parametrize(("replace", "sentence"), [
@@ -184,4 +197,4 @@ def test_from_the_web_only_what_the_key_signed_is_installed(debian, published):
 
     said = from_web(debian, url, "/root/key.pem")
     assert said.code == 0, said.said
-    assert version(debian) == "installed 0.1.0-1~deb13"
+    assert version(debian) == f"installed {packages.VERSION}-1~deb13"

@@ -236,7 +236,7 @@ def test_a_network_half_that_is_killed_or_stopped_takes_nothing_along(running):
 
 def test_a_half_that_hangs_is_started_anew(running):
     for unit in ("knoop-hw", "knoop"):
-        knoop.drop_in(running.debian, f"{unit}.service", "[Service]\nWatchdogSec=6\n")  # fed each second
+        knoop.drop_in(running.debian, f"{unit}.service", "[Service]\nWatchdogSec=10\n")  # fed each second
         running.debian.run("systemctl", "restart", unit, within_s=LONG_S)
         before = running.lamp()
         former = running.kill(unit, "STOP")

@@ -122,8 +122,8 @@ def test_it_comes_without_a_network_is_quiet_and_whole_and_goes_without_a_trace(
 
 def is_quiet(debian: Container) -> None:
     """Nothing runs, and nothing fails, without a configuration."""
-    assert debian.run("knoop", "--version").out == "knoop 0.1.0\n"
-    assert debian.run("knoop-hw", "--version").out == "knoop-hw 0.1.0\n"
+    assert debian.run("knoop", "--version").out == f"knoop {packages.VERSION}\n"
+    assert debian.run("knoop-hw", "--version").out == f"knoop-hw {packages.VERSION}\n"
     for unit in UNITS:
         assert debian.run("systemctl", "is-enabled", unit).out == "enabled\n"
         assert debian.state(unit) == "inactive"
@@ -131,7 +131,7 @@ def is_quiet(debian: Container) -> None:
     assert {debian.state(unit) for unit in UNITS} == {"inactive"}
     assert debian.run("systemctl", "--failed", "--quiet").out == ""
     owners = debian.run("stat", "--format=%U:%G %a", "/etc/knoop", "/run/knoop").out
-    assert owners == "root:knoop 750\nknoop:knoop 750\n"
+    assert owners == "root:knoop 750\nroot:knoop 1770\n"
     assert debian.run("dpkg", "--verify", "knoop").out == ""
 
 
@@ -170,19 +170,19 @@ def test_an_upgrade_moves_no_output_and_waits_for_the_next_start(debian, package
     configure(debian)
     hardware, agent = run_it(debian)
 
-    install(debian, packages.later(package, tmp_path, version="0.1.1-1", changed="knoop/agent.py"))
+    install(debian, packages.later(package, tmp_path, version="99.1-1", changed="knoop/agent.py"))
     says(debian, "knoop-hw", "code is as it was")
     assert debian.main_pid("knoop-hw") == hardware
     debian.until(lambda: another(debian, "knoop", agent), lambda: debian.journal("knoop"), LONG_S)
 
-    install(debian, packages.later(package, tmp_path, version="0.1.2-1", changed="knoop_hw/serve.py"))
+    install(debian, packages.later(package, tmp_path, version="99.2-1", changed="knoop_hw/serve.py"))
     debian.until(lambda: another(debian, "knoop-hw", hardware), lambda: debian.journal("knoop-hw"), LONG_S)
 
     configure(debian, 'initial = "on"')  # and its safe level is off: a restart would switch it
     debian.run("systemctl", "restart", "knoop-hw", within_s=LONG_S)
     hardware = debian.main_pid("knoop-hw")
     debian.run("systemctl", "disable", "--now", "knoop", within_s=LONG_S)
-    install(debian, packages.later(package, tmp_path, version="0.1.3-1", changed="knoop_hw/serve.py"))
+    install(debian, packages.later(package, tmp_path, version="99.3-1", changed="knoop_hw/serve.py"))
     says(debian, "knoop-hw", "a restart would move lamp")
     assert debian.main_pid("knoop-hw") == hardware
     assert "new code waits" in debian.show("knoop-hw", "StatusText")["StatusText"]

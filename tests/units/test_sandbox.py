@@ -45,8 +45,9 @@ NOBODY = (
 BOTH = (("read", knoop.CONFIG), ("status", "CapBnd"), ("status", "NoNewPrivs"), ("status", "Seccomp"), ("strangers",),
         ("as another", "/usr/local/bin/id-of-root"), ("own id",), ("interfaces",), ("passed",), ("listen names",),
         ("socket", "AF_INET"), ("socket", "AF_INET6"), ("socket", "AF_UNIX"), ("connect", "/run/knoop/board.sock"),
+        ("remove", "/run/knoop/board.sock"), ("replace", "/run/knoop/board.sock"),
         ("make", "/run/knoop/made"), ("read", "/boot/firmware/knoop-claim.txt"), ("make", "/tmp/ours"),
-        ("read-only", "/sys/devices"), ("read-only", "/sys/kernel"), ("read", "/proc/loadavg"),
+        ("read-only", "/run"), ("read-only", "/sys/devices"), ("read-only", "/sys/kernel"), ("read", "/proc/loadavg"),
         ("read", "/proc/sys/kernel/random/boot_id"))  # fmt: skip
 
 
@@ -151,17 +152,27 @@ def test_the_socket_is_passed_to_the_hardware_half_and_open_to_the_network_half(
     assert (found[HARDWARE]["listen names"], found[NETWORK]["listen names"]) == ("board", "")
     assert found[NETWORK]["connect /run/knoop/board.sock"] == "ok"
     assert found[NETWORK]["make /run/knoop/made"] == "ok"
-    assert found[HARDWARE]["make /run/knoop/made"] in {"EACCES", "EROFS"}
+    assert found[HARDWARE]["make /run/knoop/made"] == "EROFS"
+
+
+def test_neither_half_can_put_another_socket_in_its_place(found):
+    """systemd, as root, makes it anew in that folder, and root's own programs connect to it."""
+    for way in ("remove", "replace"):
+        assert found[HARDWARE][f"{way} /run/knoop/board.sock"] == "EROFS"
+        assert found[NETWORK][f"{way} /run/knoop/board.sock"] == "EPERM"
+
+
+def test_of_what_is_in_memory_only_the_network_halfs_folder_can_be_written(half):
+    """ProtectSystem=strict alone leaves /run writable."""
+    assert half["read-only /run"]
 
 
 def test_of_the_kernels_settings_only_devices_can_be_set(found):
     """Pulses and the 1-Wire bus are files there; whose, udev says."""
     assert not found[HARDWARE]["read-only /sys/devices"]
     assert found[HARDWARE]["read-only /sys/kernel"]
-    version = int(found["debian"].run("systemctl", "--version").out.split()[1])
-    if version < 257:  # which leaves /sys as it is to a unit in a container that shares its network (ADR 41)
-        assert found[NETWORK]["read-only /sys/devices"]
-        assert found[NETWORK]["read-only /sys/kernel"]
+    assert found[NETWORK]["read-only /sys/devices"]
+    assert found[NETWORK]["read-only /sys/kernel"]
 
 
 def test_who_keeps_time_otherwise_lets_the_network_half_ask_the_clock(found):

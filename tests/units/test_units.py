@@ -63,7 +63,7 @@ def test_who_is_in_which_group(debian):
                       "knoop-hw": {"knoop-hw", "knoop", "gpio", "i2c", "spi", "dialout", "video"}}
     for user in groups:
         assert debian.run("getent", "passwd", user).out.strip().endswith("nologin")
-    assert debian.run("stat", "--format=%U:%G %a", "/run/knoop").out == "knoop:knoop 750\n"
+    assert debian.run("stat", "--format=%U:%G %a", "/run/knoop").out == "root:knoop 1770\n"
 
 
 def test_systemd_knows_what_the_boards_watchdog_is_told(debian):

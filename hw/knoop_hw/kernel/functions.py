@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from knoop_hw import places
+
 TREE = Path("proc/device-tree")
 CONFIG_TXT = "/boot/firmware/config.txt"  # where a Raspberry Pi switches them on and off
-IMAGE = Path("usr/share/knoop-image")  # on Knoop's own image, which makes that file's lines from [board] buses
 RP1 = "raspberrypi,rp1-gpio"
 LAST_LINE = 27  # of the header; higher ones are the board's own: its SD card, its radio, its lamps
 # A node's name before its address (the Devicetree specification 0.4, 2.2.2 "Generic names") → what people call it.
@@ -40,7 +41,7 @@ class Function:
 
 def set_by_card(root: Path = Path("/")) -> bool:
     """Whether this is Knoop's own image: what is switched on is what knoop.toml on the card says, not CONFIG_TXT."""
-    return (root / IMAGE).is_dir()
+    return (root / places.IMAGE.relative_to("/")).is_dir()
 
 
 def functions(root: Path = Path("/")) -> dict[str, Function]:

@@ -128,7 +128,7 @@ def devices(machine: Machine, config: Config) -> Iterator[Finding]:
     if not paths:
         yield ok("devices", "no sensor names one")
     for owner, path in paths:
-        if not path.exists():
+        if not _there(path):
             remedy = f"plug it in, or correct 'device' of [{owner}]; `ls /dev/serial/by-id` lists what is there"
             yield problem("devices", f"{owner}: {path} does not exist", remedy)
         elif not machine.may(path, machine.user):
@@ -212,6 +212,14 @@ def _file_system(machine: Machine, folder: Path) -> str:
         if whole.is_relative_to(mount) and len(mount.parts) >= best:
             best, kind = len(mount.parts), name
     return kind
+
+
+def _there(path: Path) -> bool:
+    """Whether it is there, as far as we may know: what is in a folder that is not for us may not be opened either."""
+    try:
+        return path.exists()
+    except OSError:
+        return True
 
 
 def _many(count: int, one: str, many: str = "") -> str:

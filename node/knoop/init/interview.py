@@ -13,13 +13,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from knoop import config, credential
+from knoop import config, credential, invitation
 from knoop.commands import words
 from knoop.errors import LoginRefused, Usage
-from knoop.init import invite, setup
+from knoop.init import setup
 from knoop.init.ask import Terminal
 from knoop.init.drafts import Draft
-from knoop.init.invite import Invite
+from knoop.invitation import Invite
 from knoop.jid import Jid
 from knoop.places import PASSWORD_CREDENTIAL
 from knoop.xmpp import compat, register
@@ -159,7 +159,7 @@ class Interview:
         """The node's account, and the invite that makes it."""
 
         def check(text: str) -> tuple[Jid, Invite | None]:
-            given = invite.parse(text) if invite.looks_like_one(text) else None
+            given = invitation.parse(text) if invitation.looks_like_one(text) else None
             if not given and self._terminal and not re.search("[@.]", text):
                 raise ValueError(f"{text!r} has no @; an address is like name@example.org")
             if given and link:
@@ -267,9 +267,9 @@ async def login(account: Account) -> None:
 
 def _invited(file: str) -> Invite:
     """The invite in this file, `-` for standard input: whoever reads it may use it, and all can read arguments."""
-    if invite.looks_like_one(file):
+    if invitation.looks_like_one(file):
         raise ValueError("other users can read arguments, and whoever has an invite can use it; put it into a file")
-    return invite.parse(sys.stdin.readline() if file == "-" else _read(Path(file)))
+    return invitation.parse(sys.stdin.readline() if file == "-" else _read(Path(file)))
 
 
 def _name(text: str) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from knoop import files
+from knoop.claimfiles import BY_CARD, HANDED_ON, PICTURE, TEXT
 from knoop.setup.machine import Machine
 from knoop_hw.clock import Clock
 
 STATE = "var/lib/knoop"  # the agent's, who may not read the card: it may hold secrets
 LOOK_S = 5.0  # as often as the node itself looks whether it has an owner
-ASKED = "run/knoop-setup"
-TEXT, PICTURE, BY_CARD = "claim.txt", "claim.png", "knoop-claim.txt"  # as knoop.ownership calls them
 
 
 async def keep(machine: Machine, *, clock: Clock) -> None:
@@ -47,7 +46,7 @@ def tidy(machine: Machine) -> None:
 
 def hand_on(machine: Machine) -> None:
     """Who is to be an owner, as a file on the card says (docs/setup.md)."""
-    asked = machine.root / ASKED / BY_CARD
+    asked = machine.root / HANDED_ON / BY_CARD
     if path := machine.in_reach(BY_CARD):
         machine.put(asked, path.read_bytes())
     else:

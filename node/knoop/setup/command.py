@@ -9,24 +9,25 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Mapping
-from pathlib import Path
 
-from knoop.errors import StoreError
+from knoop.errors import StoreError, Usage
 from knoop.setup import claimed, moved
-from knoop.setup.machine import ERRORS, SWEPT, SYSTEMCTL, Machine
+from knoop.setup.machine import BOOT, ERRORS, SWEPT, SYSTEMCTL, Machine
+from knoop_hw import places
 from knoop_hw.errors import ConfigError
 
 EX_IOERR, EX_CONFIG = 74, 78
 DIGEST = "card.json"
-IMAGE = Path("/usr/share/knoop-image")  # what the image says of itself
 
 
 def setup(arguments: argparse.Namespace) -> int:
     """Run the command; returns its exit code. Raises LinkError where an account's server cannot be reached."""
     machine = Machine(boot=arguments.boot, root=arguments.root)
+    if not machine.live and machine.boot == BOOT:
+        raise Usage("--root is for another machine: name its card as well, with --boot")
     if machine.live and os.geteuid() != 0:
         raise StoreError("/etc: only root sets up a machine; other folders can be named with --root and --boot")
-    if machine.live and not IMAGE.is_dir():  # any other system has its own ways with what lies there
+    if machine.live and not places.IMAGE.is_dir():  # any other system has its own ways with what lies there
         raise StoreError("this is not Knoop's own image; --root and --boot name folders to set up, and knoop init asks")
     if arguments.account:
         from knoop.setup import account  # noqa: PLC0415 -- each start of the machine waits for this module

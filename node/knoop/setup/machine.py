@@ -81,16 +81,10 @@ class Machine:
 
         Only that: a half that somebody has taken over must not have root read another file, or for ever.
         """
-        try:
-            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:
-            return b""
-        try:
-            there = os.fstat(handle)
-            ours = stat.S_ISREG(there.st_mode) and there.st_nlink == 1 and there.st_size <= LARGEST
-            return os.read(handle, there.st_size) if ours else b""
-        finally:
-            os.close(handle)
+        with suppress(OSError), files.ordinary(path) as handle:
+            if handle is not None and (size := os.fstat(handle).st_size) <= LARGEST:
+                return os.read(handle, size)
+        return b""
 
     def read(self, path: Path) -> str:
         """A file's text, '' where there is none."""
@@ -102,12 +96,15 @@ class Machine:
     def put(self, path: Path, text: str | bytes, *, mode: int = 0o644, shared: bool = False) -> bool:
         """Have `text` there; whether that was news. `shared`: both halves may read it. Raises OSError."""
         content = text.encode() if isinstance(text, str) else text
+        group = installed.group() if shared and self.live else None
+        owner = None if group is None else (0, group)
         with suppress(FileNotFoundError):
-            if path.read_bytes() == content:
+            there = path.stat()
+            theirs = owner not in {None, (there.st_uid, there.st_gid)}
+            if stat.S_IMODE(there.st_mode) == mode and not theirs and path.read_bytes() == content:
                 return False
         path.parent.mkdir(mode=0o700 if path.parent == self.state else 0o755, parents=True, exist_ok=True)
-        group = installed.group() if shared and self.live else None
-        files.put(path, content, mode=mode, owner=None if group is None else (0, group))
+        files.put(path, content, mode=mode, owner=owner)
         return True
 
     def link(self, path: Path, target: str) -> bool:
@@ -126,7 +123,7 @@ class Machine:
         """What was kept under this name; empty where nothing is, or nothing that can be read."""
         try:
             data = json.loads(self.read(self.state / name) or "{}")
-        except ValueError:
+        except (ValueError, RecursionError):
             return {}
         return data if isinstance(data, dict) else {}
 
@@ -156,6 +153,8 @@ class Machine:
             content = b""
             with suppress(FileNotFoundError):
                 content = (self.boot / name).read_bytes()
+            if not all(0 <= start < end <= len(content) for start, end in spans):
+                spans = ()
             if spans and moved.rest(content, spans) == told.get("rest") and content != moved.wiped(content, spans):
                 with self.writable():
                     self._over(name, moved.wiped(content, spans))
@@ -182,9 +181,11 @@ class Machine:
             with self.writable():
                 try:
                     with (self.boot / SWEPT).open("wb", buffering=0) as file:
-                        with suppress(OSError):  # full, which is the end of it
-                            while file.write(bytes(LARGEST)):
-                                pass
+                        # A page that does not fit whole is not taken at all: the rest goes cluster by cluster.
+                        for size in (LARGEST, there.f_frsize):
+                            with suppress(OSError):  # full, which is the end of it
+                                while file.write(bytes(size)):
+                                    pass
                         os.fsync(file.fileno())
                 finally:
                     (self.boot / SWEPT).unlink(missing_ok=True)

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from knoop import commands, config, credential, files, places
+from knoop import commands, config, credential, files, invitation, places
 from knoop.config import Config
-from knoop.init import invite as invites
 from knoop.setup import buses, card, imager, moved, wifi
 from knoop.setup.account import used
 from knoop.setup.card import Card, Draft
@@ -17,6 +16,7 @@ from knoop.setup.imager import Given
 from knoop.setup.machine import Machine
 from knoop.setup.tables import Account
 from knoop.setup.wifi import Radio
+from knoop.xmpp import account as accounts
 from knoop.xmpp import compat
 from knoop_hw import decode
 from knoop_hw.errors import ConfigError
@@ -148,14 +148,14 @@ class _Planner:
 
     def _invited(self, account: Account) -> tuple[str, str, str, bool]:
         if moved.was(account.invite) or used(self._machine, account.invite):
-            if jid := self._waiting.get("xmpp", {}).get("jid", ""):  # not made yet: it may have another name
+            if jid := _jid(self._waiting):  # not made yet: it may have another name
                 return self._on(account.jid, jid.rpartition("@")[2]) or jid, "", "", True
-            jid = self._former.get("xmpp", {}).get("jid", "")
+            jid = _jid(self._former)
             if jid and (not account.jid or _bare(account.jid) == _bare(jid)):
                 return jid, "", "", False
             self._wrong(("account", "invite"), "the node does not know it any more; write an invite here again")
             return "", "", "", False
-        link = invites.parse(account.invite)
+        link = invitation.parse(account.invite)
         if account.jid:
             return self._on(account.jid, link.domain), "", account.invite, True
         node = self._card.document.data.get("node", {})
@@ -171,7 +171,7 @@ class _Planner:
 
     def _knows(self, jid: str) -> bool:
         """Whether the password that is kept is this account's."""
-        former = self._former.get("xmpp", {}).get("jid", "")
+        former = _jid(self._former)
         kept = credential.find(places.PASSWORD_CREDENTIAL, root=self._machine.root)
         return kept is not None and bool(former) and _bare(former) == _bare(jid)
 
@@ -191,7 +191,9 @@ class _Planner:
             if not path.with_name(name).exists():
                 self._machine.put(path.with_name(name), content, shared=True)
         try:
-            return config.load(path, jid=compat.jid, words=commands.words())
+            loaded = config.load(path, jid=compat.jid, words=commands.words())
+            self._authority(loaded)
+            return loaded
         except ConfigError as error:
             said = [card.as_of_the_card(one, draft, self._card) if one.file == str(path) else one
                     for one in error.problems]
@@ -204,6 +206,18 @@ class _Planner:
             return None
         finally:
             files.remove(path)
+
+    def _authority(self, loaded: Config) -> None:
+        """A node with a CA that is none would end at its start."""
+        wanted = accounts.Account.of(loaded, "")
+        if not wanted.ca_file:
+            return
+        if wanted.ca_file.name in self._beside():
+            wanted = replace(wanted, ca_file=self._machine.boot / wanted.ca_file.name)
+        try:
+            accounts.tls_context(wanted)
+        except ConfigError as error:
+            self._wrong(("xmpp", "ca_file"), error.problems[0].text)
 
     def _beside(self) -> Mapping[str, str]:
         """The CA's certificate, where it lies on the card beside knoop.toml: nobody but root reads it there."""
@@ -232,6 +246,13 @@ def _data(path: Path) -> Mapping[str, Any]:
         return decode.load(path).data
     except ConfigError:
         return {}
+
+
+def _jid(data: Mapping[str, Any]) -> str:
+    """The address in a configuration, '' without any: somebody may have spoiled the node's own."""
+    xmpp = data.get("xmpp")
+    jid = xmpp.get("jid") if isinstance(xmpp, Mapping) else None
+    return jid if isinstance(jid, str) else ""
 
 
 def _bare(jid: str) -> str:

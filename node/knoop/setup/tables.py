@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from knoop.init import invite as invites
+from knoop import invitation
 from knoop.setup import moved
 from knoop_hw import decode
 from knoop_hw.decode import Document
@@ -101,7 +101,7 @@ class Account:
         moved.usable(self.invite, what="invite")
         if self.invite and not moved.was(self.invite):
             try:
-                invites.parse(self.invite)
+                invitation.parse(self.invite)
             except ValueError as error:
                 raise ValueError(f"invite: {error}") from None
 

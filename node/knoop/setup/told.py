@@ -37,6 +37,11 @@ def refused(reason: str) -> str:
     return f"The node's account could not be made: {reason}.\n\n{CORRECT}"
 
 
+def unkept(reason: str) -> str:
+    """An account was made that the disk does not take."""
+    return f"The node's account cannot be kept: {reason}.\nThe node tries again at its next start.\n"
+
+
 def _without_secret(problem: Problem, text: str) -> Problem:
     """The same, not repeating a secret that was written without its quotes: a screen shows this, and a log keeps it."""
     if problem.path.partition(".")[0] in _HOLD:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 ROUNDS, BYTES = 4096, 32  # IEEE 802.11-2020 annex J.4.1
 _BLOCK = re.compile(r"^network=\{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
-_SSID, _PSK = re.compile(r"^\tssid=([0-9a-f]+)$", re.MULTILINE), re.compile(r"^\tpsk=([0-9a-f]{64})$", re.MULTILINE)
+_SSID = re.compile(r"^\tssid=((?:[0-9a-f]{2})+)$", re.MULTILINE)
+_PSK = re.compile(r"^\tpsk=([0-9a-f]{64})$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,7 @@ import pytest
 
 from knoop import config, doctor
 from knoop.xmpp import compat
+from knoop_hw import rights
 from knoop_hw.clock import FakeClock
 
 LINES = '[input.door]\npin = "GPIO17"\n'
@@ -191,6 +192,19 @@ async def test_devices(pi, tmp_path):
     assert levels(found) == dict.fromkeys(doctor.ON_THIS_MACHINE, "ok") | {"devices": "problem"}
     us = pwd.getpwuid(os.getuid()).pw_name
     assert f"sudo usermod -aG {grp.getgrgid(group).gr_name} {us}, then log in again" in text(found, "devices")
+
+
+async def test_a_device_that_nobody_can_look_for_is_told(pi, tmp_path):
+    port = f"/dev/{'x' * 300}"  # a folder that is not for us is refused alike, but not to root
+    found = await examine(replace(pi, may=rights.may), tmp_path, METER.format(port))
+    assert levels(found) == dict.fromkeys(doctor.ON_THIS_MACHINE, "ok") | {"devices": "problem"}
+    assert "may not be opened by" in text(found, "devices")
+
+
+async def test_a_service_whose_user_is_not_there_is_told(pi, tmp_path):
+    found = await examine(replace(pi, may=rights.may, user="no-such-user"), tmp_path)
+    assert levels(found) == dict.fromkeys(doctor.ON_THIS_MACHINE, "ok") | {"lines": "problem"}
+    assert "gpiochip0 may not be opened by no-such-user → there is no user 'no-such-user'" in text(found, "lines")
 
 
 async def test_only_the_library_of_the_driver_is_needed(pi, tmp_path):

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -15,10 +16,15 @@ from pathlib import Path
 import pytest
 
 from knoop import cli, credential, files, ownership, places
-from knoop.setup import claimed, command, moved, wifi
+from knoop.errors import StoreError
+from knoop.setup import account, claimed, command, moved, wifi
 from knoop.setup.card import read as read_card
 from knoop.setup.machine import ERRORS, Machine
+from knoop.xmpp import register
+from knoop_bench.certificates import Authority
+from knoop_hw import places as common
 from knoop_hw.clock import SystemClock
+from knoop_hw.errors import ConfigError
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ0x7hPq8CkXwH6dTqW3pQ0yV9bYt1mN5sRfGzLuKcEo anna@example.org"
 NODE = """\
@@ -583,12 +589,27 @@ def test_a_ca_on_the_card_goes_along(machine):
     write(machine, text)
     assert start(machine) == 78
     assert "knoop.toml:12: xmpp.ca_file" in errors(machine)
-    write(machine, "-----BEGIN CERTIFICATE-----\n", "home.pem")
+    made = Authority(machine.root).ca_file.read_bytes()
+    write(machine, made, "home.pem")
     assert start(machine) == 0, errors(machine)
-    beside = machine.node.with_name("home.pem")
-    assert beside.read_text("utf-8") == "-----BEGIN CERTIFICATE-----\n"
+    assert machine.node.with_name("home.pem").read_bytes() == made
     write(machine, text.replace("home.pem", "../home.pem"))
     assert start(machine) == 78
+
+
+@pytest.mark.parametrize("content", [b"", b"-----BEGIN CERTIFICATE-----\n", b"\x30\x82\x01\x0a", b"<html>"])
+def test_a_ca_that_is_none_is_told_and_the_node_goes_on_with_the_one_it_has(machine, content):
+    text = f'{NODE}[account]\njid = "a@example.org"\npassword = "x"\n[xmpp]\nca_file = "home.crt"\n'
+    write(machine, text)
+    write(machine, content, "home.crt")
+    assert start(machine) == 78
+    assert "knoop.toml:12: xmpp.ca_file: is no CA certificate that can be read" in errors(machine)
+    made = Authority(machine.root).ca_file.read_bytes()
+    write(machine, made, "home.crt")
+    assert start(machine) == 0, errors(machine)
+    write(machine, content, "home.crt")
+    assert start(machine) == 78
+    assert machine.node.with_name("home.crt").read_bytes() == made
 
 
 def test_a_file_that_names_an_owner_is_handed_on_to_whom_may_not_read_the_card(machine):
@@ -644,7 +665,7 @@ def test_only_root_sets_up_this_machine(monkeypatch, capsys):
 def test_another_system_is_left_alone(monkeypatch, capsys, tmp_path):
     """Raspberry Pi OS has Imager's files in the same place."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    monkeypatch.setattr(command, "IMAGE", tmp_path / "none")
+    monkeypatch.setattr(common, "IMAGE", tmp_path / "none")
     assert cli.main(["setup", "--boot", str(tmp_path)]) == 74
     assert "not Knoop's own image" in capsys.readouterr().err
 
@@ -820,7 +841,10 @@ def test_a_program_that_hangs_or_is_not_there_ends_nothing(monkeypatch, capsys):
     assert capsys.readouterr().out.count("/") >= 2
 
 
-@pytest.mark.parametrize("said", ["[1]", "{}", '{"spans": [["a", 1]], "rest": ""}', '{"spans": 1}', "{"])
+@pytest.mark.parametrize("said", [
+    "[1]", "{}", '{"spans": [["a", 1]], "rest": ""}', '{"spans": 1}', "{", "[" * 100_000,
+    '{"spans": [[9, 1]], "rest": ""}', '{"spans": [[0, 1000000000000000]], "rest": ""}', '{"spans": [[-5, 2]]}',
+])  # fmt: skip
 def test_a_damaged_word_about_a_wipe_keeps_no_card_from_being_read(machine, said):
     machine.put(machine.state / "wiping-knoop.toml", said, mode=0o600)
     write(machine, WHOLE)
@@ -830,11 +854,12 @@ def test_a_damaged_word_about_a_wipe_keeps_no_card_from_being_read(machine, said
 
 def test_a_certificate_that_was_renewed_is_news(machine):
     write(machine, f'{NODE}[account]\njid = "a@example.org"\npassword = "x"\n[xmpp]\nca_file = "home.pem"\n')
-    write(machine, "-----BEGIN CERTIFICATE-----\n", "home.pem")
+    write(machine, Authority(machine.root).ca_file.read_bytes(), "home.pem")
     assert start(machine) == 0
-    write(machine, "-----BEGIN CERTIFICATE-----\nanother\n", "home.pem")
+    another = Authority(machine.root).ca_file.read_bytes()
+    write(machine, another, "home.pem")
     assert start(machine) == 0
-    assert machine.node.with_name("home.pem").read_text("utf-8").endswith("another\n")
+    assert machine.node.with_name("home.pem").read_bytes() == another
 
 
 def test_a_mistake_of_ours_is_told_on_the_card_too(machine, monkeypatch):
@@ -844,3 +869,102 @@ def test_a_mistake_of_ours_is_told_on_the_card_too(machine, monkeypatch):
         start(machine)
     assert "a mistake of Knoop's" in errors(machine)
     assert card(machine) == WHOLE
+
+
+INVITED = f'{NODE}[account]\ninvite = "xmpp:example.org?register;preauth=t0k3n"\n'
+
+
+@pytest.mark.parametrize("said", [
+    "", "{", "[1]", "{}", '{"invite": "xmpp:example.org?register;preauth=t0k3n"}', '{"password": "secret"}',
+    '{"invite": 1, "password": "secret"}', '{"invite": "xmpp:example.org?register;preauth=t", "password": ["s"]}',
+    '{"invite": "xmpp:example.org?register;preauth=t", "password": ""}', '{"invite": "nonsense", "password": "s"}',
+    '{"invite": "xmpp:example.org?register;preauth=t", "password": "\\ud800"}',
+])  # fmt: skip
+def test_an_invite_that_is_gone_or_damaged_is_asked_for_again_and_the_same_one_will_do(machine, said):
+    write(machine, INVITED)
+    assert start(machine) == 0
+    record = machine.state / account.RECORD
+    record.write_text(said, "utf-8")
+    with pytest.raises(StoreError, match=r"account\.json: is gone or damaged; write an invite into knoop\.toml again"):
+        account.make(machine)
+    assert "the invite that was kept is gone" in errors(machine)
+    write(machine, INVITED)
+    assert start(machine) == 0
+    kept = json.loads(record.read_text("utf-8"))
+    assert kept["invite"] == "xmpp:example.org?register;preauth=t0k3n"
+    assert len(kept["password"]) > 20
+    assert not errors(machine)
+
+
+@pytest.mark.parametrize("spoiled", ["xmpp = 5\n", "[xmpp]\njid = 5\n", "xmpp = [ 1 ]\n", "\0\0\0", "", "xmpp = "])
+@pytest.mark.parametrize("of", ["node", "pending"])
+def test_a_configuration_that_somebody_spoiled_keeps_no_card_from_being_taken_over(machine, spoiled, of):
+    write(machine, INVITED if of == "pending" else WHOLE)
+    assert start(machine) == 0
+    getattr(machine, of).write_text(spoiled, "utf-8")
+    edit(machine, "# Anna's", "# Our")
+    assert start(machine) == 78
+    assert "the node does not know" in errors(machine)
+    write(machine, WHOLE)
+    assert start(machine) == 0
+    assert password(machine) == "correct horse battery"
+
+
+def test_a_wifis_file_that_somebody_spoiled_is_asked_for_what_it_has(machine):
+    write(machine, WHOLE)
+    assert start(machine) == 0
+    conf = machine.root / "etc/wpa_supplicant/wpa_supplicant-wlan0.conf"
+    conf.write_text(wpa(machine).replace(f"ssid={b'Home sweet home'.hex()}", "ssid=abc"), "utf-8")
+    edit(machine, "# Anna's", "# Our")
+    assert start(machine) == 78
+    assert "the node does not know the password of “Home sweet home”" in errors(machine)
+
+
+def test_what_is_there_as_it_should_be_but_for_everybody_to_read_is_narrowed(machine):
+    write(machine, WHOLE)
+    assert start(machine) == 0
+    conf = machine.root / "etc/wpa_supplicant/wpa_supplicant-wlan0.conf"
+    conf.chmod(0o644)
+    machine.node.chmod(0o644)
+    edit(machine, "# Anna's", "# Our")
+    edit(machine, "# Our", "# Anna's")
+    write(machine, card(machine) + "# and no more\n")
+    assert start(machine) == 0
+    assert (mode(conf), mode(machine.node)) == (0o600, 0o640)
+
+
+def test_another_machines_folder_wants_another_machines_card(machine, capsys):
+    """Else this machine's own card would be taken over into a folder, and its secrets written over."""
+    with pytest.raises(SystemExit, match=r"^2$"):
+        cli.main(["setup", "--root", str(machine.root)])
+    assert "--boot" in capsys.readouterr().err
+
+
+def test_an_account_that_cannot_be_kept_is_told_on_the_card(machine, monkeypatch):
+    write(machine, INVITED)
+    assert start(machine) == 0
+
+    async def made(*_arguments, **_options):
+        pass
+
+    def full(*_arguments, **_options):
+        raise OSError(28, "No space left on device", "/etc/credstore/xmpp.password")
+
+    monkeypatch.setattr(register, "register", made)
+    with monkeypatch.context() as patched:
+        patched.setattr(credential, "store", full)
+        with pytest.raises(OSError, match="No space left"):
+            account.make(machine)
+    assert "/etc/credstore/xmpp.password: No space left on device" in errors(machine)
+    assert account.make(machine) == 0
+    assert not errors(machine)
+    assert tomllib.loads(machine.node.read_text("utf-8"))["xmpp"] == {"jid": "green_house@example.org"}
+
+
+def test_a_configuration_that_waits_and_is_no_good_any_more_is_told_on_the_card(machine):
+    write(machine, INVITED)
+    assert start(machine) == 0
+    machine.pending.write_text("[node]\nnme = 1\n", "utf-8")
+    with pytest.raises(ConfigError):
+        account.make(machine)
+    assert "node.nme: unknown key" in errors(machine)

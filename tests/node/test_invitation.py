@@ -2,7 +2,7 @@
 
 import pytest
 
-from knoop.init.invite import Invite, looks_like_one, parse
+from knoop.invitation import Invite, looks_like_one, parse
 
 
 @pytest.mark.parametrize(
