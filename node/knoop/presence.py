@@ -57,6 +57,7 @@ class Presence:
         self._present = present
         self._on_link = on_link
         self.session: Session | None = None
+        self._requests: roster.Requests | None = None  # on this session
         self._rooms = rooms
         self._whereabouts = whereabouts
         self._glance = glance
@@ -69,6 +70,7 @@ class Presence:
     async def serve(self, session: Session) -> None:
         """Be present and deliver until the link ends, which raises LinkError."""
         self.session, self._shown = session, None
+        self._requests = requests = roster.Requests(session)
         self._configured.clear()
         self._rights_changed.set()  # roster and whitelists follow the rights from the start
         try:
@@ -77,12 +79,12 @@ class Presence:
             self._on_link(True)
             log.info("connected as %s (%s TLS)", session.jid, session.mode)
             there = self._persist(lambda: self._whereabouts.serve(session), "the node's place (XEP-0080)")
-            works = [session.lost(), self._sinks(session), there]
+            works = [session.lost(), self._sinks(session, requests), there]
             if self._config.publish.pubsub != "off":
                 works.append(self._persist(lambda: self._state(session), "the pub-sub nodes"))
             await together(*works)
         finally:
-            self.session = None
+            self.session = self._requests = None
             if self.up:
                 self.up = False
                 self._on_link(False)
@@ -118,13 +120,13 @@ class Presence:
     def stanza(self, presence: ET.Element) -> None:
         """A presence of the stream: a room's, a subscription request, or somebody's mood."""
         sender = presence.get("from", "")
-        if not sender or self.session is None:
+        if not sender or self._requests is None:
             return
         room = self._rooms.get(compat.jid(sender).bare)
         if room is not None:
             room.presence(presence)
         else:
-            roster.answer(self.session, presence, self._people())
+            self._requests.stanza(presence, self._people())
 
     def room_stanza(self, message: ET.Element, *, late: bool) -> bool:
         """Whether a message came from one of our rooms, which then has handled it."""
@@ -139,7 +141,7 @@ class Presence:
 
     # One session ------------------------------------------------------------------------------------------------------
 
-    async def _sinks(self, session: Session) -> None:
+    async def _sinks(self, session: Session, requests: roster.Requests) -> None:
         """A delivery for each sink there is; they come and go with the rights."""
         running: dict[str, asyncio.Task[None]] = {}
         following: asyncio.Task[None] | None = None
@@ -165,18 +167,18 @@ class Presence:
                     if following:
                         following.cancel()  # what it told the server so far is told again
                         await asyncio.wait({following})
-                    following = asyncio.create_task(self._follow(session))
+                    following = asyncio.create_task(self._follow(session, requests))
         finally:
             tasks: list[asyncio.Task[Any]] = [*running.values(), *(task for task in (following, changed) if task)]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _follow(self, session: Session) -> None:
+    async def _follow(self, session: Session, requests: roster.Requests) -> None:
         """Let roster and whitelists follow the rights, each by itself: what one refuses keeps no other from it."""
         ours = nodes.NODES if self._config.publish.pubsub != "off" else ()
         await together(
-            self._persist(lambda: roster.follow(session, self._people()), "rights"),
+            self._persist(lambda: requests.follow(self._people()), "rights"),
             *(self._persist(partial(self._allow, session, node), "rights") for node in ours),
         )
 

@@ -72,7 +72,7 @@ def made(clock):
 async def test_rights_that_were_refused_are_told_again(made, clock, monkeypatch):
     tries = []
 
-    async def follow(_session, _people):
+    async def follow(_session, _people, _entered):
         tries.append(None)
         if len(tries) < 3:
             raise Refusal("service-unavailable", "the roster is busy")
@@ -89,7 +89,7 @@ async def test_rights_that_were_refused_are_told_again(made, clock, monkeypatch)
 async def test_rights_that_got_no_answer_end_the_session_so_that_the_next_one_tells_them(made, monkeypatch):
     """A roster answer that did not come within 20 s ended the telling in silence: a revoked person stayed a reader."""
 
-    async def follow(_session, _people):
+    async def follow(_session, _people, _entered):
         raise LinkError("the server did not answer within 20 s")
 
     monkeypatch.setattr(presence.roster, "follow", follow)
@@ -103,7 +103,7 @@ async def test_what_one_node_refuses_keeps_roster_and_other_nodes_from_nothing(m
     """One address that a server did not take kept everybody else a reader who was not to be one any more."""
     told = []
 
-    async def follow(_session, _people):
+    async def follow(_session, _people, _entered):
         told.append("roster")
         raise Refusal("bad-request", "an address is none")
 

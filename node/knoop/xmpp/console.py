@@ -78,5 +78,5 @@ class Console:
             self._heard.set()
 
     def _presence(self, presence: ET.Element) -> None:
-        if self._session and presence.get("from"):
-            roster.answer(self._session, presence, {self._node})
+        if self._session and presence.get("from") and roster.asking(presence) == self._node:
+            roster.approve(self._session, self._node)

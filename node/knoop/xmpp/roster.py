@@ -7,7 +7,7 @@ hand are left alone.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
@@ -47,8 +47,10 @@ async def ensure(session: Session, person: Jid) -> None:
     await _ensure(session, person, (await entries(session)).get(person))
 
 
-async def follow(session: Session, people: Collection[Jid]) -> None:
-    """Ask for and grant presence to exactly `people` (bare JIDs), those first who lose it.
+async def follow(
+    session: Session, people: Collection[Jid], entered: Callable[[Jid], None] = lambda _person: None
+) -> None:
+    """Ask for and grant presence to exactly `people` (bare JIDs), those first who lose it; `entered` hears of each.
 
     Of an entry that was there already name and groups stay. Raises LinkError, and the first Refusal when all that was
     not refused is done: one address that the server does not take keeps nobody else from losing or getting theirs.
@@ -62,6 +64,7 @@ async def follow(session: Session, people: Collection[Jid]) -> None:
     for person in people:
         try:
             await _ensure(session, person, known.get(person), group=GROUP)
+            entered(person)
         except Refusal as error:
             refused = refused or error
     if refused:
@@ -100,11 +103,47 @@ async def _ensure(session: Session, person: Jid, known: _Entry | None, group: st
         session.send(_presence(person, "subscribed"))  # approval ahead of the request (RFC 6121 §3.4)
 
 
-def answer(session: Session, presence: ET.Element, people: Collection[Jid]) -> None:
-    """Approve a subscription request of one of `people`; a stranger's gets no answer at all."""
-    if presence.get("type") != "subscribe":
-        return
-    sender = compat.jid(presence.get("from", "")).bare
-    if sender in people:
-        session.send(_presence(sender, "subscribed"))
-        session.send(_presence(sender, "subscribe"))
+class Requests:
+    """Requests to see us on one session: approved when `follow` has given who asks an entry in our group.
+
+    An approval before that has the server make an entry without it, which would look like one of the roster's owner,
+    and stay when they lose their rights.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._entered: set[Jid] = set()
+        self._waiting: set[Jid] = set()
+
+    def stanza(self, presence: ET.Element, people: Collection[Jid]) -> None:
+        """Answer one of `people` who asks, at once or as soon as may be; a stranger gets no answer at all."""
+        sender = asking(presence)
+        if sender is None or sender not in people:
+            return
+        if sender in self._entered:
+            approve(self._session, sender)
+        else:
+            self._waiting.add(sender)
+
+    async def follow(self, people: Collection[Jid]) -> None:
+        """Let the roster follow `people`, as the function `follow` does."""
+        self._entered &= {*people}
+        self._waiting &= {*people}
+        await follow(self._session, people, self._has_entered)
+
+    def _has_entered(self, person: Jid) -> None:
+        self._entered.add(person)
+        if person in self._waiting:
+            self._waiting.remove(person)
+            approve(self._session, person)
+
+
+def asking(presence: ET.Element) -> Jid | None:
+    """Who asks to see us with it: a bare JID, or None when it asks for nothing."""
+    return compat.jid(presence.get("from", "")).bare if presence.get("type") == "subscribe" else None
+
+
+def approve(session: Session, person: Jid) -> None:
+    """Let them see us, and ask to see them. Raises LinkError."""
+    session.send(_presence(person, "subscribed"))
+    session.send(_presence(person, "subscribe"))

@@ -121,3 +121,45 @@ async def test_a_chat_leaves_the_groups_of_its_own_entry_as_the_person_made_them
     await roster.ensure(server, GREENHOUSE)
     assert server.items == {"greenhouse@example.org": ("to", ("Garden",))}
     assert server.sent == [("subscribed", "greenhouse@example.org")]
+
+
+def asks(name):
+    return ET.Element(f"{CLIENT}presence", {"from": f"{name}@example.org/phone", "type": "subscribe"})
+
+
+async def test_who_asks_to_see_a_node_is_approved_when_their_entry_has_its_group():
+    """Approved before, they had an entry without it: taken out of node.toml before it got one they stayed for good."""
+    server = Server()
+    requests = roster.Requests(server)
+    requests.stanza(asks("anna"), {ANNA})
+    requests.stanza(asks("eve"), {ANNA})
+    assert server.sent == []
+    server.items["anna@example.org"] = ("both", ())  # the server heard of an approval: from a former session
+    await requests.follow({ANNA})
+    approved = [("subscribed", "anna@example.org"), ("subscribe", "anna@example.org")]
+    assert server.items == {"anna@example.org": ("both", ("Knoop",))}
+    assert server.sent == approved
+    requests.stanza(asks("anna"), {ANNA})
+    assert server.sent == approved * 2
+    await requests.follow(set())
+    requests.stanza(asks("anna"), {ANNA})
+    assert server.items == {}
+    assert server.sent == [*approved * 2, ("unsubscribed", "anna@example.org")], "allowed again, not yet entered"
+
+
+async def test_who_lost_their_rights_before_they_were_entered_is_not_approved():
+    server = Server()
+    requests = roster.Requests(server)
+    requests.stanza(asks("anna"), {ANNA})
+    await requests.follow(set())
+    await requests.follow({ANNA})
+    assert server.sent == [("subscribe", "anna@example.org"), ("subscribed", "anna@example.org")], "once, by follow"
+
+
+async def test_what_asks_for_nothing_is_answered_with_nothing():
+    server = Server()
+    requests = roster.Requests(server)
+    await requests.follow({ANNA})
+    server.sent.clear()
+    requests.stanza(ET.Element(f"{CLIENT}presence", {"from": "anna@example.org/phone"}), {ANNA})
+    assert server.sent == []
