@@ -14,10 +14,11 @@ from pathlib import Path
 from knoop_firmware import base, boot, disk, overlays, release, root
 from knoop_firmware.kernel import Kernel, initramfs
 from knoop_firmware.recipe import CHECKOUT, SUITE
-from knoop_firmware.tools import BuildError, run, scratch, step
+from knoop_firmware.tools import BuildError, alone, run, scratch, step
 
 OUT = CHECKOUT / "build" / "image"
 DEB = CHECKOUT / "systemd" / "deb" / "build.py"
+UNFINISHED = ".knoop-image-"
 
 
 def main() -> int:
@@ -32,7 +33,11 @@ def main() -> int:
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup has it
             signal.signal(number, signal.default_int_handler)
     try:
-        _build(asked.out.resolve(), deb=asked.deb, compress=not asked.no_compress, keep=asked.keep_root)
+        _checked(asked.deb, compress=not asked.no_compress)
+        out = asked.out.resolve()
+        out.mkdir(parents=True, exist_ok=True)
+        with alone(out, UNFINISHED):
+            _build(out, deb=asked.deb, compress=not asked.no_compress, keep=asked.keep_root)
     except KeyboardInterrupt:
         print("Interrupted; what was half done is gone.", file=sys.stderr)
         return 130
@@ -64,15 +69,18 @@ def epoch() -> int:
         return int(time.time())
 
 
-def _build(out: Path, *, deb: Path | None, compress: bool, keep: Path | None) -> None:
+def _checked(deb: Path | None, *, compress: bool) -> None:
+    """What is wrong is said now, not after minutes."""
     if os.geteuid() != 0:
         raise BuildError("An image has files of root's in it, and Debian is installed into a folder: run it as root.")
     if deb is not None and not deb.is_file():
         raise BuildError(f"--deb {deb}: there is no such package")
     if compress:
-        release.signer(os.environ.get("KNOOP_SIGNING_KEY"))  # a wrong one is said now, not after minutes
+        release.signer(os.environ.get("KNOOP_SIGNING_KEY"))
+
+
+def _build(out: Path, *, deb: Path | None, compress: bool, keep: Path | None) -> None:
     began, when, stem = time.monotonic(), epoch(), out / f"knoop-{version()}"
-    out.mkdir(parents=True, exist_ok=True)
     if platform.machine() != "aarch64":
         base.emulation()
     with step("Kernel, firmware and tools from Debian"):
@@ -80,7 +88,7 @@ def _build(out: Path, *, deb: Path | None, compress: bool, keep: Path | None) ->
         kernel = Kernel(pieces / "kernel")
     with step("Debian itself (five minutes the first time, kept afterwards)"):
         tar = base.base()
-    with scratch("knoop-image-", out) as work:
+    with scratch(UNFINISHED, out) as work:
         package = deb.resolve() if deb else _package(work)
         tree = work / "root"
         with step(f"Debian with {package.name}"):

@@ -103,6 +103,26 @@ def scratch(prefix: str, where: Path | None = None) -> Iterator[Path]:
 
 
 @contextmanager
+def alone(folder: Path, prefix: str) -> Iterator[None]:
+    """Nobody else makes anything in `folder` meanwhile; what one that was killed left there (`prefix`…) goes first.
+
+    Raises BuildError where somebody does.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BuildError(f"{folder}: another one is made there just now; wait for it, or name another folder "
+                             "with --out") from None  # fmt: skip
+        for left in folder.glob(f"{prefix}*"):
+            shutil.rmtree(left)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
 def _undisturbed() -> Iterator[None]:
     """Whoever interrupts meanwhile is heard afterwards. Only in the main thread."""
     came: list[int] = []

@@ -85,6 +85,32 @@ def test_a_key_that_cannot_sign_is_said_before_anything_is_made(made, monkeypatc
     assert "gone.key" in capsys.readouterr().err
 
 
+def test_two_at_a_time_in_one_folder_are_one(made, monkeypatch, capsys):
+    def second(*_, **__):
+        done = subprocess.run(
+            [sys.executable, "-c", "import sys; from knoop_firmware import build; build.os.geteuid = lambda: 0;"
+             "sys.exit(build.main())", "--out", out, "--deb", out.parent / "knoop.deb", "--no-compress"],
+            capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(FIRMWARE)},
+        )  # fmt: skip
+        assert (done.returncode, done.stderr.strip()) == (
+            1, f"{out}: another one is made there just now; wait for it, or name another folder with --out",
+        )
+        raise BuildError("enough")
+
+    _, out = made()
+    monkeypatch.setattr(build.disk, "write", second)
+    assert made()[0] == 1
+    assert "enough" in capsys.readouterr().err
+
+
+def test_what_a_killed_building_left_beside_the_image_goes_with_the_next(made):
+    _, out = made()
+    (out / f"{build.UNFINISHED}k1lled/boot").mkdir(parents=True)
+    (out / "knoop-image-notes").mkdir()
+    assert made("--no-compress")[0] == 0
+    assert {path.name for path in out.iterdir() if path.is_dir()} == {"knoop-image-notes"}
+
+
 def test_a_full_disk_is_a_sentence_with_a_remedy(made, monkeypatch, capsys):
     def full(*_, **__):
         Path("/dev/full").write_bytes(b"x")

@@ -7,6 +7,7 @@ card only read it; what the board has not written yet is not there.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -86,6 +87,16 @@ class Card:
         data = content.encode() if isinstance(content, str) else content
         done = self._mtools("mcopy", "-o", "-", f"::/{name}", feed=data)
         assert done.returncode == 0, done.stderr.decode("utf-8", "replace")
+
+    def litter(self, content: bytes) -> int:
+        """Have `content` at the start of every free sector, as deleted files leave theirs; returns of how many."""
+        listed = self._mtools("mdir", "::").stdout.decode("utf-8")
+        free = re.search(r"([0-9 ]+) bytes free", listed)
+        assert free, listed
+        sectors = int(free[1].replace(" ", "")) // SECTOR
+        self.write("litter", content.ljust(SECTOR, b"\1") * sectors)
+        assert self._mtools("mdel", "::/litter").returncode == 0
+        return sectors
 
     def extract(self, name: str, folder: Path) -> Path:
         """A copy of a FAT file beside the card."""

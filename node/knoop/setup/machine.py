@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import select
@@ -69,6 +70,8 @@ class Machine:
         for name in (moved.NAME, *moved.IMAGERS):
             if path := self.in_reach(name):
                 found[name] = path.read_bytes()
+            elif (self.boot / name).exists():
+                raise OSError(errno.EFBIG, "it is no file of at most 1 MiB", str(self.boot / name))
         return found
 
     def authorities(self) -> dict[str, bytes]:

@@ -30,7 +30,8 @@ class Plan:
     """What is to be. `node` is the new node.toml, None where the card names no node: then that stays as it is; `beside`
     are files of the card that it names.
 
-    `password` and `invite` are news, or ''. `waits`: the account is still to be made. `wipe`: the bytes of each file.
+    `password` and `invite` are news, or ''. `waits`: the account is still to be made. `elsewhere`: its password is in a
+    file of the owner's. `wipe`: the bytes of each file.
     """
 
     wifi: str = field(repr=False)
@@ -44,6 +45,7 @@ class Plan:
     password: str = field(repr=False)
     invite: str = field(repr=False)
     waits: bool
+    elsewhere: bool
     wipe: Mapping[str, tuple[moved.Span, ...]]
     notes: tuple[str, ...]
 
@@ -83,12 +85,18 @@ class _Planner:
             wifi=wpa, zone=zone, servers=own.time.servers if own.time else (),
             keys=own.ssh.lines if own.ssh else given.keys, hostname=loaded.node.name if loaded else given.hostname,
             node=draft.text if draft else None, beside=self._beside(),
-            buses=self._buses(loaded) if loaded else None, password=password, invite=invite, waits=waits, wipe=wipe,
+            buses=self._buses(loaded) if loaded else None, password=password, invite=invite, waits=waits,
+            elsewhere="password_file" in self._xmpp() and "account" not in self._card.document.data, wipe=wipe,
             notes=tuple(notes),
         )  # fmt: skip
 
     def _wrong(self, place: tuple[str | int, ...], text: str) -> None:
         self._problems.append(self._card.document.problem(place, text))
+
+    def _xmpp(self) -> Mapping[str, Any]:
+        """What the card's [xmpp] says."""
+        xmpp = self._card.document.data.get("xmpp")
+        return xmpp if isinstance(xmpp, Mapping) else {}
 
     def _wifi(self) -> str:
         """wpa_supplicant's file, '' without any Wi-Fi."""
@@ -126,9 +134,7 @@ class _Planner:
 
     def _account(self) -> tuple[str, str, str, bool]:
         """The address for node.toml ('': it has its own), a new password, a new invite, whether it is to be made."""
-        data, account = self._card.document.data, self._card.own.account
-        xmpp = data.get("xmpp")
-        xmpp = xmpp if isinstance(xmpp, Mapping) else {}
+        data, account, xmpp = self._card.document.data, self._card.own.account, self._xmpp()
         if "account" not in data:
             own = xmpp.get("jid")
             if isinstance(own, str) and "password_file" not in xmpp and not self._knows(own):
@@ -221,8 +227,7 @@ class _Planner:
 
     def _beside(self) -> Mapping[str, str]:
         """The CA's certificate, where it lies on the card beside knoop.toml: nobody but root reads it there."""
-        xmpp = self._card.document.data.get("xmpp")
-        name = xmpp.get("ca_file") if isinstance(xmpp, Mapping) else None
+        name = self._xmpp().get("ca_file")
         there = self._machine.authorities()
         return {name: there[name].decode("utf-8", "replace")} if isinstance(name, str) and name in there else {}
 

@@ -19,7 +19,7 @@ from knoop import cli, credential, files, ownership, places
 from knoop.errors import StoreError
 from knoop.setup import account, claimed, command, moved, wifi
 from knoop.setup.card import read as read_card
-from knoop.setup.machine import ERRORS, Machine
+from knoop.setup.machine import ERRORS, LARGEST, Machine
 from knoop.xmpp import register
 from knoop_bench.certificates import Authority
 from knoop_hw import places as common
@@ -426,6 +426,28 @@ def test_the_account_goes_into_the_table_that_is_there(machine):
     write(machine, text.replace("port = 5222", "prot = 5222"))
     assert start(machine) == 78
     assert "knoop.toml:14: xmpp.prot: unknown key; did you mean 'port'?" in errors(machine)
+
+
+def test_a_password_in_a_file_of_the_owners_is_not_the_former_accounts(machine):
+    """A credential goes before password_file: the node went on trying the password of the account that was there."""
+    write(machine, f'{NODE}[account]\njid = "a@example.org"\npassword = "of the former"\n')
+    assert start(machine) == 0
+    assert password(machine) == "of the former"
+    write(machine, f'{NODE}[xmpp]\njid = "b@example.org"\npassword_file = "secret"\n')
+    assert start(machine) == 0, errors(machine)
+    assert password(machine) is None
+
+
+@pytest.mark.parametrize("name", ["knoop.toml", "user-data"])
+def test_a_file_that_is_too_long_is_told(machine, name):
+    """It passed for one that is not there: the node had nothing to say to whoever had put it there."""
+    write(machine, NODE)
+    write(machine, NODE.encode() + b"#" * LARGEST, name)
+    before = snapshot(machine)
+    assert start(machine) == 74
+    said = errors(machine)
+    assert f"{machine.boot / name}: it is no file of at most 1 MiB" in said
+    assert before.items() <= snapshot(machine).items()
 
 
 def test_a_buses_file_is_news_once(machine, monkeypatch):
