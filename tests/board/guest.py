@@ -370,7 +370,10 @@ MACHINE = ("-M", "virt", "-cpu", "cortex-a72", "-smp", "2", "-m", "1024")
 def _virt(folder: Path) -> Sequence[str]:
     """A machine with a GPIO controller whose lines are all free, that passes for a Raspberry Pi."""
     tree = folder / "virt.dtb"
-    subprocess.run(["qemu-system-aarch64", *MACHINE, "-M", f"dumpdtb={tree}"], check=True, capture_output=True)
+    subprocess.run(
+        ["qemu-system-aarch64", "-nodefaults", "-display", "none", *MACHINE, "-M", f"dumpdtb={tree}"],
+        check=True, capture_output=True,
+    )  # fmt: skip
     for change in (("-c", str(tree), "/system"), ("-t", "x", str(tree), "/system", "linux,revision", REVISION),
                    ("-r", str(tree), "/gpio-keys")):  # fmt: skip
         subprocess.run(["fdtput", *change], check=True)

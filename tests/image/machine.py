@@ -153,7 +153,10 @@ class Board:
     def _virt(self, loaded: bootloader.Loaded) -> Sequence[str]:
         """A machine whose GPIO lines are all free and that passes for a Raspberry Pi; it has no overlays."""
         tree = self.folder / "virt.dtb"
-        subprocess.run(["qemu-system-aarch64", *VIRT, "-M", f"dumpdtb={tree}"], check=True, capture_output=True)
+        subprocess.run(
+            ["qemu-system-aarch64", "-nodefaults", "-display", "none", *VIRT, "-M", f"dumpdtb={tree}"],
+            check=True, capture_output=True,
+        )  # fmt: skip
         for change in (("-c", str(tree), "/system"), ("-t", "x", str(tree), "/system", "linux,revision", REVISION),
                        ("-r", str(tree), "/gpio-keys")):  # fmt: skip
             subprocess.run(["fdtput", *change], check=True)
