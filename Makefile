@@ -10,8 +10,8 @@ FIRMWARE_PACKAGES := device-tree-compiler dosfstools e2fsprogs fdisk mtools open
 SEED ?= 7
 SOAK_MINUTES ?= 30
 FUZZ_MINUTES ?= 25
-IMAGE_PACKAGES := mmdebstrap qemu-user-static debian-archive-keyring squashfs-tools mtools dosfstools e2fsprogs fdisk \
-    device-tree-compiler kmod cpio zstd xz-utils
+IMAGE_PACKAGES := mmdebstrap arch-test qemu-user-static debian-archive-keyring squashfs-tools mtools dosfstools \
+    e2fsprogs fdisk device-tree-compiler kmod cpio zstd xz-utils
 IMAGE_TEST_PACKAGES := qemu-system-arm ipxe-qemu mtools e2fsprogs device-tree-compiler zbar-tools go-sendxmpp \
     openssh-client iproute2
 CUTS ?= 5

@@ -48,6 +48,8 @@ def _fetch(*command: str | Path, env: Mapping[str, str] | None = None, cwd: Path
     try:
         return run(*command, env=env, cwd=cwd)
     except BuildError as error:
+        if "Failed to fetch" not in str(error):
+            raise
         raise BuildError(f"{error}\nIt comes from deb.debian.org: is that reachable from here? What was made before is "
                          "kept, so simply try again.") from error  # fmt: skip
 

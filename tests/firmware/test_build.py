@@ -133,6 +133,12 @@ def test_without_a_network_it_says_where_it_should_have_come_from(monkeypatch, t
         base.lists(tmp_path / "apt")
 
 
+def test_another_mistake_is_not_called_the_networks():
+    with pytest.raises(BuildError) as raised:
+        base._fetch("sh", "-c", "echo arch-test is missing; exit 25")
+    assert str(raised.value).endswith("ended with 25:\narch-test is missing\n")
+
+
 def test_an_interruption_just_as_a_program_ends_is_no_other_error(tmp_path, monkeypatch):
     class Ended(subprocess.Popen):
         def communicate(self, *given):
