@@ -48,6 +48,9 @@ def put(path: Path, content: bytes, *, mode: int, owner: tuple[int, int] | None 
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         beside.replace(path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a write to a full disk names none
+        raise
     finally:
         beside.unlink(missing_ok=True)
     sync(path.parent)

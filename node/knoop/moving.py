@@ -13,7 +13,7 @@ import shlex
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -44,13 +44,13 @@ def export(arguments: argparse.Namespace) -> int:
     with _disk(target):
         state = arguments.state or common.state_of(loaded.file, "knoop")
         manifest, lacks = pack(loaded, state, target, clock=SystemClock())
+    names = [one.name for one in manifest.files]
     if arguments.json:
-        names = [one.name for one in manifest.files]
         print(json.dumps({"ok": not lacks, "file": str(target), "files": names, "lacks": lacks}))  # noqa: T201
         return EX_FAILED if lacks else 0
     said = [f"{one.name} ({_size(one.bytes)})" if one.name.endswith(".db") else one.name for one in manifest.files]
     said += [f"Not in it: {lack}" for lack in lacks]
-    password = "" if loaded.xmpp.password_file is None else "the account's password and "
+    password = "the account's password and " if _has_password(loaded, names) else ""
     said += [f"Wrote {target} (mode 600). It holds {password}all that the node knows: guard it.",
              "On the other card: knoop import. Stop this node first: two with one account throw each other out."]
     print("\n".join(map(printable, said)))  # noqa: T201 -- a command's output
@@ -68,6 +68,8 @@ def pack(loaded: Config, state: Path, target: Path, *, clock: Clock) -> tuple[Ma
     odd = [one for one in found if not archive.fits(one[0])]
     lacks += [f"{file}: its name is none for an export; rename it, or take it along by hand" for _, file in odd]
     found = [one for one in found if one not in odd]
+    if loaded.xmpp.password_file and not loaded.xmpp.password_file.exists():
+        lacks.append(f"the account's password: {loaded.xmpp.password_file} is not there")
     if loaded.xmpp.password_file is None:
         lacks.append(f"the account's password: it is systemd's credential '{places.PASSWORD_CREDENTIAL}'")
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.absolute().parent) as beside:
@@ -89,6 +91,14 @@ def pack(loaded: Config, state: Path, target: Path, *, clock: Clock) -> tuple[Ma
             raise NodeError(f"{target}: it {error}; move that out of the way") from None
         archive.write(target, manifest, [file for _, file in found], at_s=now_s)
     return manifest, lacks
+
+
+def _has_password(loaded: Config, names: Collection[str]) -> bool:
+    """Whether the file with the password is among those of an archive."""
+    if loaded.xmpp.password_file is None:
+        return False
+    file, has = Path(os.path.abspath(loaded.xmpp.password_file)), inventory.configuration(loaded)  # noqa: PTH100 -- as there
+    return any(has.folder / name == file and f"config/{name}" in names for name in has.files)
 
 
 def _copied(source: Path, target: Path) -> Path:

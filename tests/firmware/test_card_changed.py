@@ -63,6 +63,18 @@ def test_so_does_a_certificate_that_was_renewed(card, end):
         assert not changed(*card)
 
 
+def test_a_name_in_capitals_counts_as_well(card):
+    boot, _ = card
+    (boot / "HOME CA.CER").write_text("one\n", "utf-8")
+    assert changed(*card)
+
+
+def test_it_is_noted_where_no_setup_has_ever_kept_anything(card, tmp_path):
+    boot, _ = card
+    note(boot, tmp_path / "new")
+    assert not changed(boot, tmp_path / "new")
+
+
 def test_a_file_that_got_anothers_name_is_news(card):
     boot, _ = card
     (boot / "user-data").write_text("", "utf-8")

@@ -232,6 +232,8 @@ def test_an_export_replaces_no_file_unasked_and_says_what_it_lacks(tmp_path, pac
         f"{tmp_path / 'old' / '.password'}: its name is none for an export; rename it, or take it along by hand",
     ]
     assert "secret" not in json.dumps(said)
+    assert cli.main(["export", str(packed), "--force", *config]) == 1
+    assert "It holds all that the node knows" in capsys.readouterr().out
     assert not list((tmp_path / "old").glob(".out*")), "nothing half done is left beside it"
 
 
@@ -240,7 +242,9 @@ def test_a_node_that_came_and_lacks_something_is_not_called_fine(tmp_path, packe
     (tmp_path / "new").mkdir()
     assert cli.main(["import", str(packed), "--config", str(tmp_path / "new")]) == 0
     (tmp_path / "old" / "greenhouse.password").unlink()
-    again = exported(tmp_path / "old")
+    again = tmp_path / "old/out.tar.gz"
+    _, lacks = moving.pack(moving._load(tmp_path / "old/node.toml"), tmp_path / "old/state", again, clock=FakeClock())
+    assert lacks == [f"the account's password: {tmp_path / 'old/greenhouse.password'} is not there"]
     (tmp_path / "new" / "greenhouse.password").unlink()
     assert cli.main(["import", str(again), "--config", str(tmp_path / "new"), "--force"]) == 1
     assert "greenhouse.password does not exist" in capsys.readouterr().out

@@ -37,8 +37,6 @@ def out(wanted: Plan, machine: Machine) -> bool:
         else:
             account.put(machine, wanted.node)
             account.forget(machine)
-            if wanted.elsewhere:  # or the former account's would go before it
-                credential.remove(places.PASSWORD_CREDENTIAL, root=machine.root)
     if wanted.wipe:
         machine.remember(FREE, {"free": True})
         with machine.writable():

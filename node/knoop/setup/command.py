@@ -51,13 +51,18 @@ def taken(machine: Machine) -> int:
         claimed.begun(machine)
         found = machine.card()
         if not found:
-            machine.say(f"there is no {moved.NAME} on {machine.boot}; everything stays as it is")
+            if machine.node.exists() or machine.pending.exists():
+                machine.say(f"there is no {moved.NAME} on {machine.boot}; everything stays as it is")
+            else:
+                from knoop.setup import told  # noqa: PLC0415 -- what only a card that changed needs
+
+                _left(machine, told.missing())
             return 0
         noted = machine.remembered(DIGEST)
         if _digest(found, machine) == noted.get("digest"):
             if noted.get("names") and not machine.pending.exists():
                 machine.take_away(ERRORS)  # what was wrong is as it was before that
-            machine.sweep()
+            _swept(machine)
             return 0
         from knoop.setup import carrying, plan, told  # noqa: PLC0415 -- what only a card that changed needs
 
@@ -81,7 +86,7 @@ def taken(machine: Machine) -> int:
         _left(machine, told.nothing(hostname=wanted.hostname))
     else:
         machine.take_away(ERRORS)
-    machine.sweep()
+    _swept(machine)
     machine.say(*wanted.notes, "the card's files are taken over")
     if again:
         machine.say("the buses are others now, which takes a restart")
@@ -92,6 +97,16 @@ def taken(machine: Machine) -> int:
 def _digest(found: Mapping[str, bytes], machine: Machine) -> str:
     whole = {**found, **machine.authorities()}
     return moved.digest(*(part for name in sorted(whole) for part in (name.encode(), whole[name])))
+
+
+def _swept(machine: Machine) -> None:
+    """Write over what is free on the card; a card that refuses that keeps nothing else from being as it should be."""
+    try:
+        machine.sweep()
+    except OSError as error:
+        from knoop.setup import told  # noqa: PLC0415 -- as above
+
+        _left(machine, told.unswept(f"{error.filename or machine.boot}: {error.strerror or error}"))
 
 
 def _left(machine: Machine, text: str) -> None:

@@ -21,7 +21,7 @@ from knoop_hw.logs import printable
 BOOT = Path("/boot/firmware")
 ERRORS = "knoop-errors.txt"
 SWEPT, FREE = "knoop-sweep.tmp", "wiping-free"
-CERTIFICATES = (".pem", ".crt")
+CERTIFICATES = (".pem", ".crt", ".cer")
 LARGEST = 2**20  # bytes of a file on the card that is read
 ROOM = 2**29  # bytes that are free on a card's partition at most: whatever has more is no such card
 SYSTEMCTL, MOUNT = "/usr/bin/systemctl", "/usr/bin/mount"  # as root, not whatever a PATH says
@@ -76,7 +76,7 @@ class Machine:
 
     def authorities(self) -> dict[str, bytes]:
         """The certificates that lie there for `ca_file`. Raises OSError."""
-        there = (self.in_reach(path.name) for path in self.boot.glob("*") if path.name.endswith(CERTIFICATES))
+        there = (self.in_reach(path.name) for path in self.boot.glob("*") if path.suffix.lower() in CERTIFICATES)
         return {path.name: path.read_bytes() for path in there if path}
 
     def taken(self, path: Path) -> bytes:

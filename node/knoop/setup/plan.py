@@ -30,8 +30,7 @@ class Plan:
     """What is to be. `node` is the new node.toml, None where the card names no node: then that stays as it is; `beside`
     are files of the card that it names.
 
-    `password` and `invite` are news, or ''. `waits`: the account is still to be made. `elsewhere`: its password is in a
-    file of the owner's. `wipe`: the bytes of each file.
+    `password` and `invite` are news, or ''. `waits`: the account is still to be made. `wipe`: the bytes of each file.
     """
 
     wifi: str = field(repr=False)
@@ -45,7 +44,6 @@ class Plan:
     password: str = field(repr=False)
     invite: str = field(repr=False)
     waits: bool
-    elsewhere: bool
     wipe: Mapping[str, tuple[moved.Span, ...]]
     notes: tuple[str, ...]
 
@@ -85,8 +83,7 @@ class _Planner:
             wifi=wpa, zone=zone, servers=own.time.servers if own.time else (),
             keys=own.ssh.lines if own.ssh else given.keys, hostname=loaded.node.name if loaded else given.hostname,
             node=draft.text if draft else None, beside=self._beside(),
-            buses=self._buses(loaded) if loaded else None, password=password, invite=invite, waits=waits,
-            elsewhere="password_file" in self._xmpp() and "account" not in self._card.document.data, wipe=wipe,
+            buses=self._buses(loaded) if loaded else None, password=password, invite=invite, waits=waits, wipe=wipe,
             notes=tuple(notes),
         )  # fmt: skip
 
@@ -135,9 +132,12 @@ class _Planner:
     def _account(self) -> tuple[str, str, str, bool]:
         """The address for node.toml ('': it has its own), a new password, a new invite, whether it is to be made."""
         data, account, xmpp = self._card.document.data, self._card.own.account, self._xmpp()
+        if "password_file" in xmpp:  # of the account that was there before the credential would be left
+            self._wrong(("xmpp", "password_file"), "here the password stands in [account]; leave this out")
+            return "", "", "", False
         if "account" not in data:
             own = xmpp.get("jid")
-            if isinstance(own, str) and "password_file" not in xmpp and not self._knows(own):
+            if isinstance(own, str) and not self._knows(own):
                 self._wrong(("xmpp", "jid"), f"there is no password for {own}; write it here: [account] password")
             return "", "", "", False
         if account is None:  # what is wrong with it has been said
@@ -193,9 +193,9 @@ class _Planner:
         """As the node will read it, in the folder where it will lie."""
         path = self._machine.node.with_name(".node.toml.card")
         self._machine.put(path, draft.text, mode=0o600)
-        for name, content in self._beside().items():  # it is looked for there; one that is there may still be in use
-            if not path.with_name(name).exists():
-                self._machine.put(path.with_name(name), content, shared=True)
+        brought = [name for name in self._beside() if not path.with_name(name).exists()]  # one there may be in use
+        for name in brought:
+            self._machine.put(path.with_name(name), self._beside()[name], shared=True)
         try:
             loaded = config.load(path, jid=compat.jid, words=commands.words())
             self._authority(loaded)
@@ -208,10 +208,22 @@ class _Planner:
             said = [one for one in said if one not in no_jid]
             if no_jid and "account" not in self._card.document.data:  # else what is wrong there has been said
                 self._wrong(("account",), "is missing: the node's own account, as jid and password, or as an invite")
+            if self._lacks_authority():
+                said = [one for one in said if one.path != "xmpp.ca_file"]
             self._problems += [one for one in said if (one.line, one.text) not in heard]
             return None
         finally:
-            files.remove(path)
+            for name in (path.name, *brought):
+                files.remove(path.with_name(name))
+
+    def _lacks_authority(self) -> bool:
+        """Whether the CA is named that neither the card nor the node has; then that is said."""
+        name = self._xmpp().get("ca_file")
+        if not isinstance(name, str) or Path(name).name != name or self._machine.node.with_name(name).exists():
+            return False
+        self._wrong(("xmpp", "ca_file"), f"{name} does not lie beside knoop.toml: copy the CA's certificate there, as "
+                                         "PEM, with a name that ends in .pem, .crt or .cer")  # fmt: skip
+        return True
 
     def _authority(self, loaded: Config) -> None:
         """A node with a CA that is none would end at its start."""

@@ -32,6 +32,24 @@ def nothing(*, hostname: str) -> str:
     return f"knoop.toml names no node yet: it needs{named} an account.\nThe examples in it say how.\n\n{CORRECT}"
 
 
+def missing() -> str:
+    """The card has no such file."""
+    return f"""\
+There is no file knoop.toml on this card, and no node yet. A computer that hides
+the ends of names may have made knoop.toml.txt of it.
+
+{CORRECT}"""
+
+
+def unswept(reason: str) -> str:
+    """What was deleted from the card is still on it."""
+    return f"""\
+The passwords are in the node now, but the free space of this card could not be
+written over: {reason}.
+Whoever has the card may find them there. The node tries again at its next start.
+"""
+
+
 def refused(reason: str) -> str:
     """A server makes no account for an invite."""
     return f"The node's account could not be made: {reason}.\n\n{CORRECT}"

@@ -386,6 +386,33 @@ def test_without_a_card_everything_stays(machine):
     assert snapshot(machine) == before
 
 
+def test_a_new_card_without_the_file_says_so_to_whoever_holds_it(machine):
+    write(machine, WHOLE, "knoop.toml.txt")
+    assert start(machine) == 0
+    assert "There is no file knoop.toml on this card" in errors(machine)
+    (machine.boot / "knoop.toml.txt").rename(machine.boot / "knoop.toml")
+    assert start(machine) == 0
+    assert not errors(machine)
+
+
+def test_a_card_that_cannot_be_swept_is_told_and_the_buses_are_switched_on(machine, monkeypatch):
+    called = []
+
+    def fails(_machine):
+        raise OSError(5, "Input/output error")
+
+    write(machine, WHOLE)
+    with monkeypatch.context() as patched:
+        patched.setattr(Machine, "call", lambda _self, *words: called.append(words[-1]))
+        patched.setattr(Machine, "sweep", fails)
+        for _ in range(2):  # where the card did not change as well
+            assert start(machine) == 0
+            assert f"written over: {machine.boot}: Input/output error." in errors(machine)
+    assert called.count("reboot") == 1
+    assert start(machine) == 0
+    assert not errors(machine)
+
+
 def test_what_the_file_no_longer_names_the_machine_no_longer_has(machine):
     write(machine, WHOLE)
     start(machine)
@@ -428,14 +455,16 @@ def test_the_account_goes_into_the_table_that_is_there(machine):
     assert "knoop.toml:14: xmpp.prot: unknown key; did you mean 'port'?" in errors(machine)
 
 
-def test_a_password_in_a_file_of_the_owners_is_not_the_former_accounts(machine):
-    """A credential goes before password_file: the node went on trying the password of the account that was there."""
+@pytest.mark.parametrize("account", ["", '[account]\njid = "a@example.org"\npassword = "x"\n'])
+def test_a_password_in_a_file_is_refused_and_the_node_keeps_the_one_it_has(machine, account):
+    """A credential goes before it, so it had no effect; and without that, a file that is not there ends the node."""
     write(machine, f'{NODE}[account]\njid = "a@example.org"\npassword = "of the former"\n')
     assert start(machine) == 0
+    write(machine, f'{NODE}[xmpp]\npassword_file = "/etc/knoop/gone"\n{account}')
+    assert start(machine) == 78
+    assert "knoop.toml:9: xmpp.password_file: here the password stands in [account]" in errors(machine)
     assert password(machine) == "of the former"
-    write(machine, f'{NODE}[xmpp]\njid = "b@example.org"\npassword_file = "secret"\n')
-    assert start(machine) == 0, errors(machine)
-    assert password(machine) is None
+    assert "password_file" not in machine.node.read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", ["knoop.toml", "user-data"])
@@ -619,6 +648,20 @@ def test_a_ca_on_the_card_goes_along(machine):
     assert start(machine) == 78
 
 
+@pytest.mark.parametrize("name", ["home.cer", "Home CA.PEM"])
+def test_a_ca_is_found_whatever_a_computer_calls_it(machine, name):
+    text = f'{NODE}[account]\njid = "a@example.org"\npassword = "x"\n[xmpp]\nca_file = "{name}"\n'
+    write(machine, text)
+    assert start(machine) == 78
+    said = f"knoop.toml:12: xmpp.ca_file: {name} does not lie beside knoop.toml: copy the CA's certificate there, as "
+    assert errors(machine).count("xmpp.ca_file") == errors(machine).count(said) == 1
+    write(machine, b"none", name)
+    assert start(machine) == 78
+    assert not machine.node.with_name(name).exists(), "refused, it is not there the next time either"
+    write(machine, Authority(machine.root).ca_file.read_bytes(), name)
+    assert start(machine) == 0, errors(machine)
+
+
 @pytest.mark.parametrize("content", [b"", b"-----BEGIN CERTIFICATE-----\n", b"\x30\x82\x01\x0a", b"<html>"])
 def test_a_ca_that_is_none_is_told_and_the_node_goes_on_with_the_one_it_has(machine, content):
     text = f'{NODE}[account]\njid = "a@example.org"\npassword = "x"\n[xmpp]\nca_file = "home.crt"\n'
@@ -666,13 +709,13 @@ def test_what_has_a_configuration_is_started_and_what_has_none_is_stopped(machin
 def test_a_disk_that_refuses_is_told_and_the_card_keeps_its_secrets(machine, monkeypatch):
     write(machine, WHOLE)
 
-    def full(*_arguments, **_options):
-        raise OSError(28, "No space left on device", "/etc/credstore/xmpp.password")
+    def full(*_arguments):  # as a disk says it: without a name
+        raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(credential, "store", full)
+        patched.setattr(os, "fchmod", full)
         assert start(machine) == 74
-    assert "No space left on device" in errors(machine)
+    assert f"taken over: {machine.root / 'etc/knoop/'}/.node.toml.card: No space left on device" in errors(machine)
     assert card(machine) == WHOLE
     assert start(machine) == 0
     assert not errors(machine)
