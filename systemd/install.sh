@@ -28,11 +28,11 @@ usage() {
     exit 2
 }
 would() { if [ -n "$dry_run" ]; then say "Would: $*"; else "$@"; fi; }
-# Arguments as a shell takes them, those with blanks in quotes.
+# Arguments as a shell takes them: those that are more than a word in quotes, and each ' in them as '\''.
 quoted() {
     for argument; do
         case $argument in
-            *[!A-Za-z0-9_./:~+=-]*) printf " '%s'" "$argument" ;;
+            '' | *[!A-Za-z0-9_./:~+=-]*) printf " '%s'" "$(printf %s "$argument" | sed "s/'/'\\\\''/g")" ;;
             *) printf ' %s' "$argument" ;;
         esac
     done
@@ -59,12 +59,21 @@ read_arguments() {
     if [ -n "$key" ] && [ -z "$from" ]; then usage '--key goes with --from'; fi
 }
 
+# What was typed, for a shell that is in another folder: `su -` goes to root's own.
+from_anywhere() {
+    quoted "$(realpath "$self")"
+    [ -z "$uninstall" ] || quoted --uninstall
+    [ -z "$from" ] || quoted --from "$from"
+    [ -z "$key" ] || quoted --key "$(realpath -m -- "$key")"
+    [ -z "$deb" ] || quoted "$(realpath -m -- "$deb")"
+}
+
 need_root() {
     if [ -n "$dry_run" ] || [ "$(id -u)" -eq 0 ]; then return; fi
     if command -v sudo >/dev/null; then
         fail 'This needs root. Type:' "  sudo sh$(quoted "$self")$arguments"
     fi
-    fail 'This needs root. Become root (su -), and type there:' "  sh$(quoted "$(realpath "$self")")$arguments"
+    fail 'This needs root. Become root (su -), and type there:' "  sh$(from_anywhere)"
 }
 
 # Sets $arch and $debian, or says why not.
@@ -77,7 +86,7 @@ look_around() {
         arm64 | amd64) ;;
         armhf | armel) fail "This system is a 32-bit one ($arch), and libraries that Knoop needs exist for 64 bit only." \
             'A Raspberry Pi Zero 2 W, 3, 4 or 5 can run the 64-bit Raspberry Pi OS: choose that one in Raspberry Pi Imager.' \
-            'A Raspberry Pi 1, 2 or Zero W cannot.' ;;
+            'A Raspberry Pi 1, 2 (but the last ones) or Zero W cannot.' ;;
         *) fail "Knoop is not packaged for this kind of processor ($arch), only for arm64 and amd64." ;;
     esac
     # shellcheck disable=SC1091
@@ -172,7 +181,8 @@ install_it() {
         say "Knoop $version is installed already. Nothing to do."
     elif [ -n "$before" ] && dpkg --compare-versions "$before" gt "$version"; then
         fail "Knoop $before is installed, which is newer than $version. Nothing was done." \
-            'An older one may not read what the newer one has stored. Export first (knoop export), then: sudo apt install --allow-downgrades'
+            'An older one may not read what the newer one has stored. If you want it all the same: first' \
+            '  sudo knoop export greenhouse.tar.gz' 'then' '  sudo apt install --allow-downgrades ./knoop_….deb'
     elif [ -n "$dry_run" ]; then
         say "Would: ${before:+upgrade Knoop from $before by }apt-get install $deb"
     else
@@ -197,7 +207,8 @@ uninstall_it() {
         '' | not-installed* | config-files*) say 'Knoop is not installed.' ;;
         *)  # whole, or what an installation that was cut short left
             say 'Stopping and removing Knoop; outputs go to their safe levels …'
-            would apt remove knoop ;;
+            would apt remove knoop || fail 'It could not be removed; the lines above say why.' \
+                'If an installation was cut short: sudo dpkg --configure -a. Then type the same again.' ;;
     esac
     left=''
     for path in /etc/knoop /var/lib/knoop /var/lib/knoop-hw /etc/credstore/xmpp.password \

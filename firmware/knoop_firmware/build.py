@@ -14,11 +14,12 @@ from pathlib import Path
 from knoop_firmware import base, boot, disk, overlays, release, root
 from knoop_firmware.kernel import Kernel, initramfs
 from knoop_firmware.recipe import CHECKOUT, SUITE
-from knoop_firmware.tools import BuildError, alone, run, scratch, step
+from knoop_firmware.tools import BuildError, alone, kept, run, scratch, step, undisturbed
 
 OUT = CHECKOUT / "build" / "image"
 DEB = CHECKOUT / "systemd" / "deb" / "build.py"
 UNFINISHED = ".knoop-image-"
+TIMES = range(1 << 32)  # those that squashfs can have
 
 
 def main() -> int:
@@ -45,7 +46,7 @@ def main() -> int:
         print(f"\n{error}", file=sys.stderr)
         if "No space left on device" in str(error):
             print(f"Free some space, or take it elsewhere: where the image goes ({asked.out}) by --out, what is kept "
-                  "(~/.cache/knoop) by XDG_CACHE_HOME, what is made from (/tmp) by TMPDIR; see docs/image.md.",
+                  f"({kept()}) by XDG_CACHE_HOME, what is made from (/tmp) by TMPDIR; see docs/image.md.",
                   file=sys.stderr)  # fmt: skip
         return 1
     return 0
@@ -57,9 +58,15 @@ def version() -> str:
 
 
 def epoch() -> int:
-    """The time that everything made now gets: SOURCE_DATE_EPOCH, else that of the last commit."""
+    """The time that everything made now gets: SOURCE_DATE_EPOCH, else that of the last commit. In seconds since 1970.
+
+    Raises BuildError where SOURCE_DATE_EPOCH is none.
+    """
     given = os.environ.get("SOURCE_DATE_EPOCH")
     if given is not None:
+        if not (given.isascii() and given.isdecimal() and int(given) in TIMES):
+            raise BuildError(f"SOURCE_DATE_EPOCH={given}: seconds since 1970 are wanted, as `date +%s` prints them; "
+                             "unset it, and files get the time of the last commit")  # fmt: skip
         return int(given)
     try:
         return int(run("git", "log", "-1", "--format=%ct", cwd=CHECKOUT))
@@ -80,7 +87,7 @@ def _checked(deb: Path | None, *, compress: bool) -> None:
 
 
 def _build(out: Path, *, deb: Path | None, compress: bool, keep: Path | None) -> None:
-    began, when, stem = time.monotonic(), epoch(), out / f"knoop-{version()}"
+    began, when, stem = time.monotonic(), epoch(), f"knoop-{version()}"
     if platform.machine() != "aarch64":
         base.emulation()
     with step("Kernel, firmware and tools from Debian"):
@@ -89,6 +96,9 @@ def _build(out: Path, *, deb: Path | None, compress: bool, keep: Path | None) ->
     with step("Debian itself (five minutes the first time, kept afterwards)"):
         tar = base.base()
     with scratch(UNFINISHED, out) as work:
+        if compress:
+            with step("Debian's lists of today"):  # over the network, so before all that is not kept
+                lists = base.lists(work / "apt")
         package = deb.resolve() if deb else _package(work)
         tree = work / "root"
         with step(f"Debian with {package.name}"):
@@ -107,21 +117,35 @@ def _build(out: Path, *, deb: Path | None, compress: bool, keep: Path | None) ->
         (work / "boot" / "cmdline.txt").write_text(boot.command_line(number))
         (work / "boot" / "cmdline-uart.txt").write_text(boot.command_line(number, console=False))
         with step("Writing the card"):
-            disk.write(work / "card.img", boot=work / "boot", system=work / "root.squashfs", number=number, epoch=when)
-            for suffix in (".img.xz", *release.PAPERS):  # those of the image that was there describe another
-                Path(f"{stem}{suffix}").unlink(missing_ok=True)
-            image = (work / "card.img").rename(f"{stem}.img")
+            (work / "made").mkdir()
+            image = work / "made" / f"{stem}.img"
+            disk.write(image, boot=work / "boot", system=work / "root.squashfs", number=number, epoch=when)
         if compress:
             with step("Compressing"):
                 run("xz", "--threads=0", "-1", "--keep", image)
             with step("What lies beside it (packages, SBOM, manifest, signature)"):
-                release.papers(Path(f"{image}.xz"), image, tree, version=version(), epoch=when,
-                               lists=base.lists(work / "apt"), own=package)  # fmt: skip
+                release.papers(Path(f"{image}.xz"), image, tree, version=version(), epoch=when, lists=lists,
+                               own=package, place=out)  # fmt: skip
         if keep is not None:
             run("cp", "-a", tree, keep)  # with its devices, which shutil would read to their end
+        run("sync", *(work / "made").iterdir())  # else a power cut may leave them empty in the former ones' places
+        with undisturbed():
+            _put(work / "made", out, stem)
+    image = out / image.name
     size = image.stat().st_size / disk.MIB
     print(f"{image}: {size:.0f} MiB, in {time.monotonic() - began:.0f} s", file=sys.stderr)
     print(image)
+
+
+def _put(made: Path, out: Path, stem: str) -> None:
+    """Put what was made in the place of the former image and its papers, which describe another.
+
+    Where the power goes meanwhile, what lies there belongs to one image, and there is an .img only with all of it.
+    """
+    for suffix in (".img", ".img.xz", *release.PAPERS):
+        (out / f"{stem}{suffix}").unlink(missing_ok=True)
+    for path in sorted(made.iterdir(), key=lambda path: path.suffix == ".img"):
+        path.rename(out / path.name)
 
 
 def _package(work: Path) -> Path:

@@ -56,12 +56,13 @@ class Signer:
 
 def papers(
     packed: Path, image: Path, root: Path, *, version: str, epoch: int, lists: Path | None = None,
-    own: Path | None = None, environment: Mapping[str, str] = os.environ,
+    own: Path | None = None, place: Path | None = None, environment: Mapping[str, str] = os.environ,
 ) -> list[Path]:
     """Write all of it beside `packed` (knoop-X.img.xz), which is `image` compressed and has `root` in it; the paths.
 
     `lists` are apt's, where the .debs' hashes are, and `own` is Knoop's .deb; of packages in neither the table has `-`
-    but for those that were only unpacked. Raises RuntimeError, ValueError with a sentence.
+    but for those that were only unpacked. `place` is the folder that all of it is moved to afterwards, for the
+    manifest. Raises RuntimeError, ValueError with a sentence.
     """
     there = signer(environment.get("KNOOP_SIGNING_KEY"))
     stem = packed.with_name(f"knoop-{version}")
@@ -72,7 +73,8 @@ def papers(
     packages.write(packages.hashed(packages.installed(root), lists, others), table)
     sbom.write(root, bill, version=version, epoch=epoch, extra=others)
     base = environment.get("KNOOP_DOWNLOAD_URL", "")
-    url = f"{base.rstrip('/')}/{packed.name}" if base else packed.resolve().as_uri()
+    here = (place or packed.parent).resolve() / packed.name
+    url = f"{base.rstrip('/')}/{packed.name}" if base else here.as_uri()
     said = entry(packed, image, url=url, version=version, epoch=epoch, trial=there.thrown_away)
     manifest.write_text(json.dumps({"os_list": [said]}, indent=2, ensure_ascii=False) + "\n", "utf-8")
     sums.write_text("".join(f"{sha256(path)}  {path.name}\n" for path in (packed, image, table, bill, manifest)))
@@ -117,21 +119,44 @@ def signer(path: str | None) -> Signer:
 
 
 def new_key(path: Path) -> None:
-    """Make one at `path`, for its owner's eyes only. Raises FileExistsError rather than overwrite one."""
+    """Make one at `path`, for its owner's eyes only; whole or not at all.
+
+    Raises FileExistsError rather than overwrite one; ValueError where files have no owner, as on FAT.
+    """
     made = Ed25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(made)
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise FileExistsError(f"{path}: there is a file already, and no key is overwritten; name another") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            _owners_alone(path, os.fstat(handle).st_mode & 0o777)
+            file.write(made)
+    except BaseException:
+        path.unlink()
+        raise
 
 
-def check(folder: Path, public: Path) -> list[str]:
-    """What is wrong with the papers in `folder`; empty when what is there of them is what was signed with this key."""
+def _owners_alone(path: Path, mode: int) -> None:
+    if mode & 0o077:
+        raise ValueError(f"{path}: the file system there lets others read it, whatever is asked for (mode {mode:04o}); "
+                         "name a file where chmod 600 works, in your home for one")  # fmt: skip
+
+
+def check(folder: Path, public: Path) -> tuple[list[str], list[str]]:
+    """The files in `folder` that are what was signed with this key, and what is wrong with the others and the papers.
+
+    A list of hashes of whose files none is there is wrong: nothing was checked.
+    """
     try:
         key = load_pem_public_key(public.read_bytes())
     except (ValueError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, Ed25519PublicKey):
-        return [f"{public}: no Ed25519 key"]
-    wrong, lists = [], sorted(folder.glob("knoop-*.sha256"))
+        return [], [f"{public}: no Ed25519 key"]
+    good: list[str] = []
+    wrong: list[str] = []
+    lists = sorted(folder.glob("knoop-*.sha256"))
     for sums in lists:
         signature = Path(f"{sums}.sig")
         if not signature.exists():
@@ -142,11 +167,16 @@ def check(folder: Path, public: Path) -> list[str]:
         except InvalidSignature:
             wrong.append(f"{sums.name}: not signed with this key")
             continue
-        for line in sums.read_text("utf-8").splitlines():
-            wanted, _, name = line.partition("  ")
-            if (folder / name).exists() and sha256(folder / name) != wanted:
+        lines = (line.partition("  ") for line in sums.read_text("utf-8").splitlines())
+        there = {name: wanted for wanted, _, name in lines if (folder / name).exists()}
+        if not there:
+            wrong.append(f"none of the files that {sums.name} names is here")
+        for name, wanted in there.items():
+            if sha256(folder / name) == wanted:
+                good.append(name)
+            else:
                 wrong.append(f"{name}: not the file that was signed")
-    return wrong if lists else [f"{folder}: nothing to check, there is no knoop-….sha256"]
+    return good, wrong if lists else [f"{folder}: nothing to check, there is no knoop-….sha256"]
 
 
 def sha256(path: Path) -> str:
@@ -157,7 +187,7 @@ def sha256(path: Path) -> str:
 def main(arguments: Sequence[str]) -> int:
     try:
         return _main(arguments)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
 
@@ -168,8 +198,8 @@ def _main(arguments: Sequence[str]) -> int:
         sys.stdout.write(signer(arguments[1]).public.decode())
         return 0
     if len(arguments) == 3 and arguments[0] == "check":
-        wrong = check(Path(arguments[1]), Path(arguments[2]))
-        print("\n".join(wrong) or "All of it is what was signed.")
+        good, wrong = check(Path(arguments[1]), Path(arguments[2]))
+        print("\n".join(wrong or [f"{name}: the file that was signed" for name in good]))
         return 1 if wrong else 0
     print(__doc__, file=sys.stderr)
     return 2

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+SBIN = "/usr/sbin:/sbin"  # sfdisk, debugfs and others; not in a user's PATH, nor of who became root by plain `su`
 KEPT = 2  # of each kind in the cache: the newest, and the one before a change that may be taken back
 
 
@@ -26,13 +27,14 @@ def run(
     *command: str | Path, stdin: bytes | None = None, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> bytes:
     """What `command` prints; a failure has the end of what it said. In a process group of its own, ended with us."""
-    if shutil.which(command[0]) is None:
+    path = f"{os.environ.get('PATH') or os.defpath}:{SBIN}"
+    if shutil.which(command[0], path=path) is None:
         raise BuildError(f"{command[0]} is not installed here; `make image` installs what it needs")
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=cwd,
-        env={**os.environ, "LC_ALL": "C.UTF-8", "TZ": "UTC", **(env or {})}, process_group=0,
+        env={**os.environ, "PATH": path, "LC_ALL": "C.UTF-8", "TZ": "UTC", **(env or {})}, process_group=0,
     )  # fmt: skip
     try:
         said, _ = process.communicate(stdin)
@@ -70,9 +72,14 @@ def digest(*parts: bytes | str | Path) -> str:
     return total.hexdigest()[:12]
 
 
+def kept() -> Path:
+    """Where `cached` keeps it: XDG_CACHE_HOME, else ~/.cache of whoever makes it, which under sudo is root."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "knoop"
+
+
 def cached(kind: str, key: str, make: Callable[[Path], None]) -> Path:
-    """The folder `kind`-`key` of ~/.cache/knoop, made first if it is not there yet; whole or not at all."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "knoop"
+    """The folder `kind`-`key` of `kept()`, made first if it is not there yet; whole or not at all."""
+    cache = kept()
     cache.mkdir(parents=True, exist_ok=True)
     made = cache / f"{kind}-{key}"
     with (cache / f"{kind}.lock").open("w") as lock:
@@ -98,7 +105,7 @@ def scratch(prefix: str, where: Path | None = None) -> Iterator[Path]:
     try:
         yield Path(folder.name)
     finally:
-        with _undisturbed():
+        with undisturbed():
             folder.cleanup()
 
 
@@ -123,7 +130,7 @@ def alone(folder: Path, prefix: str) -> Iterator[None]:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """Whoever interrupts meanwhile is heard afterwards. Only in the main thread."""
     came: list[int] = []
     before = {

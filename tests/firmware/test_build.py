@@ -68,6 +68,97 @@ def test_nothing_but_what_is_made_anew_goes_from_the_folder(made):
     assert {path.name for path in out.iterdir()} == others | {f"{stem}.img", f"{stem}.img.xz", "written"}
 
 
+@pytest.fixture
+def former(made, monkeypatch):
+    """Lay an image with its papers into the folder anew, from before; whose the files are that are there, by name."""
+    _, out = made("--no-compress")
+    names = [f"knoop-{build.version()}{suffix}" for suffix in (".img", ".img.xz", *release.PAPERS)]
+
+    def write(packed, image, *_, place, **__):
+        for name in names[2:]:
+            (packed.parent / name).write_text("new")
+        assert ([image.name, packed.name], place) == (names[:2], out)
+
+    def lay():
+        for path in out.iterdir():
+            path.unlink()
+        for name in names:
+            (out / name).write_text("before")
+        return dict.fromkeys(names, "before")
+
+    def there():
+        return {path.name: "before" if path.read_bytes() == b"before" else "new" for path in out.iterdir()}
+
+    monkeypatch.setattr(build.release, "papers", write)
+    return lay, there
+
+
+@pytest.mark.parametrize("what", [KeyboardInterrupt, BuildError, OSError])
+@pytest.mark.parametrize("where", ["lists", "xz", "papers", "cp"])
+def test_what_is_interrupted_leaves_the_former_image_with_all_that_describes_it(made, former, monkeypatch, where, what):
+    lay, there = former
+    before = lay()
+
+    def run(*command, **given):
+        if command[0] == where:
+            raise what
+        return tools.run(*command, **given)
+
+    def stop(*_, **__):
+        raise what
+
+    if module := {"lists": build.base, "papers": build.release}.get(where):
+        monkeypatch.setattr(module, where, stop)
+    monkeypatch.setattr(build, "run", run)
+    assert made("--keep-root", "kept")[0] == (130 if what is KeyboardInterrupt else 1)
+    assert there() == before
+
+
+def test_wherever_the_power_goes_nothing_describes_another_image(made, former, monkeypatch):
+    lay, there = former
+    names = [*lay()]
+
+    def cut(change):
+        def changed(*given, **how):
+            if next(left, None) is None:
+                raise OSError("the power is gone")
+            return change(*given, **how)
+
+        return changed
+
+    for changes in range(2 * len(names) + 1):
+        lay()
+        left = iter(range(changes))
+        with monkeypatch.context() as power:
+            power.setattr(Path, "rename", cut(Path.rename))
+            power.setattr(Path, "unlink", cut(Path.unlink))
+            status, _ = made()
+        found = there()
+        assert len(set(found.values())) <= 1, f"after {changes} changes: {found}"
+        assert names[0] not in found or set(found) == set(names), f"after {changes} changes: {found}"
+    assert (status, found) == (0, dict.fromkeys(names, "new"))
+
+
+def test_ctrl_c_while_it_is_put_in_place_waits_until_all_of_it_is_there(made, former, monkeypatch):
+    lay, there = former
+    before, rename = lay(), Path.rename
+
+    def interrupted(path, target):
+        os.kill(os.getpid(), signal.SIGINT)
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    assert made()[0] == 130
+    assert there() == dict.fromkeys(before, "new")
+
+
+def test_debians_lists_are_asked_for_before_what_takes_long_and_only_for_papers(made, monkeypatch, capsys):
+    monkeypatch.setattr(build.base, "lists", lambda _work: tools.run("false"))
+    assert made()[0] == 1
+    assert "Unpacking" not in capsys.readouterr().err
+    assert made("--no-compress")[0] == 0
+
+
 def test_an_image_without_the_node_is_none(made, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(build, "DEB", tmp_path / "build.py")
     monkeypatch.setattr(sys, "argv", ["build", "--out", str(tmp_path / "out")])
@@ -111,19 +202,43 @@ def test_what_a_killed_building_left_beside_the_image_goes_with_the_next(made):
     assert {path.name for path in out.iterdir() if path.is_dir()} == {"knoop-image-notes"}
 
 
-def test_a_full_disk_is_a_sentence_with_a_remedy(made, monkeypatch, capsys):
+def test_a_full_disk_is_a_sentence_with_a_remedy(made, cache, monkeypatch, capsys):
     def full(*_, **__):
         Path("/dev/full").write_bytes(b"x")
 
     monkeypatch.setattr(build.disk, "write", full)
     status, out = made()
     assert (status, [*out.iterdir()]) == (1, [])
-    assert "by --out" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "by --out" in said
+    assert f"({cache}) by XDG_CACHE_HOME" in said
 
 
 def test_a_program_that_is_missing_is_named():
     with pytest.raises(BuildError, match=r"^mkfs\.knoop is not installed here; `make image` installs what it needs$"):
         tools.run("mkfs.knoop", "x")
+
+
+def test_what_debian_has_in_sbin_is_found_by_who_became_root_by_plain_su(made, monkeypatch):
+    found = []
+    monkeypatch.setenv("PATH", "/usr/local/bin:/usr/bin:/bin")
+    monkeypatch.setattr(build.disk, "squash", lambda _tree, target, **_: target.write_bytes(
+        tools.run("sfdisk", "--version") + tools.run("sh", "-c", "command -v mkfs.ext4")))  # fmt: skip
+    monkeypatch.setattr(build.disk, "card_number", lambda system: found.append(system.read_text()) or "12345678")
+    assert made("--no-compress")[0] == 0
+    assert found[0].startswith("sfdisk from util-linux")
+    assert found[0].endswith("/sbin/mkfs.ext4\n")
+
+
+@pytest.mark.parametrize("given", ["abc", "", "-1", "1.5", " 1", "1_000", "١", "1700000000000"])
+def test_a_time_that_is_none_is_said_before_anything_is_made(made, monkeypatch, capsys, given):
+    monkeypatch.setattr(build.base, "pieces", lambda: pytest.fail("something was made"))
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", given)
+    assert made()[0] == 1
+    said = f"SOURCE_DATE_EPOCH={given}: seconds since 1970 are wanted, as `date +%s` prints them; unset it, and files"
+    assert said in capsys.readouterr().err
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", str(EPOCH))
+    assert build.epoch() == EPOCH
 
 
 def test_without_a_network_it_says_where_it_should_have_come_from(monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from knoop_firmware import packages, release
 from knoop_firmware.packages import Package
 
 EPOCH = 1_700_000_000
+SIGNED = [f"knoop-0.1.0{end}" for end in (".img.xz", ".img", ".packages.tsv", ".sbom.cdx.json", ".rpi-imager-manifest")]
 HASH = "8784eda966b189c777a384dac5ce009e8fc9b52d006926c5a013e7fa8aa688cc"
 STATUS = """Package: libc6
 Status: install ok installed
@@ -94,7 +96,7 @@ def test_openssl_and_sha256sum_say_that_all_is_as_it_was_signed(papers, key):
     folder = papers(KNOOP_SIGNING_KEY=str(key))
     assert by_openssl(folder) == 0
     subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "knoop-0.1.0.sha256"], check=True, cwd=folder)
-    assert release.check(folder, folder / "knoop-0.1.0.pub") == []
+    assert release.check(folder, folder / "knoop-0.1.0.pub") == (SIGNED, [])
     assert (folder / "knoop-0.1.0.pub").read_bytes() == release.signer(str(key)).public
 
 
@@ -102,19 +104,32 @@ def test_a_file_that_was_changed_is_found_and_so_is_a_list_that_was(papers, key)
     folder = papers(KNOOP_SIGNING_KEY=str(key))
     with (folder / "knoop-0.1.0.img.xz").open("ab") as packed:
         packed.write(b"x")
-    assert release.check(folder, folder / "knoop-0.1.0.pub") == ["knoop-0.1.0.img.xz: not the file that was signed"]
+    wrong = ["knoop-0.1.0.img.xz: not the file that was signed"]
+    assert release.check(folder, folder / "knoop-0.1.0.pub") == (SIGNED[1:], wrong)
     sums = folder / "knoop-0.1.0.sha256"
     sums.write_text(sums.read_text().replace("  knoop-0.1.0.img.xz", " *knoop-0.1.0.img.xz"))
     assert by_openssl(folder) != 0
-    assert release.check(folder, folder / "knoop-0.1.0.pub") == ["knoop-0.1.0.sha256: not signed with this key"]
+    assert release.check(folder, folder / "knoop-0.1.0.pub") == ([], ["knoop-0.1.0.sha256: not signed with this key"])
 
 
 def test_another_key_is_not_ours(papers, key, tmp_path):
     folder = papers(KNOOP_SIGNING_KEY=str(key))
     other = tmp_path / "other.pub"
     other.write_bytes(release.signer(None).public)
-    assert release.check(folder, other) == ["knoop-0.1.0.sha256: not signed with this key"]
-    assert release.check(tmp_path, other) == [f"{tmp_path}: nothing to check, there is no knoop-….sha256"]
+    assert release.check(folder, other) == ([], ["knoop-0.1.0.sha256: not signed with this key"])
+    assert release.check(tmp_path, other) == ([], [f"{tmp_path}: nothing to check, there is no knoop-….sha256"])
+
+
+def test_papers_of_which_nothing_else_is_there_are_not_called_right(papers, key, capsys):
+    folder = papers(KNOOP_SIGNING_KEY=str(key))
+    for name in SIGNED[1:]:
+        (folder / name).unlink()
+    arguments = ["check", str(folder), str(folder / "knoop-0.1.0.pub")]
+    assert release.main(arguments) == 0
+    assert capsys.readouterr().out == "knoop-0.1.0.img.xz: the file that was signed\n"
+    (folder / SIGNED[0]).unlink()
+    assert release.main(arguments) == 1
+    assert capsys.readouterr().out == "none of the files that knoop-0.1.0.sha256 names is here\n"
 
 
 def test_a_key_that_was_thrown_away_is_said_in_the_name_that_people_see(papers, key):
@@ -133,6 +148,16 @@ def test_the_manifest_describes_the_files_beside_it(papers, key):
     assert said["image_download_sha256"] == release.sha256(packed)
     assert said["release_date"] == "2023-11-14"
     assert entry(papers())["url"] == packed.as_uri()  # Imager opens it where it was made
+
+
+def test_papers_of_an_image_that_is_moved_name_where_it_will_be(papers, root, tmp_path):
+    folder = papers()
+    place = tmp_path / "image"
+    release.papers(folder / "knoop-0.1.0.img.xz", folder / "knoop-0.1.0.img", root, version="0.1.0", epoch=EPOCH,
+                   place=place, environment={})  # fmt: skip
+    assert entry(folder)["url"] == (place / "knoop-0.1.0.img.xz").as_uri()
+    folder.rename(place)
+    assert release.check(place, place / "knoop-0.1.0.pub") == (SIGNED, [])
 
 
 def test_a_key_that_others_may_read_or_of_another_kind_signs_nothing(key, tmp_path):
@@ -161,17 +186,46 @@ def test_a_key_with_a_passphrase_or_none_at_all_signs_nothing(tmp_path):
 def test_papers_without_a_signature_or_a_key_that_is_none_are_said_to_be_so(papers, key):
     folder = papers(KNOOP_SIGNING_KEY=str(key))
     (folder / "knoop-0.1.0.sha256.sig").unlink()
-    said = ["knoop-0.1.0.sha256: its signature is not there, knoop-0.1.0.sha256.sig"]
+    said = ([], ["knoop-0.1.0.sha256: its signature is not there, knoop-0.1.0.sha256.sig"])
     assert release.check(folder, folder / "knoop-0.1.0.pub") == said
     (folder / "knoop-0.1.0.pub").write_text("no key")
-    said = [f"{folder}/knoop-0.1.0.pub: no Ed25519 key"]
+    said = ([], [f"{folder}/knoop-0.1.0.pub: no Ed25519 key"])
     assert release.check(folder, folder / "knoop-0.1.0.pub") == said
 
 
 def test_a_new_key_is_its_owners_alone_and_overwrites_none(key):
     assert key.stat().st_mode & 0o777 == 0o600
-    with pytest.raises(FileExistsError):
+    with pytest.raises(FileExistsError, match=f"^{key}: there is a file already, and no key is overwritten"):
         release.new_key(key)
+
+
+def test_where_files_have_no_owner_no_key_is_made_and_none_is_left(tmp_path, monkeypatch, capsys):
+    before = os.open
+    card, home = tmp_path / "card.key", tmp_path / "home.key"
+    with monkeypatch.context() as fat:
+        fat.setattr(release.os, "open", lambda path, flags, _mode: before(path, flags, 0o755))
+        for _ in range(2):  # the second time it was another mistake
+            assert release.main(["key", str(card)]) == 1
+            said = capsys.readouterr()
+            assert (said.out, said.err.count("\n"), [*tmp_path.iterdir()]) == ("", 1, [])
+            assert said.err.startswith(f"{card}: the file system there lets others read it")
+            assert "name a file where chmod 600 works" in said.err
+    assert release.main(["key", str(home)]) == 0
+    assert capsys.readouterr().out.startswith("-----BEGIN PUBLIC KEY-----")
+
+
+def test_a_key_that_could_not_be_written_whole_is_not_left(tmp_path, monkeypatch, capsys):
+    handles = []
+
+    def full(handle, mode):
+        handles.append(handle)
+        return Path("/dev/full").open(mode)
+
+    monkeypatch.setattr(release.os, "fdopen", full)
+    assert release.main(["key", str(tmp_path / "new.key")]) == 1
+    os.close(handles[0])
+    assert "No space left on device" in capsys.readouterr().err
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_the_list_of_packages_has_what_is_installed_and_what_was_unpacked(papers):
@@ -221,7 +275,8 @@ def test_the_commands(papers, tmp_path):
     assert made.stdout.startswith("-----BEGIN PUBLIC KEY-----")
     folder = papers(KNOOP_SIGNING_KEY=str(tmp_path / "new.key"))
     (folder / "public.pem").write_text(made.stdout)
-    assert run("check", folder, folder / "public.pem").stdout == "All of it is what was signed.\n"
+    said = "".join(f"{name}: the file that was signed\n" for name in SIGNED)
+    assert run("check", folder, folder / "public.pem").stdout == said
     (folder / "knoop-0.1.0.img").write_bytes(b"")
     assert run("check", folder, folder / "public.pem").returncode == 1
     gone = run("check", folder, tmp_path / "gone.pem")

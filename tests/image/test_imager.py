@@ -52,12 +52,20 @@ class Home:
 
     async def ssh(self, *command: str, key: str = "owner") -> subprocess.CompletedProcess[str]:
         """Log in as root and run this there. What is refused is not tried again: sshd soon ignores who fails."""
+        return await self.lan.run("ssh", *self._options(key), f"root@{GUEST}", *command, within_s=SSH_S)
+
+    async def scp(self, source: str, target: str) -> None:
+        """Copy a file; one over there begins with a colon."""
+        there = [f"root@{GUEST}{name}" if name.startswith(":") else name for name in (source, target)]
+        done = await self.lan.run("scp", *self._options("owner"), *there, within_s=SSH_S)
+        assert done.returncode == 0, done.stderr
+
+    def _options(self, key: str) -> list[str]:
         options = [
             "BatchMode=yes", "IdentitiesOnly=yes", "IdentityAgent=none", "StrictHostKeyChecking=accept-new",
             f"UserKnownHostsFile={self.folder / 'known'}", f"IdentityFile={self.folder / key}",
         ]  # fmt: skip
-        given = [word for option in options for word in ("-o", option)]
-        return await self.lan.run("ssh", "-F", "none", *given, f"root@{GUEST}", *command, within_s=SSH_S)
+        return ["-F", "none", *(word for option in options for word in ("-o", option))]
 
 
 def new_key(folder: Path, name: str) -> str:
@@ -175,13 +183,17 @@ async def test_the_password_that_came_of_the_invite_can_be_had_for_another_card(
 
 async def test_what_a_node_keeps_goes_out_and_in_again(home):
     """As docs/flash.md has it; here it comes back to the same card."""
-    after, file = home.owner.client.mark, "/var/tmp/old.tar.gz"
+    after, file, copy = home.owner.client.mark, "/var/tmp/old.tar.gz", str(home.folder / "greenhouse.tar.gz")
     out = await home.ssh(f"knoop export {file}")
     assert (out.returncode, out.stdout.count("Not in it: ")) == (1, 1), out.stdout + out.stderr
     assert "Not in it: the account's password" in out.stdout
+    await home.scp(f":{file}", copy)
+    done = await home.ssh(f"rm {file}")
+    assert done.returncode == 0, done.stderr
+    await home.scp(copy, f":{file}")
     done = await home.ssh(
-        f"systemctl stop knoop knoop-hw; knoop import --force {file} && rm {file} && systemctl start knoop-hw knoop"
+        f"systemctl stop knoop knoop-hw; knoop import --force {file}; rm {file}; systemctl start knoop-hw knoop"
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert (done.returncode, ", as it was " in done.stdout) == (0, True), done.stdout + done.stderr
     await home.board.until(lambda: any(map(home.owner.present, home.owner.client.seen[after:])), "online again")
     assert "Greenhouse" in await home.owner.asks("status")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -210,3 +211,67 @@ def test_of_an_install_sh_that_was_cut_short_nothing_runs(tmp_path):
     subprocess.run(["/bin/dash", str(cut), "--uninstall"], env={"PATH": str(tmp_path / "bin")}, check=False,
                    stdin=subprocess.DEVNULL, capture_output=True)  # fmt: skip
     assert {"id", "dpkg-query"} & set(trace.read_text().split())  # the whole does run
+
+
+def ended(folder: Path, *arguments: str, **programs: str) -> subprocess.CompletedProcess[str]:
+    """install.sh run in this folder, on a Debian 13 that has only these programs, each with its lines of shell."""
+    tools = folder.parent / "bin"
+    tools.mkdir()
+    for name in ("cat", "chmod", "cp", "dirname", "mktemp", "realpath", "rm", "sed"):
+        (tools / name).symlink_to(shutil.which(name))
+    for name, lines in {"dpkg": "echo arm64", "apt-get": "exit 100", **programs}.items():
+        (tools / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (tools / name).chmod(0o755)
+    (folder.parent / "os-release").write_text("ID=debian\nVERSION_ID=13\n")
+    script = (ROOT / "systemd/install.sh").read_text("utf-8").replace("/etc/os-release", f"{folder.parent}/os-release")
+    (folder / "install.sh").write_text(script.replace("/usr/lib/systemd/system", str(tools)), "utf-8")
+    return subprocess.run(["/bin/dash", "install.sh", *arguments], cwd=folder, env={"PATH": str(tools)}, text=True,
+                          stdin=subprocess.DEVNULL, capture_output=True, check=False)  # fmt: skip
+
+
+TYPED = [
+    (["knoop_1-1~deb13_arm64.deb"], ["{}/knoop_1-1~deb13_arm64.deb"]),
+    (["../Anna's files/knoop.deb"], ["{}/../Anna's files/knoop.deb"]),
+    (["/srv/knoop.deb"], ["/srv/knoop.deb"]),
+    (["--from", "https://example.org/a?b", "--key", "key.pem"],
+     ["--from", "https://example.org/a?b", "--key", "{}/key.pem"]),
+    (["--uninstall"], ["--uninstall"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("typed", "told"), TYPED)
+def test_without_sudo_root_is_told_where_the_files_are(tmp_path, typed, told):
+    """`su -` goes to /root: a package that was named from here was not found there."""
+    home = tmp_path / "o'brien"
+    home.mkdir()
+    done = ended(home, *typed, id="echo 1000")
+    assert (done.returncode, "su -" in done.stderr) == (1, True), done.stderr
+    wanted = [str(Path(word.format(home)).resolve()) if word.startswith("{}") else word for word in told]
+    assert shlex.split(done.stderr.splitlines()[-1]) == ["sh", f"{home}/install.sh", *wanted]
+
+
+@pytest.mark.parametrize("typed", [typed for typed, _ in TYPED])
+def test_with_sudo_what_is_told_is_what_was_typed(tmp_path, typed):
+    home = tmp_path / "home"
+    home.mkdir()
+    done = ended(home, *typed, id="echo 1000", sudo="exit 0")
+    assert done.returncode == 1
+    assert shlex.split(done.stderr.splitlines()[-1]) == ["sudo", "sh", "install.sh", *typed]
+
+
+@pytest.mark.parametrize(("typed", "state", "sentence"), [
+    ("--uninstall", "installed 1-1~deb13", "It could not be removed; the lines above say why."),
+    ("knoop.deb", "", "It could not be installed; the lines above say why."),
+])  # fmt: skip
+def test_when_apt_fails_a_sentence_says_so_and_the_code_is_this_script_s(tmp_path, typed, state, sentence):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "knoop.deb").touch()
+    fields = "case $3 in Package) echo knoop ;; Architecture) echo arm64 ;; Version) echo 1-1~deb13 ;; esac"
+    done = ended(home, typed, **{"id": "echo 0", "dpkg-query": f"echo {state}", "dpkg-deb": fields,
+                                 "apt-get": "echo E: the lock is held >&2; exit 100"})  # fmt: skip
+    assert done.returncode == 1
+    told = done.stderr.splitlines()
+    assert "E: the lock is held" in told[0]
+    assert sentence in told
+    assert len(told) > told.index(sentence) + 1  # and what to do
