@@ -32,6 +32,7 @@ from knoop.store import Store
 from knoop.words import SWITCH, fold, words
 from knoop.xmpp import compat, openforms
 from knoop.xmpp.fresh import Seen
+from knoop.xmpp.roster import Requests
 from knoop.xmpp.session import Session
 from knoop_hw.board import Board
 from knoop_hw.clock import FakeClock
@@ -186,7 +187,7 @@ class House:
         stream._session_started = stream.authenticated = True
         stream.requested_jid = stream.boundjid = stream.boundjid.__class__(NODE)
         session._started.set_result(None)
-        agent.presence.session, agent.presence.up = session, True
+        agent.presence.session, agent.presence._requests, agent.presence.up = session, Requests(session), True
         agent.presence.on_link = agent._linked(True)
         self._open_wire()
         self.room = agent.presence._rooms[Jid(*ROOM.split("@"))]
