@@ -63,10 +63,15 @@ async def open_port(
 def _opened(device: Path, baudrate: int, framing: Framing) -> Any:
     import serial  # noqa: PLC0415 -- the library of few drivers
 
-    opened = serial.Serial(
-        str(device), baudrate, bytesize=int(framing[0]), parity=framing[1], stopbits=int(framing[2]),
-        timeout=0, exclusive=True,
-    )  # fmt: skip
+    first = os.open(device, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _echo_nothing(first)
+        opened = serial.Serial(
+            str(device), baudrate, bytesize=int(framing[0]), parity=framing[1], stopbits=int(framing[2]),
+            timeout=0, exclusive=True,
+        )  # fmt: skip
+    finally:
+        os.close(first)
     try:
         _check_every_byte(opened.fileno())
         fcntl.ioctl(opened.fileno(), termios.TIOCEXCL)  # pyserial's lock stops only who asks for it
@@ -74,6 +79,17 @@ def _opened(device: Path, baudrate: int, framing: Framing) -> Any:
         opened.close()
         raise
     return opened
+
+
+def _echo_nothing(fd: int) -> None:
+    """Have the kernel say nothing back, at once: a new port is set up like a terminal's, and a device that talks while
+    pyserial looks at the settings gets its own words as ours.
+    """
+    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # another program's port is not to be changed
+    settings = termios.tcgetattr(fd)
+    settings[3] &= ~termios.ECHO
+    termios.tcsetattr(fd, termios.TCSANOW, settings)
+    fcntl.flock(fd, fcntl.LOCK_UN)  # pyserial's own is another one
 
 
 def _let_go(opening: asyncio.Future[Any]) -> None:

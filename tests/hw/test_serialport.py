@@ -6,8 +6,10 @@ A pty has no parity: the marks that the kernel makes of it are undone here as te
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import pty
+import select
 import termios
 import tty
 from contextlib import suppress
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import serial
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.hw.trees import link, put
@@ -265,6 +268,39 @@ async def test_what_is_written_arrives_whole_and_in_turn(line):
                 await asyncio.sleep(0.001)
         asyncio.get_running_loop().remove_reader(master)
     assert sum(one != other for one, other in pairwise(received)) == 2
+
+
+async def test_what_a_device_says_while_its_port_is_opened_is_not_said_back_to_it(line, monkeypatch):
+    """A new port echoes, as a terminal's does: an Arduino got its own words as an order."""
+    master, device = line
+    settings = termios.tcgetattr(master)
+    settings[3] |= termios.ECHO
+    termios.tcsetattr(master, termios.TCSANOW, settings)
+    really, heard = serial.Serial, []
+
+    def slowly(*arguments, **more):
+        os.write(master, b"T=19.5\n")
+        heard.extend(select.select([master], [], [], 0.2)[0])
+        return really(*arguments, **more)
+
+    monkeypatch.setattr(serial, "Serial", slowly)
+    async with open_port(device, owner="sensor.meter") as port:
+        assert heard == []
+        await port.write(b"F0\n")
+        assert await asyncio.to_thread(os.read, master, 100) == b"F0\n"
+
+
+async def test_a_port_in_use_keeps_its_settings(line):
+    master, device = line
+    with device.open("rb+", buffering=0) as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        settings = termios.tcgetattr(master)
+        settings[3] |= termios.ECHO
+        termios.tcsetattr(master, termios.TCSANOW, settings)
+        with pytest.raises(DeviceError, match="in use by another program"):
+            async with open_port(device, owner="sensor.meter"):
+                pass
+        assert termios.tcgetattr(master)[3] & termios.ECHO
 
 
 async def test_a_device_that_takes_nothing(line, monkeypatch):
