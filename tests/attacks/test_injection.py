@@ -63,15 +63,17 @@ async def shown(house: House) -> list[str]:
 
 
 async def test_what_a_stranger_writes(house, mallory):
-    mallory.say(house.jid, EVIL)
-    mallory.say(house.jid, "x" * 20_000 + EVIL)
-    lines = await shown(house)
-    assert len(lines) == 2
-    for line in lines:
-        assert re.match(r"\d\d:\d\d mallory@localhost/", line)
-        assert line.endswith("refused: stranger")
-    assert r"lamp on\n12:00:00 INFO" in lines[0]
-    assert r"\x9b2J" in lines[0]
+    for _ in range(3):
+        mallory.say(house.jid, EVIL)
+        mallory.say(house.jid, "x" * 20_000 + EVIL)
+        *before, first, second = await shown(house)
+        for line in (*before, first, second):
+            assert re.match(r"\d\d:\d\d mallory@localhost/", line)
+            assert line.endswith("refused: stranger")
+        if "chat: delayed" not in first:  # a machine that stood still for 5 s: what came meanwhile may be old
+            break
+    assert r"lamp on\n12:00:00 INFO" in first
+    assert r"\x9b2J" in first
     assert house.moves == []
     assert house.learned(mallory) == []
 
