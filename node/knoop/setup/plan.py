@@ -193,9 +193,10 @@ class _Planner:
         """As the node will read it, in the folder where it will lie."""
         path = self._machine.node.with_name(".node.toml.card")
         self._machine.put(path, draft.text, mode=0o600)
-        brought = [name for name in self._beside() if not path.with_name(name).exists()]  # one there may be in use
+        beside = self._beside()
+        brought = [name for name in beside if not path.with_name(name).exists()]  # one there may be in use
         for name in brought:
-            self._machine.put(path.with_name(name), self._beside()[name], shared=True)
+            self._machine.put(path.with_name(name), beside[name], shared=True)
         try:
             loaded = config.load(path, jid=compat.jid, words=commands.words())
             self._authority(loaded)
